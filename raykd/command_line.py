@@ -1,0 +1,63 @@
+"""From a script's defaults to a run: the command line is the settings, and users' errors end without traceback."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from pydantic import BaseModel
+from rich.console import Console
+
+from raykd.config import Experiment
+from raykd.errors import RaykdError
+from raykd.settings_io import load_experiment
+
+
+class _ConfigFile(BaseModel):
+    config: Annotated[Path | None, tyro.conf.arg(help="YAML file of settings, laid over the script's own.")] = None
+
+
+def parse(experiment: Experiment, description: str = "", arguments: Sequence[str] | None = None) -> Experiment:
+    """The experiment as the command line changes it: ``--config FILE.yaml`` first, then single settings.
+
+    Args:
+        experiment: The script's own experiment, shown as defaults by ``--help``.
+        description: Shown by ``--help``.
+        arguments: Command line without the program's name. None: that of this process.
+
+    Raises:
+        RaykdError: the file cannot be read, or a setting in it is wrong.
+        SystemExit: help was asked for, or an argument is wrong.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    file, rest = tyro.cli(_ConfigFile, args=arguments, return_unknown_args=True, add_help=False)
+    if file.config is not None:
+        experiment = load_experiment(file.config, experiment)
+    description = f"{description}\n\n--config FILE.yaml lays a file of settings under those given here."
+    return tyro.cli(Experiment, args=rest, default=experiment, description=description)
+
+
+def run(job: Callable[[Experiment], object], experiment: Experiment) -> None:
+    """Run a script: parse the command line over its experiment, and do the job.
+
+    Ends the process with code 0 if the job returns, 1 on a user's error, and 130 on Ctrl-C.
+
+    Args:
+        job: Takes the experiment; its docstring is the script's help.
+        experiment: What the script states.
+    """
+    try:
+        job(parse(experiment, inspect.getdoc(job) or ""))
+    except RaykdError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {_escape(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

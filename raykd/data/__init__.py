@@ -1,0 +1,19 @@
+"""What networks look at: data sets, splits, views and batches."""
+
+from raykd.data.batches import TrainingBatches, evaluation_batches, training_batches
+from raykd.data.image_data import DataInfo, ImageData
+from raykd.data.load import load_data
+from raykd.data.plan import Batch
+from raykd.data.views import View, augment
+
+__all__ = [
+    "Batch",
+    "DataInfo",
+    "ImageData",
+    "TrainingBatches",
+    "View",
+    "augment",
+    "evaluation_batches",
+    "load_data",
+    "training_batches",
+]

@@ -1,0 +1,89 @@
+"""Batches: the one interface through which training and evaluation see a data set, in memory or streamed.
+
+A view's order is cut into global batches, and each worker takes its contiguous rows of every global batch. Joined over
+the workers, the batches are those of a single worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import torch
+
+from raykd.data.image_data import ImageData
+from raykd.data.memory import InMemoryEvaluation, InMemoryTraining
+from raykd.data.plan import Batch, Plan
+from raykd.data.streams import StreamedEvaluation, StreamedTraining
+from raykd.errors import RaykdError
+
+
+class TrainingBatches(Protocol):
+    """One worker's batches of the training split; made by `training_batches`."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of every global batch, over all workers together."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; the same for every worker."""
+
+    def epoch(self, view_number: int) -> Iterator[Batch]:
+        """The batches of one view. Ask for the next epoch only when done with this one, finished or not."""
+
+
+def training_batches(
+    data: ImageData, *, batch_size: int, device: torch.device | str = "cpu", rank: int = 0, workers: int = 1
+) -> TrainingBatches:
+    """Batches of the training split, augmented, for worker ``rank`` of ``workers``.
+
+    The last incomplete global batch of a view is dropped; a set smaller than one batch is itself the only batch.
+    Workers' shares differ by at most one row, and each has at least one.
+
+    Args:
+        data: The data set; ``data.to(device)`` beforehand lets several callers share one copy on a GPU.
+        batch_size: Images of a global batch, over all workers together.
+        device: Where the batches go.
+        rank: This worker, from 0.
+        workers: Number of workers.
+
+    Raises:
+        RaykdError: Fewer images in a batch than workers; while iterating: an image file that cannot be decoded.
+    """
+    size = min(batch_size, len(data.split("train")))
+    if size < workers:
+        raise RaykdError(
+            f"a batch of {size} images cannot be shared by {workers} workers: raise training.batch_size "
+            "or lower cluster.workers"
+        )
+    plan = Plan(data, "train", size, torch.device(device), rank, workers)
+    return StreamedTraining(plan) if data.streamed else InMemoryTraining(plan)
+
+
+def evaluation_batches(
+    data: ImageData,
+    split: str,
+    *,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    workers: int = 1,
+) -> Iterable[Batch]:
+    """Batches of a split in its own order, not augmented; make them once and iterate as often as wanted.
+
+    Over all workers every sample comes exactly once, so workers may get a row or a batch less than others.
+
+    Args:
+        data: The data set.
+        split: ``train``, ``validation`` or ``test``.
+        batch_size: Images of a global batch, over all workers together.
+        device: Where the batches go.
+        rank: This worker, from 0.
+        workers: Number of workers.
+
+    Raises:
+        RaykdError: There is no such split; while iterating: an image file that cannot be decoded.
+    """
+    plan = Plan(data, split, batch_size, torch.device(device), rank, workers)
+    return StreamedEvaluation(plan) if data.streamed else InMemoryEvaluation(plan)

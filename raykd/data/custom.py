@@ -1,0 +1,71 @@
+"""Data sets of the user's own, by import path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from raykd.config import DataSettings
+from raykd.data.image_data import ArraySplit
+from raykd.data.source import Source, array_split
+from raykd.errors import RaykdError
+from raykd.imports import import_object, takes
+
+CONTRACT = "it must return (images, labels), or a dict of such pairs under train, validation and test"
+KEYS = ("train", "validation", "test", "class_names")
+
+
+def read_custom(settings: DataSettings) -> Source:
+    """The data set that the function at import path ``data.name`` returns; it lives in memory.
+
+    The function is called without arguments, or with ``root=data.root`` (a Path or None) where it takes ``root``, and
+    must give the same data in every process. It returns a pair (images, labels), or a dict with such a pair under
+    ``train`` and, as it has them, ``validation`` and ``test``, and a list of names under ``class_names``.
+
+    images: uint8 array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W); of the second and fourth dimension the
+    smaller one is the channels. labels: integers (N,), from 0.
+
+    Raises:
+        RaykdError: The import path leads to no function, or what it returns is something else.
+    """
+    place = f"data.name {settings.name!r}"
+    function = import_object(settings.name, "data.name")
+    if not callable(function):
+        raise RaykdError(f"{place} is no function: {CONTRACT}")
+    found = function(root=settings.root) if takes(function, "root") else function()
+    parts: Mapping[str, Any] = found if isinstance(found, Mapping) else {"train": found}
+    if unknown := [str(key) for key in parts if key not in KEYS]:
+        raise RaykdError(f"{place}: the returned dict has {', '.join(unknown)}; known: {', '.join(KEYS)}")
+    if "train" not in parts:
+        raise RaykdError(f"{place}: the returned dict has no `train`")
+    splits = {key: _split(parts[key], f"{place}, {key}") for key in KEYS[:3] if key in parts}
+    shapes = {tuple(split.images.shape[1:]) for split in splits.values()}
+    if len(shapes) > 1:
+        raise RaykdError(f"{place}: the splits' images differ in shape (C, H, W): {sorted(shapes)}")
+    names = parts.get("class_names")
+    if names is None:
+        names = range(1 + max(int(split.labels.max()) for split in splits.values()))
+    height = splits["train"].images.shape[2]
+    return Source(splits, tuple(map(str, names)), crop_padding=height // 8, horizontal_flip=True)
+
+
+def _split(pair: Any, place: str) -> ArraySplit:
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise RaykdError(f"{place}: {type(pair).__name__} is no pair (images, labels): {CONTRACT}")
+    images, labels = (part.numpy(force=True) if isinstance(part, torch.Tensor) else np.asarray(part) for part in pair)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise RaykdError(
+            f"{place}: images must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), not {images.dtype} {images.shape}"
+        )
+    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise RaykdError(f"{place}: labels must be {len(images)} integers, not {labels.dtype} {labels.shape}")
+    if 0 in images.shape:
+        raise RaykdError(f"{place}: there are no images")
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[3] < images.shape[1]:
+        images = images.transpose(0, 3, 1, 2)
+    return array_split(images, labels)

@@ -1,0 +1,196 @@
+"""What a loaded data set is: its description and its splits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from raykd.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Facts about a data set as the settings cut and resized it; plain values, fit for JSON.
+
+    Attributes:
+        name: ``data.name`` of the settings.
+        num_classes: Number of classes.
+        class_names: Names in the order of the labels.
+        channels, height, width: Shape of every image.
+        mean, std: Per channel, of images in [0, 1]: of the training split (streamed: ImageNet's published figures).
+        split_sizes: Images of each split.
+        fingerprint: sha256 (hex) of all splits: pixels and labels, or (streamed) file names, sizes, labels and image
+            size. Equal fingerprints mean equal images in equal order.
+        seed: Seeds the views.
+        crop_padding: Pixels of zero padding for the random crop (streamed: 0, they use random resized crops).
+        horizontal_flip: Whether half of the training images are flipped left to right.
+    """
+
+    name: str
+    num_classes: int
+    class_names: tuple[str, ...]
+    channels: int
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    split_sizes: Mapping[str, int]
+    fingerprint: str
+    seed: int
+    crop_padding: int
+    horizontal_flip: bool
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Images in memory.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> ArraySplit:
+        """These rows, in this order."""
+        index = torch.from_numpy(rows)
+        return ArraySplit(self.images[index], self.labels[index])
+
+    def joined(self, other: ArraySplit) -> ArraySplit:
+        """These rows, then the other's."""
+        return ArraySplit(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
+    def to(self, device: torch.device) -> ArraySplit:
+        """The same rows on a device; no copy where they already are there."""
+        return ArraySplit(self.images.to(device), self.labels.to(device))
+
+    def digest(self) -> bytes:
+        """sha256 of shape, pixels and labels."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().numpy().data)
+        return digest.digest()
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Images in files, decoded as they are needed.
+
+    Attributes:
+        root: Folder that the names are relative to.
+        names: File names (N,) as bytes: millions of str objects would be copied into each loader process.
+        file_sizes: Bytes of each file, int64 (N,).
+        labels: int64 (N,).
+    """
+
+    root: Path
+    names: npt.NDArray[np.bytes_]
+    file_sizes: npt.NDArray[np.int64]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, index: int) -> Path:
+        """The file of a row."""
+        return self.root / os.fsdecode(self.names[index])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> FileSplit:
+        """These rows, in this order."""
+        return FileSplit(self.root, self.names[rows], self.file_sizes[rows], self.labels[torch.from_numpy(rows)])
+
+    def joined(self, other: FileSplit) -> FileSplit:
+        """These rows, then the other's."""
+        return FileSplit(
+            self.root,
+            np.concatenate([self.names, other.names]),
+            np.concatenate([self.file_sizes, other.file_sizes]),
+            torch.cat([self.labels, other.labels]),
+        )
+
+    def digest(self) -> bytes:
+        """sha256 of names, file sizes and labels."""
+        digest = hashlib.sha256(b"\n".join(self.names.tolist()))
+        digest.update(self.file_sizes.data)
+        digest.update(self.labels.numpy().data)
+        return digest.digest()
+
+
+Split = ArraySplit | FileSplit
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A loaded data set.
+
+    Attributes:
+        info: Its description.
+        splits: ``train``, ``validation`` and ``test``; all in memory or all streamed.
+        loader_processes: Processes per worker that decode streamed images.
+    """
+
+    info: DataInfo
+    splits: Mapping[str, Split]
+    loader_processes: int
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images are decoded from files as they are needed."""
+        return isinstance(self.splits["train"], FileSplit)
+
+    def split(self, name: str) -> Split:
+        """A split by name.
+
+        Raises:
+            RaykdError: There is no such split.
+        """
+        if name not in self.splits:
+            raise unknown_name("split", name, self.splits, where=f"data set {self.info.name!r}")
+        return self.splits[name]
+
+    def to(self, device: torch.device | str) -> ImageData:
+        """The same data with in-memory images on a device, once for all that is made from it; streamed: unchanged."""
+        device = torch.device(device)
+        splits = {name: s.to(device) if isinstance(s, ArraySplit) else s for name, s in self.splits.items()}
+        return replace(self, splits=splits)
+
+    def with_validation_in_train(self) -> ImageData:
+        """The data whose train split is train, then validation; only ``test`` is left beside it.
+
+        Mean and std stay those of the train split alone, so that networks of either data see the same inputs. Indices
+        and fingerprint are those of the new split.
+        """
+        train, validation = self.splits["train"], self.splits["validation"]
+        if isinstance(train, ArraySplit) and isinstance(validation, ArraySplit):
+            joined: Split = train.joined(validation)
+        else:
+            assert isinstance(train, FileSplit)
+            assert isinstance(validation, FileSplit)
+            joined = train.joined(validation)
+        splits: dict[str, Split] = {"train": joined, "test": self.splits["test"]}
+        info = self.info
+        sizes = {name: len(split) for name, split in splits.items()}
+        info = replace(info, split_sizes=sizes, fingerprint=fingerprint(splits, info.height, info.width))
+        return replace(self, info=info, splits=splits)
+
+
+def fingerprint(splits: Mapping[str, Split], height: int, width: int) -> str:
+    """sha256 (hex) over the splits' names and contents and the image size."""
+    digest = hashlib.sha256(f"{height}x{width}".encode())
+    for name, split in splits.items():
+        digest.update(name.encode())
+        digest.update(split.digest())
+    return digest.hexdigest()

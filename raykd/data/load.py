@@ -1,0 +1,105 @@
+"""From a data set's settings to its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from raykd.config import DataSettings
+from raykd.data.cifar import read_cifar
+from raykd.data.custom import read_custom
+from raykd.data.digits import read_digits
+from raykd.data.fashion_mnist import read_fashion_mnist
+from raykd.data.folders import read_folder, read_imagenet
+from raykd.data.image_data import ArraySplit, DataInfo, FileSplit, ImageData, Split, fingerprint
+from raykd.data.source import Source
+from raykd.data.splits import complete_splits
+from raykd.errors import unknown_name
+
+SOURCES: dict[str, Callable[[DataSettings], Source]] = {
+    "digits": read_digits,
+    "fashion_mnist": read_fashion_mnist,
+    "cifar10": read_cifar,
+    "cifar100": read_cifar,
+    "imagenet": read_imagenet,
+    "folder": read_folder,
+}
+"""Readers by ``data.name``. A new data set is one file with a reader, and one line here."""
+
+STREAMED_SIZE = 224
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_data(settings: DataSettings) -> ImageData:
+    """The data set that the settings describe, with all three splits, the same in every process.
+
+    Class folders are streamed; all else lives in memory.
+
+    Raises:
+        RaykdError: Unknown name, missing or damaged files, labels that do not fit, or too few images to split.
+    """
+    source = _reader(settings.name)(settings)
+    splits = complete_splits(source.splits, source.class_names, settings)
+    splits = {name: _resized(split, settings.image_size) for name, split in splits.items()}
+    train = splits["train"]
+    if isinstance(train, ArraySplit):
+        channels, height, width = train.images.shape[1:]
+        mean, std = mean_and_std(train.images)
+        padding = source.crop_padding if settings.crop_padding is None else settings.crop_padding
+    else:
+        channels, height, width = 3, settings.image_size or STREAMED_SIZE, settings.image_size or STREAMED_SIZE
+        mean, std, padding = IMAGENET_MEAN, IMAGENET_STD, 0
+    flip = settings.horizontal_flip
+    info = DataInfo(
+        name=settings.name,
+        num_classes=len(source.class_names),
+        class_names=source.class_names,
+        channels=channels,
+        height=height,
+        width=width,
+        mean=mean,
+        std=std,
+        split_sizes={name: len(split) for name, split in splits.items()},
+        fingerprint=fingerprint(splits, height, width),
+        seed=settings.seed,
+        crop_padding=padding,
+        horizontal_flip=source.horizontal_flip if flip is None else flip,
+    )
+    return ImageData(info, splits, settings.loader_processes)
+
+
+def mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 images (N, C, H, W), in units of [0, 1].
+
+    Computed from the channel's histogram: exact, and the same on every machine. A constant channel gets std 1.
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in images.unbind(1):
+        shares = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+        mean = (shares * levels).sum()
+        means.append(mean.item())
+        stds.append((shares * (levels - mean).square()).sum().sqrt().item() or 1.0)
+    return tuple(means), tuple(stds)
+
+
+def _reader(name: str) -> Callable[[DataSettings], Source]:
+    if ":" in name:
+        return read_custom
+    if name not in SOURCES:
+        raise unknown_name("data set", name, [*SOURCES, "package.module:function"], where="data.name")
+    return SOURCES[name]
+
+
+def _resized(split: Split, size: int | None) -> Split:
+    if isinstance(split, FileSplit) or size is None or tuple(split.images.shape[2:]) == (size, size):
+        return split
+    # In chunks: as float32 a whole data set would take four times its memory.
+    chunks = [
+        F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True).round_().clamp_(0, 255).byte()
+        for chunk in torch.split(split.images, 1024)
+    ]
+    return ArraySplit(torch.cat(chunks), split.labels)

@@ -1,0 +1,60 @@
+"""Batches of images that live in memory as uint8 on the device, augmented there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from raykd.data.image_data import ArraySplit
+from raykd.data.plan import Batch, Plan
+from raykd.data.views import augment
+
+
+class InMemoryTraining:
+    """The `TrainingBatches` of in-memory images."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._split = _on_device(plan)
+
+    @property
+    def batch_size(self) -> int:
+        """Images of every global batch."""
+        return self._plan.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self._plan.full_batches
+
+    def epoch(self, view_number: int) -> Iterator[Batch]:
+        """The batches of one view."""
+        plan, info = self._plan, self._plan.data.info
+        view = plan.view(view_number)
+        # Whole tables move once an epoch; then a batch is a few indexing operations on the device.
+        flips = view.flips() if info.horizontal_flip else view.no_flips()
+        offsets, flips = view.offsets(info.crop_padding).to(plan.device), flips.to(plan.device)
+        for rows in plan.training_shares(view.order().to(plan.device)):
+            images = augment(self._split.images[rows], offsets[rows], flips[rows], info.crop_padding)
+            yield plan.batch(images, self._split.labels[rows], rows)
+
+
+class InMemoryEvaluation:
+    """Batches of a split of in-memory images, in its own order; may be iterated again and again."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._split = _on_device(plan)
+        self._shares = [rows.to(plan.device) for rows in plan.evaluation_shares()]
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self._shares:
+            yield self._plan.batch(self._split.images[rows], self._split.labels[rows], rows)
+
+
+def _on_device(plan: Plan) -> ArraySplit:
+    split = plan.data.split(plan.split)
+    assert isinstance(split, ArraySplit)
+    return split.to(plan.device)

@@ -1,0 +1,118 @@
+"""Cutting the splits that a data set does not bring: stratified, seeded, disjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from raykd.config import DataSettings
+from raykd.data.image_data import ArraySplit, FileSplit, Split
+from raykd.errors import RaykdError
+from raykd.seeds import seed_of
+
+Rows = npt.NDArray[np.int64]
+
+
+def complete_splits(
+    splits: Mapping[str, Split], class_names: Sequence[str], settings: DataSettings
+) -> dict[str, Split]:
+    """Train, validation and test: cut from train where they are missing, test first; then train is limited.
+
+    Raises:
+        RaykdError: A label out of range, a class without training images or with too few to cut, or a share or limit
+            that leaves less than an image a class.
+    """
+    done = dict(splits)
+    for name, split in done.items():
+        _check_labels(name, split, class_names)
+    _check_training(done["train"], class_names)
+    for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
+        if name not in done:
+            done["train"], done[name] = _cut(done["train"], name, share, class_names, settings.seed)
+    if settings.train_images is not None:
+        done["train"] = _limited(done["train"], settings.train_images, class_names, settings.seed)
+    return {name: done[name] for name in ("train", "validation", "test")}
+
+
+def stratified_rows(labels: Rows, count: int, seed: int, keep: int) -> Rows:
+    """Rows of a random choice that holds every class in its proportion.
+
+    A class's part is its exact share of ``count`` rounded up or down, but at least one row, and never so large that
+    less than ``keep`` of its rows stay behind.
+
+    Args:
+        labels: int64 (N,); every class that occurs has more than ``keep`` rows.
+        count: Rows to choose, at least one a class.
+        seed: Decides the choice.
+        keep: Rows of each class that stay behind.
+
+    Returns:
+        Sorted rows; ``count`` of them, or fewer where ``keep`` forbids.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    exact = counts * (count / len(labels))
+    parts = np.floor(exact).astype(np.int64)
+    parts[np.argsort(parts - exact, kind="stable")[: count - parts.sum()]] += 1
+    parts = np.clip(parts, 1, counts - keep)
+    while parts.sum() > count:  # where rare classes were raised to one row
+        parts[np.argmax(parts)] -= 1
+    order = np.random.default_rng(seed).permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    rank_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(by_class[rank_in_class < np.repeat(parts, counts)])
+
+
+def _cut(
+    split: Split, name: str, share: float, class_names: Sequence[str], seed: int
+) -> tuple[ArraySplit, ArraySplit] | tuple[FileSplit, FileSplit]:
+    """The rest of a split, and what was cut off for the split of this name."""
+    labels = split.labels.numpy()
+    smallest = int(np.argmin(np.bincount(labels, minlength=len(class_names))))
+    if (labels == smallest).sum() < 2:
+        raise RaykdError(
+            f"class {class_names[smallest]!r} has a single image to train with: too few to cut a {name} split from; "
+            f"add images or bring a {name} split"
+        )
+    count = round(share * len(labels))
+    if not len(class_names) <= count <= len(labels) - len(class_names):
+        raise RaykdError(
+            f"data.{name}_share {share} of {len(labels)} images is {count}: each of the {len(class_names)} classes "
+            "needs an image on either side of the cut"
+        )
+    part = stratified_rows(labels, count, seed_of("split", name, seed), keep=1)
+    rest = np.setdiff1d(np.arange(len(labels)), part, assume_unique=True)
+    if isinstance(split, ArraySplit):
+        return split.take(rest), split.take(part)
+    return split.take(rest), split.take(part)
+
+
+def _limited(split: Split, count: int, class_names: Sequence[str], seed: int) -> Split:
+    if not len(class_names) <= count <= len(split):
+        raise RaykdError(
+            f"data.train_images {count}: the training split has {len(split)} images of {len(class_names)} classes, and "
+            "each class needs one"
+        )
+    return split.take(stratified_rows(split.labels.numpy(), count, seed_of("limit", seed), keep=0))
+
+
+def _check_labels(name: str, split: Split, class_names: Sequence[str]) -> None:
+    if len(split) == 0:
+        raise RaykdError(f"the {name} split has no images")
+    lowest, highest = (int(label) for label in torch.aminmax(split.labels))
+    if lowest < 0 or highest >= len(class_names):
+        raise RaykdError(
+            f"labels of the {name} split run from {lowest} to {highest}, but {len(class_names)} classes have labels 0 "
+            f"to {len(class_names) - 1}"
+        )
+
+
+def _check_training(split: Split, class_names: Sequence[str]) -> None:
+    if len(class_names) < 2:
+        raise RaykdError(f"there is but one class, {class_names[0]!r}: nothing to tell apart")
+    counts = torch.bincount(split.labels, minlength=len(class_names)).tolist()
+    if 0 in counts:
+        label = counts.index(0)
+        raise RaykdError(f"class {class_names[label]!r} (label {label}) has no training images")

@@ -1,0 +1,160 @@
+"""Batches of images that are decoded from files as they are needed, by loader processes.
+
+The random crop and flip of an image are drawn from a seed made of (seed, view, index) alone, so they depend neither on
+which process decodes it, nor on how many there are, nor on restarts.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from raykd.data.image_data import DataInfo, FileSplit
+from raykd.data.plan import Batch, Plan
+from raykd.errors import RaykdError
+from raykd.seeds import seed_of
+
+Item = tuple[Tensor, int, int]
+"""uint8 image (3, H, W), label, index."""
+
+
+class TrainingStream(Dataset[Item]):
+    """Training images, each addressed by (view number, index), under a random resized crop and flip."""
+
+    def __init__(self, split: FileSplit, info: DataInfo) -> None:
+        from torchvision.transforms import v2
+
+        flips = [v2.RandomHorizontalFlip()] if info.horizontal_flip else []
+        crop = v2.RandomResizedCrop((info.height, info.width), antialias=True)
+        self._transform: Callable[[Any], Tensor] = v2.Compose([crop, *flips, v2.PILToTensor()])
+        self._split = split
+        self._seed = info.seed
+
+    def __getitem__(self, address: tuple[int, int]) -> Item:
+        view, index = address
+        image = decode(self._split, index)
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would also reseed the GPUs, whose state is not put back here.
+            torch.default_generator.manual_seed(seed_of("stream", self._seed, view, index))
+            return self._transform(image), int(self._split.labels[index]), index
+
+
+class EvaluationStream(Dataset[Item]):
+    """Images of a split, resized and cropped at the centre."""
+
+    def __init__(self, split: FileSplit, info: DataInfo) -> None:
+        from torchvision.transforms import v2
+
+        # The custom of ImageNet: 224 pixels cropped from a shorter side of 256.
+        resize = v2.Resize(round(info.height * 256 / 224), antialias=True)
+        self._transform: Callable[[Any], Tensor] = v2.Compose(
+            [resize, v2.CenterCrop((info.height, info.width)), v2.PILToTensor()]
+        )
+        self._split = split
+
+    def __getitem__(self, index: int) -> Item:
+        return self._transform(decode(self._split, index)), int(self._split.labels[index]), index
+
+
+def decode(split: FileSplit, index: int) -> Image.Image:
+    """An image of a split, in RGB.
+
+    Raises:
+        RaykdError: The file is missing or damaged.
+    """
+    path = split.path(index)
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RaykdError(f"cannot read the image {path} ({error}): replace or delete it") from error
+
+
+class StreamedTraining:
+    """The `TrainingBatches` of streamed images."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._addresses = _Addresses(plan)
+        self._loader = _loader(TrainingStream(_files(plan), plan.data.info), self._addresses, plan)
+
+    @property
+    def batch_size(self) -> int:
+        """Images of every global batch."""
+        return self._plan.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self._plan.full_batches
+
+    def epoch(self, view_number: int) -> Iterator[Batch]:
+        """The batches of one view."""
+        self._addresses.view_number = view_number
+        return _batches(self._loader, self._plan)
+
+
+class StreamedEvaluation:
+    """Batches of a split of streamed images, in its own order; may be iterated again and again."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._shares = [rows.tolist() for rows in plan.evaluation_shares()]
+        self._loader = _loader(EvaluationStream(_files(plan), plan.data.info), self._shares, plan)
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return _batches(self._loader, self._plan)
+
+
+class _Addresses:
+    """Batch sampler of one view at a time; lives in the main process, so loader processes can be kept."""
+
+    view_number = 0
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        view_number = self.view_number
+        for rows in self._plan.training_shares(self._plan.view(view_number).order()):
+            yield [(view_number, index) for index in rows.tolist()]
+
+
+def _files(plan: Plan) -> FileSplit:
+    split = plan.data.split(plan.split)
+    assert isinstance(split, FileSplit)
+    return split
+
+
+def _loader(stream: Dataset[Item], addresses: Iterable[list[Any]], plan: Plan) -> DataLoader[Item]:
+    processes = plan.data.loader_processes
+    return DataLoader(
+        stream,
+        batch_sampler=addresses,
+        num_workers=processes,
+        persistent_workers=processes > 0,
+        pin_memory=plan.device.type == "cuda",
+        # A generator of its own: a loader otherwise draws from the global one, on which dropout depends.
+        generator=torch.Generator(),
+    )
+
+
+def _batches(loader: DataLoader[Item], plan: Plan) -> Iterator[Batch]:
+    try:
+        for tensors in loader:
+            images, labels, indices = (tensor.to(plan.device, non_blocking=True) for tensor in tensors)
+            yield plan.batch(images, labels, indices)
+    except RaykdError as error:
+        # The frames hold the loader in a cycle; as garbage it would wait 5 s for each of its processes to end.
+        traceback.clear_frames(error.__traceback__)
+        # From a loader process the message arrives inside a traceback, of which it is the last line.
+        raise RaykdError(str(error).strip().rpartition("RaykdError: ")[2]) from None

@@ -1,0 +1,66 @@
+"""Objects that users hand over by import path, ``package.module:name``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from raykd.errors import RaykdError, unknown_name
+
+
+def import_object(path: str, where: str) -> Any:
+    """The object that an import path names. The current folder is importable, as in a script that lies there.
+
+    Args:
+        path: ``package.module:name``.
+        where: What holds the path, such as ``data.name``; errors begin with it.
+
+    Raises:
+        RaykdError: The path has another form, the module is missing or fails while it is imported, or it holds no such
+            name.
+    """
+    place = f"{where} {path!r}"
+    module_name, _, name = path.partition(":")
+    if not (name.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
+        raise RaykdError(f"{place}: an import path looks like `package.module:function`")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if module_name == missing or module_name.startswith(f"{missing}."):
+            advice = f"run from the folder that holds it (now {folder}) or install it"
+            raise RaykdError(f"{place}: no module named {missing!r}: {advice}") from error
+        raise RaykdError(f"{place}: {module_name} needs the module {missing!r}: install it") from error
+    except Exception as error:
+        # Whatever a user's module raises while it runs is the user's to mend, so any exception is reported alike.
+        raise RaykdError(f"{place}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        known = [known for known in vars(module) if not known.startswith("_")]
+        raise unknown_name("name", name, known, where=f"{module_name} ({place})")
+    return getattr(module, name)
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Parameters of a function or class by name; a bare ``**keywords`` for the few built-ins that tell none."""
+    try:
+        return dict(inspect.signature(function).parameters)
+    except ValueError:
+        return {"keywords": inspect.Parameter("keywords", inspect.Parameter.VAR_KEYWORD)}
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function can be given this keyword argument."""
+    parameters = parameters_of(function)
+    by_name = name in parameters and parameters[name].kind in (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    return by_name or any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

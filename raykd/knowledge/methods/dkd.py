@@ -1,0 +1,55 @@
+"""Decoupled knowledge distillation: the target class and the other classes weighed apart."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from raykd.knowledge.methods.kd import kd
+
+
+def dkd(student: Tensor, teacher: Tensor, labels: Tensor, *, target_weight: float, non_target_weight: float) -> Tensor:
+    """Return target_weight TCKD + non_target_weight NCKD [B] of tempered logits [B, C] and labels int64 [B].
+
+    Zhao et al., arXiv 2203.08679, equation 7. KL = TCKD + (1 - p_y) NCKD. ValueError if C < 2.
+    """
+    student_lead, student_others = _decouple(student, labels)
+    teacher_lead, teacher_others = _decouple(teacher, labels)
+    target = _binary_kl(student_lead, teacher_lead)
+    non_target = kd(student_others, teacher_others, labels)
+    return target_weight * target + non_target_weight * non_target
+
+
+def target_kd(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """Return TCKD [B]: the KL of [p_y, 1 - p_y], of tempered logits [B, C] and labels int64 [B].
+
+    Zhao et al., arXiv 2203.08679, equations 5 and 6. ValueError if C < 2.
+    """
+    return dkd(student, teacher, labels, target_weight=1.0, non_target_weight=0.0)
+
+
+def non_target_kd(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """Return NCKD [B]: the KL among the classes that are not the label; 0 if there is only one such class.
+
+    Zhao et al., arXiv 2203.08679, equations 5 and 6; logits [B, C], labels int64 [B]. ValueError if C < 2.
+    """
+    return dkd(student, teacher, labels, target_weight=0.0, non_target_weight=1.0)
+
+
+def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log-odds [B] of the label against all others, and the others' logits [B, C - 1]."""
+    classes = logits.shape[1]
+    if classes < 2:
+        raise ValueError("decoupled distillation needs at least 2 classes")
+    label = labels.unsqueeze(1)
+    # The column is left out, not masked by a large number, which stops being large at low temperatures.
+    columns = torch.arange(classes - 1, device=logits.device)
+    others = logits.gather(1, columns + (columns >= label))
+    lead = logits.gather(1, label).squeeze(1) - others.logsumexp(dim=1)
+    return lead, others
+
+
+def _binary_kl(student_lead: Tensor, teacher_lead: Tensor) -> Tensor:
+    """Return the KL [B] of [p, 1 - p] given log(p / (1 - p)); log(1 - p) is never taken of a rounded p."""
+    yes = F.logsigmoid(teacher_lead) - F.logsigmoid(student_lead)
+    no = F.logsigmoid(-teacher_lead) - F.logsigmoid(-student_lead)
+    return torch.sigmoid(teacher_lead) * yes + torch.sigmoid(-teacher_lead) * no

@@ -1,0 +1,106 @@
+"""Live progress: a bar in a terminal, plain lines in a job's log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_SECONDS = 10.0
+"""A log gets a line of progress at most so often, besides one for each trial that ends."""
+
+
+class RunProgress:
+    """Counts epochs towards a total, with a note on the best so far.
+
+    A trial that ends early gives its remaining epochs up, so that time left stays honest.
+
+    Args:
+        console: Where it is shown.
+        title: What is going on.
+        epochs: Epochs to come, over all networks of this run.
+        trials: How many trials the epochs belong to. None: a single network.
+    """
+
+    def __init__(self, console: Console, title: str, epochs: int, trials: int | None = None) -> None:
+        self._console = console
+        self._title = title
+        self._trials = trials
+        self._ended = 0
+        self._best: tuple[float, str] | None = None
+        self._last_line = time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("epochs{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal and not console.is_jupyter,
+        )
+        self._task = self._progress.add_task(title, total=epochs, note="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def epoch(self, name: str, metrics: Mapping[str, float]) -> None:
+        """One epoch of one network is done."""
+        self._progress.advance(self._task)
+        if self._trials is None:
+            self._keep_best(name, metrics["validation_accuracy"])
+        self._show()
+        if self._progress.disable and time.monotonic() - self._last_line > LINE_SECONDS:
+            self._line(f"{name} at {metrics['validation_accuracy']:.2%}")
+
+    def end_trial(self, name: str, state: str, epochs: int, of: int, accuracy: float | None) -> None:
+        """A trial ended after some of its epochs; only finished ones can be the best."""
+        self._ended += 1
+        total = self._progress.tasks[self._task].total
+        self._progress.update(self._task, total=(total or 0) - (of - epochs))
+        if accuracy is not None and state == "finished":
+            self._keep_best(name, accuracy)
+        self._show()
+        if self._progress.disable:
+            self._line(f"{name} {state} after {epochs} of {of} epochs" + (f" at {accuracy:.2%}" if accuracy else ""))
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _keep_best(self, name: str, accuracy: float) -> None:
+        if self._best is None or accuracy > self._best[0]:
+            self._best = (accuracy, name)
+
+    def _note(self) -> str:
+        trials = f", {self._ended}/{self._trials} trials" if self._trials is not None else ""
+        best = ""
+        if self._best is not None:
+            owner = f" ({self._best[1]})" if self._trials is not None else ""
+            best = f", best {self._best[0]:.2%}{owner}"
+        return trials + best
+
+    def _show(self) -> None:
+        self._progress.update(self._task, note=self._note())
+
+    def _line(self, what: str) -> None:
+        self._last_line = time.monotonic()
+        task = self._progress.tasks[self._task]
+        left = task.time_remaining
+        time_left = f", about {left / 60:.1f} min left" if left else ""
+        self._console.print(
+            f"{self._title}: {what} | {task.completed:.0f}/{task.total:.0f} epochs{self._note()}{time_left}",
+            highlight=False,
+            soft_wrap=True,
+        )

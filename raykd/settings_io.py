@@ -1,0 +1,232 @@
+"""Reads, overrides and writes settings by their dotted names, and says in plain words what is wrong with them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from raykd.config import Experiment, Settings
+from raykd.errors import RaykdError, unknown_name
+
+_EXPONENT_ONLY = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-4` is a number (YAML 1.1 takes it for text) and a repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back unchanged."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_ONLY, list("-+0123456789"))
+_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; an empty file holds an empty one."""
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RaykdError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise RaykdError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise RaykdError(f"{path} must hold names with their values, such as 'study.trials: 32'")
+    return content
+
+
+def load_experiment(path: str | Path, base: Experiment) -> Experiment:
+    """The settings of a YAML file laid over `base`.
+
+    Names may be nested, dotted or both. A dictionary such as ``student.arguments`` replaces the one in `base`, since
+    arguments belong to one model; ``student.arguments.width`` sets a single one.
+
+    Args:
+        path: The YAML file.
+        base: Gives every setting that the file does not name.
+    """
+    values: dict[str, Any] = {}
+    for name, value in _flattened(read_yaml(path), "", str(path)):
+        if name in values:
+            raise RaykdError(f"{name} is given twice in {path}")
+        values[name] = value
+    return override(base, values, str(path))
+
+
+def save_experiment(experiment: Experiment, path: str | Path) -> None:
+    """Write all settings as YAML; `load_experiment` gives an equal experiment back."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A crash in the middle must not leave half a file where a whole one was.
+    temporary = target.with_name(f"{target.name}.tmp")
+    text = yaml.dump(experiment.model_dump(), Dumper=_Dumper, sort_keys=False)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, target)
+
+
+def override(experiment: Experiment, values: Mapping[str, Any], where: str = "") -> Experiment:
+    """A copy of the experiment with some settings changed, checked as a whole.
+
+    Args:
+        experiment: Stays as it is.
+        values: Settings by dotted name; ``student.arguments.width`` reaches into a dictionary.
+        where: Where the values come from, for errors.
+    """
+    settings = experiment.model_dump()
+    for name, value in values.items():
+        resolve_setting(name, where)
+        *sections, last = name.split(".")
+        node = settings
+        for section in sections:
+            node = node[section]
+        # Where `student.arguments` was just set to something else than a dictionary, validation says so below.
+        if isinstance(node, dict):
+            node[last] = copy.deepcopy(value)
+    try:
+        return type(experiment).model_validate(settings)
+    except ValidationError as error:
+        raise friendly(error, where) from None
+
+
+def setting_value(experiment: Experiment, name: str) -> Any:
+    """The value of a setting by its dotted name; None for an absent key of a dictionary."""
+    resolve_setting(name)
+    value: Any = experiment
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def setting_names() -> list[str]:
+    """The dotted names of all settings, in the order of `raykd.config`."""
+    return list(_settings())
+
+
+def resolve_setting(name: str, where: str = "") -> FieldInfo:
+    """What pydantic knows about a setting: its type, bounds, default and help.
+
+    Args:
+        name: Dotted name of a setting, or of a key of a dictionary (``student.arguments.width``).
+        where: Where the name was found, for errors.
+    """
+    if name in _settings():
+        return _settings()[name]
+    place = f" in {where}" if where else ""
+    if name in _sections():
+        members = [known for known in setting_names() if known.startswith(f"{name}.")]
+        shown = ", ".join(members[:4]) + (", ..." if len(members) > 4 else "")
+        raise RaykdError(f"{name!r}{place} is a section, not a setting: name one of {shown}")
+    owner, _, key = name.rpartition(".")
+    info = _settings().get(owner)
+    if info is not None and get_origin(info.annotation) is dict and key.isidentifier():
+        return FieldInfo.from_annotation(get_args(info.annotation)[1])
+    raise _unknown_setting(name, where)
+
+
+def friendly(error: ValidationError, where: str = "") -> RaykdError:
+    """pydantic's findings in the words of raykd, a line each.
+
+    Args:
+        error: What pydantic raised.
+        where: The file or place that holds the values.
+    """
+    place = f" in {where}" if where else ""
+    messages: dict[str, list[str]] = {}
+    inputs: dict[str, Any] = {}
+    lines: list[str] = []
+    for problem in error.errors(include_url=False):
+        name = _name(problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            lines.append(str(_unknown_setting(".".join(map(str, problem["loc"])), where)))
+        elif not name:
+            lines.append(f"{message}{f' ({where})' if where else ''}")
+        else:
+            messages.setdefault(name, []).append(message)
+            inputs[name] = problem["input"]
+    for name, found in messages.items():
+        # A setting of several types has one finding for each of them.
+        text = ", or ".join([found[0], *(other.removeprefix("Input should be ") for other in found[1:])])
+        given = repr(inputs[name])
+        lines.append(f"{name}: {text} (got {given if len(given) <= 60 else given[:57] + '...'}){place}")
+    return RaykdError("\n".join(lines))
+
+
+def _flattened(node: Mapping[str, Any], prefix: str, where: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if name not in _sections():
+            resolve_setting(name, where)
+            yield name, value
+        elif isinstance(value, dict):
+            yield from _flattened(value, f"{name}.", where)
+        elif value is not None:
+            resolve_setting(name, where)
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """The setting that pydantic's location lies in; behind it pydantic adds the types that it has tried."""
+    for length in range(len(location), 0, -1):
+        name = ".".join(map(str, location[:length]))
+        if name in _settings() and length < len(location):
+            inner = location[length]
+            if isinstance(inner, int):
+                return f"{name}[{inner}]"
+            return f"{name}.{inner}" if get_origin(_settings()[name].annotation) is dict else name
+        if name in _settings() or name in _sections():
+            return name
+    return ".".join(map(str, location[:1]))
+
+
+def _unknown_setting(name: str, where: str) -> RaykdError:
+    section = name.rpartition(".")[0]
+    siblings = [known for known in setting_names() if known.rpartition(".")[0] == section]
+    if not siblings and not get_close_matches(name, setting_names(), n=1, cutoff=0.5):
+        siblings = [known for known in _sections() if "." not in known]
+    return unknown_name("setting", name, siblings or setting_names(), where)
+
+
+@cache
+def _settings() -> dict[str, FieldInfo]:
+    return {name: info for name, info in _walk(Experiment, "") if not _is_section(info)}
+
+
+@cache
+def _sections() -> tuple[str, ...]:
+    return tuple(name for name, info in _walk(Experiment, "") if _is_section(info))
+
+
+def _walk(model: type[Settings], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, info in model.model_fields.items():
+        yield f"{prefix}{name}", info
+        if _is_section(info):
+            yield from _walk(info.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
+
+
+def _is_section(info: FieldInfo) -> bool:
+    return isinstance(info.annotation, type) and issubclass(info.annotation, Settings)

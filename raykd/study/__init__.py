@@ -1,0 +1,1 @@
+"""Which hyperparameters: search space, searcher, schedulers, trial (Ray Tune), broker and study."""

@@ -1,0 +1,115 @@
+"""The broker: one small named actor between the trials of a study and its classrooms.
+
+Trials enrol students and ask for epochs; classrooms attend between epochs and are told what to do next. The book
+itself is `Register`; here is only the waiting. The actor may die and come back with an empty book: trials enrol again
+when they hear that they are unknown, and classrooms hear that nobody should sit there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+import ray
+
+from raykd.study.register import Register
+from raykd.training.messages import NAMESPACE, Agenda, Attendance, Enrolment, Report
+
+LOCKSTEP_SECONDS = 1.0
+"""How long a classroom waits for seated students whose next epoch Tune has not asked for yet."""
+
+POLL_SECONDS = 1.0
+"""How often waiting calls look at the clock, for leases that ran out."""
+
+
+class Broker:
+    """The actor's class; create it with `start_broker`."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._register = Register(lease_seconds)
+        self._changed = asyncio.Condition()
+        self._attendances: dict[str, int] = {}
+        self._closed: str | None = None
+
+    async def enrol(self, enrolment: Enrolment) -> None:
+        """Take a student in; see `Register.enrol`."""
+        self._register.enrol(enrolment)
+        await self._notify()
+
+    async def withdraw(self, student: str) -> None:
+        """Forget a student; its seat becomes free."""
+        self._register.withdraw(student)
+        await self._notify()
+
+    async def report(self, student: str, epoch: int) -> Report | None:
+        """Let a student learn up to an epoch (1-based) and wait for its report. None: the student is unknown."""
+        await self._notify(self._register.knows(student) and self._register.want(student, epoch) is None)
+        while self._register.knows(student):
+            if found := self._register.want(student, epoch):
+                return found
+            if self._closed is not None:
+                return Report(student=student, ticket="", epoch=epoch, failure=self._closed)
+            await self._wait()
+        return None
+
+    async def attend(self, attendance: Attendance) -> Agenda:
+        """Take a classroom's reports and wait until there is something to do for it."""
+        name = attendance.classroom
+        # A restarted classroom attends anew while the call of its dead predecessor may still be waiting here.
+        call = self._attendances[name] = self._attendances.get(name, 0) + 1
+        self._register.attend(attendance, time.monotonic())
+        await self._notify()
+        patience_ends = time.monotonic() + LOCKSTEP_SECONDS
+        while self._attendances[name] == call and self._closed is None:
+            self._register.heartbeat(name, time.monotonic())
+            patient = self._register.undecided(attendance) and time.monotonic() < patience_ends
+            if not patient and (agenda := self._register.agenda(attendance)):
+                return agenda
+            await self._wait(
+                min(POLL_SECONDS, max(patience_ends - time.monotonic(), 0.01)) if patient else POLL_SECONDS
+            )
+            self._register.expire(time.monotonic())
+        return Agenda(close=True)
+
+    async def heartbeat(self, classroom: str) -> None:
+        """A classroom's sign of life during a long epoch."""
+        self._register.heartbeat(classroom, time.monotonic())
+
+    async def dismiss(self, classroom: str) -> None:
+        """A classroom is gone for good; its students go to the others."""
+        self._register.dismiss(classroom)
+        await self._notify()
+
+    async def close(self, reason: str) -> None:
+        """Send all classrooms home; whoever still waits for a report hears the reason as a failure."""
+        self._closed = reason
+        await self._notify()
+
+    async def seated(self) -> dict[str, str]:
+        """Student to classroom, of all that sit somewhere."""
+        return self._register.seated()
+
+    async def _notify(self, needed: bool = True) -> None:
+        if needed:
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _wait(self, seconds: float = POLL_SECONDS) -> None:
+        async with self._changed:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), seconds)
+
+
+def start_broker(name: str, lease_seconds: float) -> Any:
+    """Start the named broker; it lives as long as the driver. Returns its actor handle."""
+    actor = ray.remote(Broker)
+    return actor.options(
+        name=name,
+        namespace=NAMESPACE,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=10_000,
+    ).remote(lease_seconds)

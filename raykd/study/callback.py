@@ -1,0 +1,87 @@
+"""Passes what Tune learns of its trials on: to MLflow, to the progress, and back to the broker when a trial is over."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from raykd.report.progress import RunProgress
+from raykd.study.names import TRIAL, trial_name
+from raykd.tracking import Tracker, TrialState
+
+logger = logging.getLogger(__name__)
+
+
+def state_of(result: dict[str, Any]) -> TrialState:
+    """How a trial that Tune has ended came to its end."""
+    if "failure" in result:
+        return "failed"
+    if result.get("diverged"):
+        return "diverged"
+    return "finished" if result.get("finished") else "stopped early"
+
+
+class StudyCallback(tune.Callback):
+    """Sees every result of every trial. It never raises: an exception here would end the sweep.
+
+    Args:
+        tracker: Logs the trials.
+        progress: Shows them.
+        broker: Hears which students are no longer wanted.
+        epochs: Epochs of a whole trial.
+    """
+
+    def __init__(self, tracker: Tracker, progress: RunProgress, broker: Any, epochs: int) -> None:
+        self._tracker = tracker
+        self._progress = progress
+        self._broker = broker
+        self._epochs = epochs
+        self._seen: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its whole set-up to restore it some day; a study resumes from its own record instead.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        values = {name: value for name, value in trial.config.items() if name != TRIAL}
+        self._tracker.start_trial(_name(trial), values)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        name, epoch = _name(trial), int(result["epoch"])
+        if "failure" in result or epoch <= self._seen.get(name, 0):
+            return  # nothing was learnt, or a trial that came back tells its history again
+        self._seen[name] = epoch
+        metrics: dict[str, float] = result["metrics"]
+        self._tracker.epoch(name, epoch, metrics)
+        self._progress.epoch(name, metrics)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._end(trial, state_of(trial.last_result), trial.last_result.get("failure"))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._end(trial, "failed", _reason(trial))
+
+    def _end(self, trial: Trial, state: TrialState, reason: str | None) -> None:
+        name = _name(trial)
+        self._broker.withdraw.remote(name)
+        self._tracker.end_trial(name, state, reason)
+        accuracy = trial.last_result.get("validation_accuracy") if state in ("finished", "stopped early") else None
+        self._progress.end_trial(name, state, self._seen.get(name, 0), self._epochs, accuracy)
+        if state == "failed":
+            self._progress.say(f"{name} failed: {reason}")
+
+
+def _name(trial: Trial) -> str:
+    return trial_name(trial.config[TRIAL])
+
+
+def _reason(trial: Trial) -> str:
+    """The last line of the error that Tune keeps of a trial."""
+    error = trial.get_error()
+    lines = str(error).strip().splitlines() if error is not None else []
+    return lines[-1] if lines else "its process was lost"

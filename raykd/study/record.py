@@ -1,0 +1,54 @@
+"""The study's folder: its settings, begun once and gone on with only by the same settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raykd.config import Experiment
+from raykd.errors import RaykdError
+from raykd.settings_io import load_experiment, save_experiment, setting_names, setting_value
+
+SETTINGS = "experiment.yaml"
+JOURNAL = "study.journal"
+BEST = "best"
+PLAIN = "plain"
+STUDENT = "student"
+RAY = "ray"
+
+MAY_CHANGE = ("study.resume", "study.trials", "study.output", "study.retries", "cluster.", "tracking.", "teacher.cache")
+"""Settings that a resumed study may change: they do not change what its trials give."""
+
+
+def open_folder(experiment: Experiment) -> Path:
+    """Begin the study's folder, or go on with it.
+
+    Returns:
+        The absolute folder, with the resolved settings in it.
+
+    Raises:
+        RaykdError: it exists and ``--resume`` was not given, or it was begun with other settings.
+    """
+    folder = experiment.folder
+    settings = folder / SETTINGS
+    if settings.exists():
+        if not experiment.study.resume:
+            raise RaykdError(
+                f"study {experiment.study.name!r} exists in {folder}: add --resume to go on with it, "
+                "or name another with --study.name"
+            )
+        _check_same(load_experiment(settings, Experiment()), experiment, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_experiment(experiment, settings)
+    return folder
+
+
+def _check_same(begun: Experiment, now: Experiment, file: Path) -> None:
+    for name in setting_names():
+        if name.startswith(MAY_CHANGE):
+            continue
+        before, after = setting_value(begun, name), setting_value(now, name)
+        if before != after:
+            raise RaykdError(
+                f"{name} is {after}, but the study was begun with {before} ({file}):\n"
+                "resume with the same settings, or name another study with --study.name"
+            )

@@ -1,0 +1,158 @@
+"""Who wants to be taught, who sits where, and what came of it: the broker's book, without any waiting or Ray.
+
+A seat is a lease: a student stays in the book until it is withdrawn, with all its reports, and a classroom that starts
+afresh or falls silent gives its students back. They are seated again from their last checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from raykd.training.messages import Agenda, Attendance, Enrolment, Report
+
+LOST_SEATS_ALLOWED = 5
+"""A student whose classroom died so often without finishing an epoch is given up: it is likely the cause."""
+
+
+@dataclass
+class _Student:
+    enrolment: Enrolment
+    reports: list[Report] = field(default_factory=list)
+    wanted_epoch: int = 0
+    classroom: str | None = None
+    lost_seats: int = 0
+
+    @property
+    def over(self) -> bool:
+        return bool(self.reports) and self.reports[-1].last
+
+    @property
+    def may_learn(self) -> bool:
+        return not self.over and self.wanted_epoch > len(self.reports)
+
+
+@dataclass
+class _Classroom:
+    seats: int
+    heard_of: float
+
+
+class Register:
+    """The book itself. Every method is quick; `now` is a monotonic time in seconds.
+
+    Args:
+        lease_seconds: A classroom not heard of for so long loses its students to the others.
+    """
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._students: dict[str, _Student] = {}
+        self._classrooms: dict[str, _Classroom] = {}
+
+    def enrol(self, enrolment: Enrolment) -> None:
+        """Take a student in. Enrolling again with the same lesson, as after a fault, changes nothing."""
+        known = self._students.get(enrolment.student)
+        if known is None or known.enrolment.lesson != enrolment.lesson:
+            self._students[enrolment.student] = _Student(enrolment)
+
+    def withdraw(self, student: str) -> None:
+        """Forget a student; its classroom hears of it at its next attendance."""
+        self._students.pop(student, None)
+
+    def knows(self, student: str) -> bool:
+        """Whether the student is enrolled."""
+        return student in self._students
+
+    def want(self, student: str, epoch: int) -> Report | None:
+        """Ask for the report of an epoch (1-based), and let the student learn that far. None: not there yet."""
+        entry = self._students[student]
+        entry.wanted_epoch = max(entry.wanted_epoch, epoch)
+        if len(entry.reports) >= epoch:
+            return entry.reports[epoch - 1]
+        return entry.reports[-1] if entry.over else None
+
+    def attend(self, attendance: Attendance, now: float) -> None:
+        """Write down what a classroom says: its reports, and who really sits there."""
+        name = attendance.classroom
+        self._classrooms[name] = _Classroom(attendance.seats, now)
+        for report in attendance.reports:
+            self._note(report)
+        for entry in self._students.values():
+            if entry.classroom == name and entry.enrolment.ticket not in attendance.seated and not entry.over:
+                self._lose_seat(entry)
+
+    def heartbeat(self, classroom: str, now: float) -> None:
+        """A sign of life between two attendances."""
+        if classroom in self._classrooms:
+            self._classrooms[classroom].heard_of = now
+
+    def dismiss(self, classroom: str) -> None:
+        """A classroom is gone for good; its students wait for another."""
+        self._classrooms.pop(classroom, None)
+        for entry in self._students.values():
+            if entry.classroom == classroom and not entry.over:
+                self._lose_seat(entry)
+
+    def expire(self, now: float) -> None:
+        """Dismiss the classrooms that have been silent for longer than their lease."""
+        for name in [n for n, room in self._classrooms.items() if now - room.heard_of > self._lease_seconds]:
+            self.dismiss(name)
+
+    def agenda(self, attendance: Attendance) -> Agenda:
+        """What a classroom should do next; students that enter may learn at once."""
+        name = attendance.classroom
+        here = [entry for entry in self._students.values() if entry.classroom == name and not entry.over]
+        staying = {entry.enrolment.ticket for entry in here}
+        enter = self._waiting()[: self._free_places(name, len(here))]
+        for entry in enter:
+            entry.classroom = name
+        return Agenda(
+            leave=tuple(ticket for ticket in attendance.seated if ticket not in staying),
+            enter=tuple(entry.enrolment for entry in enter),
+            learn=tuple(entry.enrolment.ticket for entry in [*here, *enter] if entry.may_learn),
+        )
+
+    def undecided(self, attendance: Attendance) -> bool:
+        """Whether some student that sits there has not been asked for its next epoch yet, but may be any moment."""
+        return any(
+            entry.enrolment.ticket in attendance.seated and not entry.over and not entry.may_learn
+            for entry in self._students.values()
+        )
+
+    def seated(self) -> dict[str, str]:
+        """Student to classroom, of all that sit somewhere."""
+        return {name: entry.classroom for name, entry in self._students.items() if entry.classroom and not entry.over}
+
+    def _waiting(self) -> list[_Student]:
+        return [entry for entry in self._students.values() if entry.classroom is None and not entry.over]
+
+    def _free_places(self, classroom: str, seated: int) -> int:
+        """Free seats there, but no more than its fair part of all students, so that no classroom stands idle."""
+        present = sum(not entry.over for entry in self._students.values())
+        fair = math.ceil(present / max(len(self._classrooms), 1))
+        return max(min(self._classrooms[classroom].seats, fair) - seated, 0)
+
+    def _note(self, report: Report) -> None:
+        entry = self._students.get(report.student)
+        if entry is None or entry.enrolment.ticket != report.ticket:
+            return  # withdrawn, or enrolled anew since
+        # After a fault the same epochs may be told again; the first telling counts.
+        if not entry.over and (report.failure is not None or report.epoch == len(entry.reports) + 1):
+            entry.reports.append(report)
+            entry.lost_seats = 0
+
+    def _lose_seat(self, entry: _Student) -> None:
+        entry.classroom = None
+        entry.lost_seats += 1
+        if entry.lost_seats >= LOST_SEATS_ALLOWED:
+            entry.reports.append(_given_up(entry))
+
+
+def _given_up(entry: _Student) -> Report:
+    return Report(
+        student=entry.enrolment.student,
+        ticket=entry.enrolment.ticket,
+        epoch=len(entry.reports) + 1,
+        failure=f"its classroom died {entry.lost_seats} times while it was being taught",
+    )

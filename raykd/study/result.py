@@ -1,0 +1,152 @@
+"""What a study found: its trials, the best student, and the teacher and plain student to hold it against."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from raykd.study.names import trial_name
+from raykd.study.record import BEST
+from raykd.tracking import Place
+
+SHOWN_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """One trial.
+
+    - name: as in folders and MLflow
+    - state: finished, stopped early, diverged, failed or interrupted
+    - values: the searched settings by dotted name
+    - accuracy: on the validation split after its last epoch, or None
+    - best_accuracy, best_epoch: of its best epoch
+    - epochs: how many it had
+    - seconds: of its class, while it was taught
+    """
+
+    name: str
+    state: str
+    values: Mapping[str, Any]
+    accuracy: float | None
+    best_accuracy: float | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> TrialSummary:
+        """The summary of an Optuna trial."""
+        accuracies = trial.intermediate_values
+        last = max(accuracies, default=0)
+        return cls(
+            name=trial_name(trial.number),
+            state=_state(trial),
+            values=dict(trial.params),
+            accuracy=accuracies.get(last),
+            best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
+            best_epoch=trial.user_attrs.get("best_epoch"),
+            epochs=last,
+            seconds=trial.user_attrs.get("seconds", 0.0),
+        )
+
+
+def _state(trial: FrozenTrial) -> str:
+    match trial.state:
+        case TrialState.COMPLETE:
+            return "finished"
+        case TrialState.FAIL:
+            return "failed"
+        case TrialState.PRUNED:
+            return "diverged" if trial.user_attrs.get("diverged") else "stopped early"
+        case _:
+            return "interrupted"
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study's outcome.
+
+    - folder: the study's
+    - trials: all of them, in order
+    - teacher, plain: descriptions of the teacher and of the student trained without one (see `raykd.training.folder`)
+    - place: where MLflow has it
+    """
+
+    folder: Path
+    trials: tuple[TrialSummary, ...]
+    teacher: Mapping[str, Any]
+    plain: Mapping[str, Any]
+    place: Place
+
+    @classmethod
+    def of(
+        cls, folder: Path, study: optuna.Study, teacher: Mapping[str, Any], plain: Mapping[str, Any], place: Place
+    ) -> StudyResult:
+        """The outcome as the study's record has it."""
+        trials = tuple(TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False))
+        return cls(folder, trials, teacher, plain, place)
+
+    @property
+    def ranked(self) -> list[TrialSummary]:
+        """Finished trials, best first; of equals the earlier one."""
+        finished = [trial for trial in self.trials if trial.state == "finished"]
+        return sorted(finished, key=lambda trial: trial.accuracy or 0.0, reverse=True)
+
+    @property
+    def best(self) -> TrialSummary | None:
+        """The best finished trial."""
+        return next(iter(self.ranked), None)
+
+    @property
+    def best_folder(self) -> Path:
+        """Where the best student lies: weights and settings, for `raykd.load_model`."""
+        return self.folder / BEST
+
+    def keep_best(self) -> None:
+        """Copy the best student out of its trial's folder."""
+        if self.best is None:
+            return
+        temporary = self.folder / f"{BEST}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for file in (self.folder / "trials" / self.best.name).glob("model.*"):
+            shutil.copy2(file, temporary)
+        shutil.rmtree(self.best_folder, ignore_errors=True)
+        os.replace(temporary, self.best_folder)
+
+    def show(self, console: Console) -> None:
+        """Print the best trials beside the teacher and the plain student, and where to look further."""
+        table = Table(title=f"{self.folder.name}: accuracy on the validation split", title_justify="left")
+        for heading in ("", "last epoch", "best epoch", "epochs"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for label, model in (("teacher", self.teacher), ("plain student", self.plain)):
+            metrics = model["metrics"]
+            best = f"{metrics['best_validation_accuracy']:.2%} ({metrics['best_epoch']:.0f})"
+            table.add_row(label, f"{metrics['validation_accuracy']:.2%}", best, str(model["epochs"]))
+        table.add_section()
+        for trial in self.ranked[:SHOWN_TRIALS]:
+            best = f"{trial.best_accuracy:.2%} ({trial.best_epoch})"
+            table.add_row(trial.name, f"{trial.accuracy:.2%}", best, str(trial.epochs))
+        console.print(table, highlight=False)
+        states = [trial.state for trial in self.trials]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        console.print(f"{len(states)} trials: {counts}. The test split was not touched.", highlight=False)
+        if self.best is not None:
+            settings = ", ".join(f"{name}={_shown(value)}" for name, value in self.best.values.items())
+            console.print(f"{self.best.name}: {settings}", highlight=False)
+            console.print(f"best student: {self.best_folder}", soft_wrap=True, highlight=False)
+        console.print(f"look further: {self.place.look}", soft_wrap=True, highlight=False)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,306 @@
+"""Lets Optuna choose what Ray Tune tries, on Optuna's ask and tell. The Optuna study is the record of all trials.
+
+Ray's own OptunaSearch tells stopped trials as complete, leaves diverged ones running for ever, fails on retried ones
+and repeats its start point. Here the record lives in a journal file that outlives the driver: whatever is interrupted
+is handed out again under its number and with its values.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pickle
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
+
+from raykd.errors import RaykdError
+from raykd.study.names import METRIC, TIME, TRIAL
+from raykd.study.space import SearchSpace
+
+_log = logging.getLogger(__name__)
+
+
+def open_study(
+    journal: Path,
+    name: str,
+    seed: int,
+    direction: Literal["maximize", "minimize"] = "maximize",
+    trials: int | None = None,
+) -> Study:
+    """Open the Optuna study of this name in a journal file, or begin it.
+
+    A journal needs no database server and, unlike SQLite, works on network file systems. The lock is an exclusively
+    created file, as on NFSv3 and newer. Optuna's default, a symbolic link, is not to be had on every mounted file
+    system, and where the path is relative, a link left by a killed process is waited for without end. A file left so
+    delays the next launch by 30 s at most.
+
+    The sampler is TPE as of Optuna 5: multivariate, and keeping away from what is running (constant liar). Every
+    trial draws from a random stream of its own, derived from the seed and the trial's number. So a resumed study never
+    repeats the stream of its first launch, and draws what it would have drawn without the interruption.
+
+    Args:
+        journal: The file; its folder is made.
+        name: Name of the study.
+        seed: Seeds the sampler.
+        direction: Of the metric.
+        trials: How many trials the study will have. A quarter of them, 4 to 10, are drawn at random before TPE begins.
+            None: 10, as Optuna does.
+    """
+    path = str(journal.expanduser().absolute())
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    lock = JournalFileOpenLock(path)
+    _mend(Path(path), lock)
+    startup = 10 if trials is None else min(max(trials // 4, 4), 10)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(path, lock)),
+        study_name=name,
+        direction=direction,
+        sampler=_SeededByTrial(seed, startup),
+        pruner=optuna.pruners.NopPruner(),  # Tune's scheduler decides who is stopped
+        load_if_exists=True,
+    )
+
+
+def _mend(journal: Path, lock: JournalFileOpenLock) -> None:
+    """Cut off a last line that a dying machine wrote half: Optuna would append to it and not read the file again."""
+    if not journal.exists():
+        return
+    lock.acquire()
+    try:
+        content = journal.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            _log.warning("%s ended in the middle of a line; that line is dropped", journal)
+            os.truncate(journal, whole)
+    finally:
+        lock.release()
+
+
+class _SeededByTrial(BaseSampler):
+    """A fresh TPE sampler for every trial, seeded by the study's seed and the trial's number."""
+
+    def __init__(self, seed: int, startup_trials: int) -> None:
+        self._seed = seed
+        self._startup_trials = startup_trials
+        self._sampler = self._fresh(0)
+
+    def _fresh(self, number: int) -> TPESampler:
+        seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
+        return TPESampler(seed=seed, n_startup_trials=self._startup_trials)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler = self._fresh(trial.number)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+@dataclass
+class _Running:
+    """A trial that Tune runs now: its values and seconds by epoch."""
+
+    trial: optuna.Trial
+    values: dict[int, float] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)
+
+
+class OptunaSearcher(Searcher):
+    """Suggests what to try next, and records in Optuna what came of it.
+
+    A trial's config is its settings by dotted name, and under ``trial`` its number in the Optuna study. Results must
+    carry ``epoch`` and the metric, and may say ``finished``, ``diverged`` and ``seconds`` (of this epoch). A trial ends
+
+    - as COMPLETE, if it had all its epochs (``finished``), with the metric of the last one;
+    - as PRUNED, if it was stopped before, with the metric of the last one;
+    - as PRUNED with the attribute ``diverged``, and infeasible, if it diverged: TPE ranks stopped trials by their
+      epochs, and would otherwise be drawn to those that diverged late;
+    - as FAIL with the attribute ``error``, if Tune gave it up.
+
+    When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``, ``best_epoch``, and
+    what `keep` names.
+
+    Args:
+        study: From `open_study`.
+        space: What to search. A study keeps the space that it was begun with.
+        trials: Trials of the study over all its launches, whatever became of them.
+        metric: What is maximised, or as `mode` says.
+        mode: max or min; must be the study's direction.
+        keep: Further keys of the last result to keep as attributes.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        space: SearchSpace,
+        trials: int,
+        metric: str = METRIC,
+        mode: Literal["max", "min"] = "max",
+        keep: Sequence[str] = (),
+    ) -> None:
+        super().__init__(metric=metric, mode=mode)
+        self._study = study
+        self._space = space
+        self._budget = trials
+        self._keep = tuple(keep)
+        self._running: dict[str, _Running] = {}
+        self._interrupted: deque[FrozenTrial] = deque()
+        self._same_space()
+        self._take_over({})
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+        """The config of a trial: an interrupted one first, the start point in a new study, then what Optuna asks."""
+        trial = self._next_trial()
+        if trial is None:
+            return Searcher.FINISHED
+        # Sampling records each value before the trial is handed out; values recorded before are read, not drawn again.
+        config = {**self._space.sample(trial), TRIAL: trial.number}
+        self._running[trial_id] = _Running(trial, self._reported(trial.number))
+        return config
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Record the metric of an epoch. Epochs already recorded, as delivered again after a fault, are passed over."""
+        running = self._running.get(trial_id)
+        if running is None:
+            return
+        try:
+            self._report(running, result)
+        except Exception:
+            # An exception here would end the sweep; one missing value does not.
+            _log.exception("a result of trial %d could not be recorded", running.trial.number)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Record how a trial ended, once. Without any result it stays open, for the next launch to hand out again."""
+        running = self._running.pop(trial_id, None)
+        if running is None:
+            _log.warning("Tune trial %s has ended again, or was never handed out; the record stays as it is", trial_id)
+            return
+        try:
+            self._finish(running, result or {}, error)
+        except Exception:
+            _log.exception("the end of trial %d could not be recorded; --resume runs it again", running.trial.number)
+
+    def get_state(self) -> dict[str, Any]:
+        """Which Tune trial is which Optuna trial; all else is in the study."""
+        return {"running": {trial_id: running.trial.number for trial_id, running in self._running.items()}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with the trials that a restored Tune still has; the study says what has become of them since."""
+        self._take_over(state["running"])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state for Tune's experiment snapshot."""
+        Path(checkpoint_path).write_bytes(pickle.dumps(self.get_state()))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read the state from Tune's experiment snapshot."""
+        self.set_state(pickle.loads(Path(checkpoint_path).read_bytes()))
+
+    def _same_space(self) -> None:
+        space = {row.name: row.range for row in self._space.describe()}
+        begun_with = self._study.user_attrs.get("space")
+        if begun_with is None:
+            self._study.set_user_attr("space", space)
+        elif begun_with != space:
+            names = sorted(begun_with.keys() | space.keys())
+            changed = ", ".join(name for name in names if begun_with.get(name) != space.get(name))
+            raise RaykdError(
+                f"study {self._study.study_name!r} was begun with another search space ({changed} changed):\n"
+                f"restore {self._space.source}, or begin a new study with --study.name"
+            )
+
+    def _take_over(self, handed_out: Mapping[str, int]) -> None:
+        open_trials = {trial.number: trial for trial in self._study.get_trials(states=(TrialState.RUNNING,))}
+        self._running = {
+            trial_id: _Running(self._reopened(open_trials[number]), self._reported(number))
+            for trial_id, number in handed_out.items()
+            if number in open_trials
+        }
+        taken = set(handed_out.values())
+        self._interrupted = deque(trial for number, trial in sorted(open_trials.items()) if number not in taken)
+
+    def _next_trial(self) -> optuna.Trial | None:
+        if self._interrupted:
+            return self._reopened(self._interrupted.popleft())
+        known = self._study.get_trials(deepcopy=False)
+        if not known:
+            # Kept as WAITING until it is asked for, so a launch that dies in between does not enqueue it twice.
+            self._study.enqueue_trial(self._space.defaults())
+        if sum(trial.state != TrialState.WAITING for trial in known) >= self._budget:
+            return None
+        return self._study.ask()
+
+    def _reopened(self, frozen: FrozenTrial) -> optuna.Trial:
+        # Optuna has no public way to go on with a trial of an earlier process.
+        return optuna.Trial(self._study, frozen._trial_id)
+
+    def _reported(self, number: int) -> dict[int, float]:
+        return dict(self._study.get_trials(deepcopy=False)[number].intermediate_values)
+
+    def _report(self, running: _Running, result: Mapping[str, Any]) -> None:
+        if TIME not in result or self.metric not in result:
+            return
+        epoch, value = int(result[TIME]), float(result[self.metric])
+        if "seconds" in result:
+            running.seconds[epoch] = float(result["seconds"])
+        if math.isfinite(value) and epoch not in running.values:
+            running.trial.report(value, epoch)
+            running.values[epoch] = value
+
+    def _finish(self, running: _Running, result: Mapping[str, Any], error: bool) -> None:
+        # The result at which a trial is stopped comes here only.
+        self._report(running, result)
+        trial, values = running.trial, running.values
+        value = float(result.get(self.metric, math.nan))
+        if not error and TIME not in result:
+            _log.info("trial %d was stopped before it gave a result; --resume runs it again", trial.number)
+            return
+        diverged = not error and (bool(result.get("diverged")) or not math.isfinite(value))
+        complete = not error and not diverged and bool(result.get("finished"))
+        attributes = {key: _plain(result[key]) for key in self._keep if key in result}
+        if values:
+            best = (max if self.mode == "max" else min)(values.values())
+            best_epoch = min(epoch for epoch in values if values[epoch] == best)
+            attributes |= {"epoch": max(values), f"best_{self.metric}": best, "best_epoch": best_epoch}
+        if running.seconds:
+            attributes["seconds"] = sum(running.seconds.values())
+        if error:
+            after = f"after epoch {max(values)}" if values else "before its first epoch was over"
+            attributes["error"] = f"given up by Tune {after}; the error.txt in its folder says why"
+        if diverged:
+            attributes["diverged"] = True
+            trial.set_constraint("diverged", 1.0)
+        for key, attribute in attributes.items():
+            trial.set_user_attr(key, attribute)
+        if complete:
+            self._study.tell(trial, value, TrialState.COMPLETE)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL if error else TrialState.PRUNED)
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers as Python's, which JSON can hold."""
+    return value.item() if hasattr(value, "item") else value

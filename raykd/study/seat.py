@@ -1,0 +1,67 @@
+"""A student's seat as seen by whoever enrolled it: a trial, or the driver of a single run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from raykd.errors import RaykdError
+from raykd.training.folder import description
+from raykd.training.messages import Enrolment, Report
+
+
+class Seat:
+    """Enrols a student and asks for its epochs one by one.
+
+    Args:
+        broker: The broker's actor handle.
+        enrolment: Who wants to learn what.
+    """
+
+    def __init__(self, broker: Any, enrolment: Enrolment) -> None:
+        self._broker = broker
+        self._enrolment = enrolment
+        ray.get(broker.enrol.remote(enrolment))
+
+    def report(self, epoch: int) -> Report:
+        """Let the student learn up to an epoch (1-based) and wait for its report."""
+        while True:
+            report: Report | None = ray.get(self._broker.report.remote(self._enrolment.student, epoch))
+            if report is not None:
+                return report
+            # The broker came back from the dead with an empty book.
+            ray.get(self._broker.enrol.remote(self._enrolment))
+
+    def leave(self) -> None:
+        """Give the seat up."""
+        ray.get(self._broker.withdraw.remote(self._enrolment.student))
+
+
+def teach(broker: Any, enrolment: Enrolment, on_report: Callable[[Report], None] | None = None) -> dict[str, Any]:
+    """Have a student taught to the end, unless its finished model is there, and return the model's description.
+
+    Two callers may teach the same student at once; both see it through.
+
+    Raises:
+        RaykdError: it diverged, or could not be taught.
+    """
+    while (found := description(enrolment.folder)) is None:
+        seat = Seat(broker, enrolment)
+        epoch = 1
+        while True:
+            report = seat.report(epoch)
+            if on_report is not None and report.failure is None:
+                on_report(report)
+            if report.last:
+                break
+            epoch += 1
+        seat.leave()
+        if report.failure is not None:
+            raise RaykdError(f"{enrolment.student} could not be taught: {report.failure}")
+        if report.diverged:
+            raise RaykdError(
+                f"{enrolment.student} diverged in epoch {report.epoch}: its loss is not finite. Lower its learning_rate"
+            )
+    return found

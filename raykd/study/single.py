@@ -1,0 +1,138 @@
+"""Single runs through the same path as a study's trials: one student, or one teacher, in one classroom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from raykd.config import Experiment
+from raykd.data import DataInfo
+from raykd.settings_io import setting_names, setting_value
+from raykd.study.briefing import brief, show_briefing
+from raykd.study.classrooms import Classrooms
+from raykd.study.cluster import Resources, connected, plan
+from raykd.study.lessons import teach_shown, teach_teachers
+from raykd.study.record import RAY, STUDENT, open_folder
+from raykd.study.teachers import teachers
+from raykd.tracking import Tracker, check
+from raykd.training.messages import Enrolment, Report
+
+SECTIONS = {
+    "distill": ("data.", "student.", "training.", "objective.", "method.", "temperature.", "bias.", "schedule."),
+    "train_teacher": ("data.", "teacher."),
+}
+"""Which settings each kind of run logs as parameters."""
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """A finished model.
+
+    - folder: where it lies, for `raykd.load_model`
+    - metrics: of its last epoch, on the validation split
+    """
+
+    folder: Path
+    metrics: dict[str, float]
+
+
+def distill(experiment: Experiment, console: Console | None = None) -> ModelResult:
+    """Distil one student with the settings as they are.
+
+    Args:
+        experiment: The experiment; what it says of the search is not used.
+        console: Where plan, progress and result are shown. None: standard output.
+
+    Raises:
+        RaykdError: something in the settings is wrong, or the student diverged.
+    """
+
+    def job(room: _Room) -> tuple[Enrolment, dict[str, Any]]:
+        chain = teachers(room.experiment, room.data.fingerprint)
+        teach_teachers(room.broker, chain, room.console)
+        student = Enrolment(
+            student=STUDENT,
+            lesson=room.experiment.lesson().model_dump(mode="json"),
+            teacher=chain[-1].folder,
+            folder=str(room.experiment.folder / STUDENT),
+        )
+        return student, teach_shown(room.broker, student, "student", room.console, room.log)
+
+    return _run("distill", experiment, ("teacher", "student"), job, console or Console())
+
+
+def train_teacher(experiment: Experiment, console: Console | None = None) -> ModelResult:
+    """Train the experiment's teacher into the teacher cache: the standard one, and the generous one where it is asked.
+
+    Args:
+        experiment: The experiment; only its data and teacher are used.
+        console: Where plan, progress and result are shown. None: standard output.
+
+    Raises:
+        RaykdError: something in the settings is wrong, or the teacher diverged.
+    """
+
+    def job(room: _Room) -> tuple[Enrolment, dict[str, Any]]:
+        chain = teachers(room.experiment, room.data.fingerprint)
+        return chain[-1], teach_teachers(room.broker, chain, room.console, room.log)
+
+    return _run("train_teacher", experiment, ("teacher",), job, console or Console())
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What a single run has at hand."""
+
+    experiment: Experiment
+    data: DataInfo
+    broker: Any
+    console: Console
+    log: Callable[[Report], None]
+
+
+def _run(
+    kind: str,
+    experiment: Experiment,
+    roles: tuple[str, ...],
+    job: Callable[[_Room], tuple[Enrolment, dict[str, Any]]],
+    console: Console,
+) -> ModelResult:
+    experiment = experiment.with_absolute_paths()
+    briefing = brief(experiment, *roles)
+    check(experiment.tracking)
+    folder = open_folder(experiment)
+    with _tracked(kind, experiment, folder, console) as tracker, connected(experiment.cluster):
+        have = Resources.now()
+        sizes = plan(experiment.cluster, have, students=1)
+        lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
+        show_briefing(console, experiment, briefing, lines)
+        with Classrooms(sizes, experiment.cluster, folder / RAY) as classrooms:
+
+            def log(report: Report) -> None:
+                tracker.study_metrics(report.metrics, step=report.epoch)
+
+            enrolment, found = job(_Room(experiment, briefing.data, classrooms.broker, console, log))
+    return ModelResult(Path(enrolment.folder), found["metrics"])
+
+
+@contextmanager
+def _tracked(kind: str, experiment: Experiment, folder: Path, console: Console) -> Iterator[Tracker]:
+    tracker = Tracker(experiment.tracking, folder, experiment.study.name)
+    names = [name for name in setting_names() if name.startswith(SECTIONS[kind])]
+    parameters = {name: setting_value(experiment, name) for name in names}
+    tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / "experiment.yaml"])
+    try:
+        yield tracker
+        tracker.end_study("finished")
+        console.print(f"look further: {tracker.describe().look}", soft_wrap=True, highlight=False)
+    except BaseException as error:
+        tracker.end_study("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    finally:
+        if undelivered := tracker.close():
+            console.print(f"MLflow: {undelivered}", soft_wrap=True, highlight=False)

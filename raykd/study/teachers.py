@@ -1,0 +1,49 @@
+"""Who teaches: the standard teacher, and the generous one it taught, cached on disk by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from raykd.config import Experiment, Lesson
+from raykd.training.messages import Enrolment
+
+FORMAT = 1
+"""Raise it when the same settings and data give another teacher than before."""
+
+LOCAL_SETTINGS = ("root", "loader_processes")
+"""Settings of the data that decide where and how it is read, not what it is."""
+
+
+def teachers(experiment: Experiment, fingerprint: str) -> list[Enrolment]:
+    """The enrolments that lead to an experiment's teacher, in the order they must be taught; the last one teaches.
+
+    Args:
+        experiment: The experiment.
+        fingerprint: Of the data, see `raykd.data.DataInfo`.
+    """
+    standard = _enrolment(experiment, experiment.standard_teacher_lesson(), fingerprint, taught_by=None)
+    if experiment.teacher.kind == "standard":
+        return [standard]
+    return [standard, _enrolment(experiment, experiment.generous_teacher_lesson(), fingerprint, taught_by=standard)]
+
+
+def _enrolment(experiment: Experiment, lesson: Lesson, fingerprint: str, taught_by: Enrolment | None) -> Enrolment:
+    content = lesson.model_dump(mode="json")
+    for name in LOCAL_SETTINGS:
+        del content["data"][name]
+    identity = {
+        "format": FORMAT,
+        "lesson": content,
+        "data": fingerprint,
+        "teacher": None if taught_by is None else taught_by.student,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    folder = experiment.teacher.cache / "teachers" / key
+    return Enrolment(
+        student=f"teacher-{key}",
+        lesson=lesson.model_dump(mode="json"),
+        teacher=None if taught_by is None else taught_by.folder,
+        folder=str(Path(folder)),
+    )

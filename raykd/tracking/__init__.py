@@ -1,0 +1,10 @@
+"""MLflow: one parent run for a study, one child run for each trial, and nothing lost while the server is away.
+
+The study's driver is the only writer. Its calls append to an outbox in the study's folder and return; a background
+thread delivers. Importing this package imports neither MLflow nor torch.
+"""
+
+from raykd.tracking.place import Place, check
+from raykd.tracking.tracker import StudyState, Tracker, TrialState, Undelivered
+
+__all__ = ["Place", "StudyState", "Tracker", "TrialState", "Undelivered", "check"]

@@ -1,0 +1,110 @@
+"""The best student as an MLflow model: saved in the study's folder first, sent when the server is there.
+
+It is stored as a pickled torch module, which loads wherever raykd (or the module's own package) is installed, can be
+trained on and moves between devices. MLflow's graph format (pt2) needs no class, but stays in evaluation mode, and
+MLflow refuses to load a graph that was exported on a CPU where there is a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from torch import Tensor, nn
+
+NAME = "student"
+
+
+def save_student(model: nn.Module, example: Tensor, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Saves a network as an MLflow model in a folder; what the folder held before is replaced.
+
+    Args:
+        model: The network, anywhere; a copy in evaluation mode on the CPU is saved.
+        example: A batch of images as the network takes them. The first becomes the model's input example.
+        path: The folder.
+        metadata: Stored with the model; JSON types.
+
+    Raises:
+        Exception: If the network cannot be pickled or run on the example.
+    """
+    import torch
+    from mlflow import pytorch
+    from mlflow.models import infer_signature
+
+    saved = copy.deepcopy(model).cpu().eval()
+    images = example[:1].detach().float().cpu()
+    with torch.no_grad():
+        logits = saved(images)
+    partial = path.with_name(path.name + ".new")
+    shutil.rmtree(partial, ignore_errors=True)
+    chatter = logging.getLogger("mlflow.pytorch")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)  # it warns of pickles at each save
+    try:
+        pytorch.save_model(
+            saved,
+            partial,
+            signature=infer_signature(images.numpy(), logits.numpy()),
+            input_example=images.numpy(),
+            pip_requirements=_requirements(),  # given, or MLflow runs the model in a subprocess to find them
+            metadata=dict(metadata or {}),
+            serialization_format="pickle",
+        )
+    finally:
+        chatter.setLevel(level)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+
+
+def send_student(client: MlflowClient, experiment: str, run: str, path: Path) -> str:
+    """Logs a saved student as the run's model `student`; one that is already there is not logged again.
+
+    The same as `mlflow.pytorch.log_model`, but for the global tracking URI and active run that it needs: those belong
+    to the user, and start_run would set the finished study running again.
+
+    Args:
+        client: Whose server to log to.
+        experiment: Id of the run's experiment.
+        run: Id of the run.
+        path: The folder of `save_student`.
+
+    Returns:
+        The model's id, for `models:/ID`.
+
+    Raises:
+        Exception: If the server or its artifact store cannot be reached. May be called again.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
+    description = Model.load(str(path / "MLmodel"))
+    digest = hashlib.sha256((path / "data" / "model.pth").read_bytes()).hexdigest()
+    known = client.search_logged_models([experiment], f"source_run_id = '{run}'")
+    same = [model for model in known if model.name == NAME and model.tags.get("raykd.digest") == digest]
+    model = same[0] if same else client.create_logged_model(experiment, NAME, run, tags={"raykd.digest": digest})
+    if model.status != LoggedModelStatus.READY:
+        description.run_id, description.model_id = run, model.model_id
+        description.artifact_path = model.artifact_location
+        description.save(str(path / "MLmodel"))
+        client.log_model_artifacts(model.model_id, str(path))
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def _requirements() -> list[str]:
+    pins = []
+    for package in ("torch", "torchvision", "raykd"):
+        try:
+            pins.append(f"{package}=={version(package).partition('+')[0]}")
+        except PackageNotFoundError:  # run from a checkout
+            continue
+    return pins

@@ -1,0 +1,1 @@
+"""How networks are trained: one loop for teachers, single students and the trials of a study."""

@@ -1,0 +1,237 @@
+"""The classroom: several students taught in lockstep by one forward pass of their teacher per batch.
+
+This is the one training loop of the project. Students enter and leave between epochs. Those that share data, batch
+size and epochs form a group and see the same batches; a teacher that several of them have answers each batch once.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from raykd.config import DataSettings, Lesson
+from raykd.data import Batch, DataInfo, ImageData, evaluation_batches, load_data, training_batches
+from raykd.errors import RaykdError
+from raykd.training.build import autocast_type
+from raykd.training.folder import FAILURE
+from raykd.training.messages import Agenda, Enrolment, Report
+from raykd.training.saved import load_model
+from raykd.training.student import Student, autocast
+from raykd.training.team import Team
+
+
+class Classroom:
+    """The seats of one worker, and who sits in them.
+
+    Every worker of a classroom follows the same agenda, so all hold the same students in the same order.
+    """
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+        self._students: dict[str, Student] = {}
+        self._groups: dict[str, Group] = {}
+        self._images: dict[str, ImageData] = {}
+
+    @property
+    def seated(self) -> tuple[str, ...]:
+        """The tickets of all students that sit here."""
+        return tuple(self._students)
+
+    def follow(self, agenda: Agenda) -> tuple[Report, ...]:
+        """Let students leave and enter, teach one epoch to those that may learn, and return all new reports."""
+        for ticket in agenda.leave:
+            self._students.pop(ticket, None)
+        reports = [report for enrolment in agenda.enter for report in self._seat(enrolment)]
+        learning: dict[str, list[Student]] = {}
+        for ticket in agenda.learn:
+            if student := self._students.get(ticket):
+                learning.setdefault(_group_key(student.lesson), []).append(student)
+        self._forget_unused()
+        for key, students in learning.items():
+            reports += self._groups[key].teach(students)
+        for report in reports:
+            if report.last:
+                self._students.pop(report.ticket, None)
+        return tuple(reports)
+
+    def _seat(self, enrolment: Enrolment) -> tuple[Report, ...]:
+        """Seat a student, and return what it did before it came here."""
+        failure: str | None = None
+        try:
+            lesson = Lesson.model_validate(enrolment.lesson)
+            data = self._load(lesson.data)
+            student = Student(enrolment, data.info, self._team)
+        except Exception as error:
+            failure = _explain(enrolment, error, self._team)
+        failure = self._team.first_of_all(failure)
+        if failure is not None:
+            return (Report(enrolment.student, enrolment.ticket, epoch=1, failure=failure),)
+        if not (student.history and student.history[-1].last):
+            self._students[enrolment.ticket] = student
+            self._join_group(student, data)
+        return student.history
+
+    def _join_group(self, student: Student, data: ImageData) -> None:
+        key = _group_key(student.lesson)
+        empty = all(_group_key(other.lesson) != key for other in self._students.values() if other is not student)
+        group = self._groups.setdefault(key, Group(student.lesson, data, self._team))
+        if empty and student.views:
+            # Whoever comes back alone goes on with the view that would have been next.
+            group.view = student.views[-1] + 1
+
+    def _load(self, settings: DataSettings) -> ImageData:
+        key = settings.model_dump_json()
+        if key not in self._images:
+            self._images[key] = load_data(settings).to(self._team.device)
+        return self._images[key]
+
+    def _forget_unused(self) -> None:
+        used = {_group_key(student.lesson) for student in self._students.values()}
+        if used:
+            self._groups = {key: group for key, group in self._groups.items() if key in used}
+            data = {student.lesson.data.model_dump_json() for student in self._students.values()}
+            self._images = {key: images for key, images in self._images.items() if key in data}
+
+
+def _group_key(lesson: Lesson) -> str:
+    training = lesson.training
+    return "/".join(
+        [lesson.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision)]
+    )
+
+
+def _explain(enrolment: Enrolment, error: Exception, team: Team) -> str:
+    """What a user should read about an error; the traceback goes to the student's folder."""
+    if isinstance(error, RaykdError):
+        return str(error)
+    folder = Path(enrolment.folder)
+    if team.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FAILURE).write_text("".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error} (traceback in {folder / FAILURE})"
+
+
+class _Attempt:
+    """The students of one epoch. A fault of one takes it out of the class and leaves the others in peace."""
+
+    def __init__(self, students: Sequence[Student], team: Team) -> None:
+        self.failures: list[Report] = []
+        self._present = list(students)
+        self._team = team
+
+    def __iter__(self) -> Iterator[Student]:
+        return iter(tuple(self._present))
+
+    @contextmanager
+    def guard(self, student: Student) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not self._team.alone:
+                raise  # Colleagues may wait in a collective: only a restart brings all back in step.
+            failure = _explain(student.enrolment, error, self._team)
+            enrolment = student.enrolment
+            self.failures.append(Report(enrolment.student, enrolment.ticket, student.epoch + 1, failure=failure))
+            self._present.remove(student)
+
+
+class Teacher:
+    """A frozen teacher: one forward pass a batch for all who learn from it.
+
+    It lives outside every student, so it stays in evaluation mode and out of checkpoints and optimizers.
+    """
+
+    def __init__(self, folder: str, info: DataInfo, precision: torch.dtype | None, device: torch.device) -> None:
+        classifier = load_model(folder, device).requires_grad_(False)
+        if len(classifier.class_names) != info.num_classes:
+            raise RaykdError(
+                f"the teacher in {folder} knows {len(classifier.class_names)} classes, "
+                f"but {info.name} has {info.num_classes}"
+            )
+        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        self._classifier = classifier.to(memory_format=layout)
+        self._precision = precision
+        # A teacher of this very data shares the normalised batch; any other normalises the pixels its own way.
+        expected = [torch.tensor(values).view(-1, 1, 1) for values in (info.mean, info.std)]
+        self._at_home = all(map(torch.equal, [classifier.mean.cpu(), classifier.std.cpu()], expected))
+
+    @torch.no_grad()
+    def logits(self, batch: Batch) -> Tensor:
+        """Its logits [B, classes] for a batch."""
+        with autocast(batch.images.device, self._precision):
+            logits: Tensor = self._classifier.network(batch.images) if self._at_home else self._classifier(batch.pixels)
+        return logits
+
+
+class Group:
+    """Students that share batches, and their teachers.
+
+    `view` is the number of the next view. Views repeat after as many epochs as the training has: each student sees each
+    of them once, in a rotated order, and a teacher's answers to them could be kept.
+    """
+
+    def __init__(self, lesson: Lesson, data: ImageData, team: Team) -> None:
+        self._data = data
+        self._team = team
+        self._epochs = lesson.training.epochs
+        self._precision = autocast_type(lesson.training, team.device)
+        size, device, rank, workers = lesson.training.batch_size, team.device, team.rank, team.count
+        self._training = training_batches(data, batch_size=size, device=device, rank=rank, workers=workers)
+        self._validation = evaluation_batches(
+            data, "validation", batch_size=4 * size, device=device, rank=rank, workers=workers
+        )
+        self._teachers: dict[str, Teacher] = {}
+        self._teacher_answers: dict[str, list[Tensor]] = {}
+        self.view = 0
+
+    def teach(self, students: Sequence[Student]) -> list[Report]:
+        """Teach the next epoch to students of this group and return their reports."""
+        started = time.perf_counter()
+        self._keep_teachers({student.enrolment.teacher for student in students})
+        view = self.view % self._epochs
+        lessons = _Attempt(students, self._team)
+        for student in students:
+            student.network.train()
+        for step, batch in enumerate(self._training.epoch(view)):
+            answers = {folder: teacher.logits(batch) for folder, teacher in self._teachers.items()}
+            for student in lessons:
+                teacher_logits = answers.get(student.enrolment.teacher or "")
+                with lessons.guard(student):
+                    student.learn(step, batch.images, batch.labels, teacher_logits)
+        self._judge(lessons)
+        seconds = time.perf_counter() - started
+        circumstances = {
+            "view": float(view),
+            "class_size": float(len(students)),
+            "seconds": seconds,
+            "images_per_second": self._data.info.split_sizes["train"] * len(students) / seconds,
+        }
+        self.view += 1
+        return lessons.failures + [student.finish_epoch(view, circumstances) for student in lessons]
+
+    def _judge(self, lessons: _Attempt) -> None:
+        for student in lessons:
+            student.agree_on_buffers()
+            student.network.eval()
+        for number, batch in enumerate(self._validation):
+            for student in lessons:
+                folder = student.enrolment.teacher
+                answers = None if folder is None else self._teacher_answers[folder][number]
+                with lessons.guard(student):
+                    student.be_judged(batch.images, batch.labels, answers)
+
+    def _keep_teachers(self, folders: set[str | None]) -> None:
+        """Load the teachers that are needed this epoch, and forget those that are not."""
+        wanted = {folder for folder in folders if folder is not None}
+        for folder in self._teachers.keys() - wanted:
+            del self._teachers[folder], self._teacher_answers[folder]
+        for folder in sorted(wanted - self._teachers.keys()):
+            teacher = Teacher(folder, self._data.info, self._precision, self._team.device)
+            self._teachers[folder] = teacher
+            self._teacher_answers[folder] = [teacher.logits(batch).argmax(1) for batch in self._validation]

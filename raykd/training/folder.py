@@ -1,0 +1,32 @@
+"""A student's folder: what lies in it and under which names. Readable without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+CHECKPOINT = "checkpoint.pt"
+"""State after the last finished epoch, from which training goes on."""
+WEIGHTS = "model.safetensors"
+"""Weights of the finished model."""
+DESCRIPTION = "model.json"
+"""Settings, data and last report of the finished model. Written last: where it is, the model is whole."""
+FAILURE = "failure.txt"
+"""Traceback of what went wrong."""
+
+
+def description(folder: str | Path) -> dict[str, Any] | None:
+    """What is known of the finished model in a folder, or None if there is none yet."""
+    path = Path(folder) / DESCRIPTION
+    return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
+
+
+def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:
+    """Declare the model in a folder finished."""
+    path = Path(folder) / DESCRIPTION
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)

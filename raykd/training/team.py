@@ -1,0 +1,68 @@
+"""The workers of one classroom, and how they agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from raykd.knowledge import Workers
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Team:
+    """A worker's view of its classroom: its rank, how many workers there are, and its device.
+
+    `talk` is a process group for Python objects on the CPU; NCCL only moves tensors on GPUs.
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    talk: Any = None
+
+    @classmethod
+    def of_process_group(cls, device: torch.device) -> Team:
+        """The team of the initialised default process group, or a team of one."""
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return cls(device=device)
+        talk = dist.new_group(backend="gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), device, talk)
+
+    @property
+    def alone(self) -> bool:
+        """This worker has no colleagues."""
+        return self.count == 1
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the workers, on each of them; the argument stays as it is."""
+        if self.alone:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    def from_first(self, value: T | None) -> T:
+        """What the first worker holds, on each of them."""
+        box = [value]
+        if not self.alone:
+            dist.broadcast_object_list(box, src=0, group=self.talk)
+        assert box[0] is not None
+        return box[0]
+
+    def first_of_all(self, value: T | None) -> T | None:
+        """What the first worker that holds something holds: how a fault of one becomes known to all."""
+        if self.alone:
+            return value
+        values: list[T | None] = [None] * self.count
+        dist.all_gather_object(values, value, group=self.talk)
+        return next((each for each in values if each is not None), None)
+
+    def for_objective(self) -> Workers:
+        """What an objective needs to know to average over the whole batch."""
+        return Workers(count=self.count, sum=self.sum)

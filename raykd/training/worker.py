@@ -1,0 +1,70 @@
+"""The loop of a classroom's workers under Ray Train: attend, do what the agenda says, report, attend again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from raykd.training.classroom import Classroom
+from raykd.training.messages import NAMESPACE, Agenda, Attendance, Report
+from raykd.training.team import Team
+
+HEARTBEAT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where a classroom's workers report to, and what they may use: the train loop's config."""
+
+    broker: str
+    classroom: str
+    seats: int
+    threads: int
+
+
+def attend_until_closed(config: dict[str, Any]) -> None:
+    """Run one worker of a classroom until the broker closes it; `config` holds the fields of `Post`."""
+    post = Post(**config)
+    torch.set_num_threads(post.threads)
+    # Which lines a worker prints is nobody's business but ours: results travel as reports.
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    team = Team.of_process_group(ray.train.torch.get_device())
+    classroom = Classroom(team)
+    line = _BrokerLine(post) if team.rank == 0 else None
+    reports: tuple[Report, ...] = ()
+    while True:
+        heard = line.attend(classroom.seated, reports) if line else None
+        agenda: Agenda = team.from_first(heard)
+        if agenda.close:
+            return
+        reports = classroom.follow(agenda)
+
+
+class _BrokerLine:
+    """The first worker's line to the broker, with a heartbeat beside it while an epoch runs."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._broker: Any = ray.get_actor(post.broker, namespace=NAMESPACE)
+        self._beat()
+        threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True).start()
+
+    def attend(self, seated: tuple[str, ...], reports: tuple[Report, ...]) -> Agenda:
+        attendance = Attendance(self._post.classroom, self._post.seats, seated, reports)
+        agenda: Agenda = ray.get(self._broker.attend.remote(attendance))
+        return agenda
+
+    def _beat(self) -> None:
+        self._broker.heartbeat.remote(self._post.classroom)
+
+    def _beat_for_ever(self) -> None:
+        stopped = threading.Event()
+        while not stopped.wait(HEARTBEAT_SECONDS):
+            self._beat()
