@@ -99,7 +99,7 @@ class TrainingSettings(Settings):
     gradient_clip: Positive | None = None
     """Largest norm of the gradient; longer ones are scaled down. None: no limit."""
     precision: Literal["float32", "bfloat16"] | None = None
-    """Autocast precision of the forward passes; losses are always float32. None: bfloat16 on a GPU, float32 on a CPU."""
+    """Autocast precision of forward passes; losses are always float32. None: bfloat16 on a GPU, float32 on a CPU."""
     seed: CountOrZero = 0
     """Seeds the initial weights and dropout."""
 
@@ -251,7 +251,7 @@ class ClusterSettings(Settings):
     workers: Count = 1
     """Workers of each classroom, which share every batch."""
     seats: Count | None = None
-    """Students that one classroom teaches at once. None: 8; without GPUs 8 shared out among a node's classrooms."""
+    """Students that one classroom teaches at once. None: 8, or without GPUs 8 shared by a node's classrooms."""
     cpus_per_worker: Positive = 0.9
     """CPUs reserved for each worker; a little below 1 leaves the trials their slivers."""
     gpus_per_worker: NonNegative | None = None

@@ -62,7 +62,8 @@ class RunProgress:
             self._keep_best(name, metrics["validation_accuracy"])
         self._show()
         if self._progress.disable and time.monotonic() - self._last_line > LINE_SECONDS:
-            self._line(f"{name} at {metrics['validation_accuracy']:.2%}")
+            accuracy = f"{metrics['validation_accuracy']:.2%}"
+            self._line(accuracy if self._trials is None else f"{name} at {accuracy}")
 
     def end_trial(self, name: str, state: str, epochs: int, of: int, accuracy: float | None) -> None:
         """A trial ended after some of its epochs; only finished ones can be the best."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +20,9 @@ from raykd.training.messages import NAMESPACE, Agenda, Attendance, Enrolment, Re
 
 LOCKSTEP_SECONDS = 1.0
 """How long a classroom waits for seated students whose next epoch Tune has not asked for yet."""
+
+ASSEMBLY_SECONDS = 60.0
+"""How long a search's first trials wait for each other's processes."""
 
 POLL_SECONDS = 1.0
 """How often waiting calls look at the clock, for leases that ran out."""
@@ -32,6 +36,20 @@ class Broker:
         self._changed = asyncio.Condition()
         self._attendances: dict[str, int] = {}
         self._closed: str | None = None
+        self._assembled: Counter[str] = Counter()
+
+    async def assemble(self, study: str, size: int) -> None:
+        """Wait until so many processes of a study's trials have started, this one included; later ones need not wait.
+
+        Tune hands the process of a finished trial to one whose own process is still starting, kills that one, and
+        starts another for the trial after it. While trials are shorter than the start of their processes, that never
+        ends: one process works, and all the others start for nothing.
+        """
+        self._assembled[study] += 1
+        await self._notify()
+        patience_ends = time.monotonic() + ASSEMBLY_SECONDS
+        while self._assembled[study] < size and self._closed is None and time.monotonic() < patience_ends:
+            await self._wait()
 
     async def enrol(self, enrolment: Enrolment) -> None:
         """Take a student in; see `Register.enrol`."""
@@ -64,13 +82,13 @@ class Broker:
         patience_ends = time.monotonic() + LOCKSTEP_SECONDS
         while self._attendances[name] == call and self._closed is None:
             self._register.heartbeat(name, time.monotonic())
+            self._register.expire(time.monotonic())
             patient = self._register.undecided(attendance) and time.monotonic() < patience_ends
             if not patient and (agenda := self._register.agenda(attendance)):
                 return agenda
             await self._wait(
                 min(POLL_SECONDS, max(patience_ends - time.monotonic(), 0.01)) if patient else POLL_SECONDS
             )
-            self._register.expire(time.monotonic())
         return Agenda(close=True)
 
     async def heartbeat(self, classroom: str) -> None:
@@ -78,7 +96,8 @@ class Broker:
         self._register.heartbeat(classroom, time.monotonic())
 
     async def dismiss(self, classroom: str) -> None:
-        """A classroom is gone for good; its students go to the others."""
+        """A classroom is gone for good; its students go to the others, and its last call ends."""
+        self._attendances[classroom] = self._attendances.get(classroom, 0) + 1
         self._register.dismiss(classroom)
         await self._notify()
 

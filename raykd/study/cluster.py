@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,9 +102,23 @@ def connected(settings: ClusterSettings) -> Iterator[None]:
             "check cluster.address; a cluster started with `ray start` needs RAY_AUTH_MODE=token and its token here"
         ) from error
     try:
-        yield
+        with _terminated_as_interrupted():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, as `ray job stop` sends it, end a run like Ctrl-C does: in order, and resumable."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plan(settings: ClusterSettings, have: Resources, students: int) -> Plan:
@@ -116,20 +132,21 @@ def plan(settings: ClusterSettings, have: Resources, students: int) -> Plan:
     Raises:
         RaykdError: the workers do not fit into the cluster.
     """
-    cpus_of_node = int(min(node.get("CPU", 1) for node in have.nodes))
     gpus_per_worker = settings.gpus_per_worker
     if gpus_per_worker is None:
         gpus_per_worker = 1.0 if have.gpus >= 1 else 0.0
+    # Room for workers on each node that has any: a head node without CPUs teaches nobody.
+    rooms = [(node, room) for node in have.nodes if (room := _room(node, settings.cpus_per_worker, gpus_per_worker))]
     if settings.classrooms is not None:
         classrooms = settings.classrooms
     else:
-        on_gpus = int(have.gpus / gpus_per_worker) if gpus_per_worker else 0
-        on_cpus = len(have.nodes) * min(cpus_of_node, CLASSROOMS_OF_NODE)
-        classrooms = min(max((on_gpus or on_cpus) // settings.workers, 1), students)
-    _check_fit(settings, classrooms * settings.workers, gpus_per_worker, have)
-    workers_of_node = -(-classrooms * settings.workers // len(have.nodes))
+        workers = sum(room if gpus_per_worker else min(room, CLASSROOMS_OF_NODE) for _, room in rooms)
+        classrooms = min(max(workers // settings.workers, 1), students)
+    _check_fit(settings, classrooms * settings.workers, gpus_per_worker, sum(room for _, room in rooms), have)
+    cpus_of_node = int(min(node["CPU"] for node, _ in rooms))
+    workers_of_node = -(-classrooms * settings.workers // len(rooms))
     threads = settings.threads_per_worker or (4 if gpus_per_worker else max(cpus_of_node // workers_of_node, 1))
-    seats = SEATS if gpus_per_worker else max(SEATS * len(have.nodes) // classrooms, 1)
+    seats = SEATS if gpus_per_worker else max(SEATS * len(rooms) // classrooms, 1)
     return Plan(
         classrooms=classrooms,
         workers=settings.workers,
@@ -140,15 +157,17 @@ def plan(settings: ClusterSettings, have: Resources, students: int) -> Plan:
     )
 
 
-def _check_fit(settings: ClusterSettings, workers: int, gpus: float, have: Resources) -> None:
+def _room(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """How many workers of so many CPUs and GPUs a node carries. Ray takes a fraction of a GPU from a single one."""
+    room = int(node.get("CPU", 0) / cpus)
+    if gpus:
+        gpus_of_node = int(node.get("GPU", 0))
+        room = min(room, gpus_of_node * int(1 / gpus) if gpus < 1 else int(gpus_of_node / gpus))
+    return room
+
+
+def _check_fit(settings: ClusterSettings, workers: int, gpus: float, room: int, have: Resources) -> None:
     """Ray Train retries a worker group that does not fit for ever; say so before instead."""
-    room = sum(
-        min(
-            int(node.get("CPU", 0) / settings.cpus_per_worker),
-            int(node.get("GPU", 0) / gpus) if gpus else workers,
-        )
-        for node in have.nodes
-    )
     if room < workers:
         raise RaykdError(
             f"{_count(workers, 'worker')} of {settings.cpus_per_worker:g} CPU and {gpus:g} GPU do not fit into this "

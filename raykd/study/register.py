@@ -14,6 +14,9 @@ from raykd.training.messages import Agenda, Attendance, Enrolment, Report
 LOST_SEATS_ALLOWED = 5
 """A student whose classroom died so often without finishing an epoch is given up: it is likely the cause."""
 
+SUSPICIOUS_LOSSES = 2
+"""Students whose classroom died so often are taught one at a time, so that the harmless ones prove it by an epoch."""
+
 
 @dataclass
 class _Student:
@@ -21,6 +24,8 @@ class _Student:
     reports: list[Report] = field(default_factory=list)
     wanted_epoch: int = 0
     classroom: str | None = None
+    called: bool = False
+    """By its classroom's last agenda it was to enter or to learn: if the classroom dies now, it may be the cause."""
     lost_seats: int = 0
 
     @property
@@ -30,6 +35,10 @@ class _Student:
     @property
     def may_learn(self) -> bool:
         return not self.over and self.wanted_epoch > len(self.reports)
+
+    @property
+    def suspicious(self) -> bool:
+        return self.lost_seats >= SUSPICIOUS_LOSSES
 
 
 @dataclass
@@ -79,7 +88,11 @@ class Register:
         for report in attendance.reports:
             self._note(report)
         for entry in self._students.values():
-            if entry.classroom == name and entry.enrolment.ticket not in attendance.seated and not entry.over:
+            if entry.classroom != name or entry.over:
+                continue
+            if entry.enrolment.ticket in attendance.seated:
+                entry.called = False
+            else:
                 self._lose_seat(entry)
 
     def heartbeat(self, classroom: str, now: float) -> None:
@@ -100,17 +113,20 @@ class Register:
             self.dismiss(name)
 
     def agenda(self, attendance: Attendance) -> Agenda:
-        """What a classroom should do next; students that enter may learn at once."""
+        """What a classroom that attends should do next; students that enter may learn at once."""
         name = attendance.classroom
         here = [entry for entry in self._students.values() if entry.classroom == name and not entry.over]
         staying = {entry.enrolment.ticket for entry in here}
-        enter = self._waiting()[: self._free_places(name, len(here))]
+        enter = _one_suspect_or_all(self._waiting()[: self._free_places(name, len(here))])
+        learn = _one_suspect_or_all([entry for entry in [*here, *enter] if entry.may_learn])
         for entry in enter:
             entry.classroom = name
+        for entry in [*enter, *learn]:
+            entry.called = True
         return Agenda(
             leave=tuple(ticket for ticket in attendance.seated if ticket not in staying),
             enter=tuple(entry.enrolment for entry in enter),
-            learn=tuple(entry.enrolment.ticket for entry in [*here, *enter] if entry.may_learn),
+            learn=tuple(entry.enrolment.ticket for entry in learn),
         )
 
     def undecided(self, attendance: Attendance) -> bool:
@@ -144,9 +160,14 @@ class Register:
 
     def _lose_seat(self, entry: _Student) -> None:
         entry.classroom = None
-        entry.lost_seats += 1
+        entry.lost_seats += entry.called
+        entry.called = False
         if entry.lost_seats >= LOST_SEATS_ALLOWED:
             entry.reports.append(_given_up(entry))
+
+
+def _one_suspect_or_all(entries: list[_Student]) -> list[_Student]:
+    return [entry for entry in entries if entry.suspicious][:1] or entries
 
 
 def _given_up(entry: _Student) -> Report:

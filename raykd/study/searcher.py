@@ -138,7 +138,7 @@ class OptunaSearcher(Searcher):
     - as PRUNED, if it was stopped before, with the metric of the last one;
     - as PRUNED with the attribute ``diverged``, and infeasible, if it diverged: TPE ranks stopped trials by their
       epochs, and would otherwise be drawn to those that diverged late;
-    - as FAIL with the attribute ``error``, if Tune gave it up.
+    - as FAIL with the attribute ``error``, if its student could not be taught (``failure``) or Tune gave it up.
 
     When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``, ``best_epoch``, and
     what `keep` names.
@@ -271,15 +271,20 @@ class OptunaSearcher(Searcher):
             running.values[epoch] = value
 
     def _finish(self, running: _Running, result: Mapping[str, Any], error: bool) -> None:
-        # The result at which a trial is stopped comes here only.
-        self._report(running, result)
+        failure = result.get("failure")
+        if failure is None:
+            # The result at which a trial is stopped comes here only.
+            self._report(running, result)
         trial, values = running.trial, running.values
         value = float(result.get(self.metric, math.nan))
-        if not error and TIME not in result:
+        if error and failure is None:
+            after = f"after epoch {max(values)}" if values else "before its first epoch was over"
+            failure = f"given up by Tune {after}; the error.txt in its folder says why"
+        if failure is None and TIME not in result:
             _log.info("trial %d was stopped before it gave a result; --resume runs it again", trial.number)
             return
-        diverged = not error and (bool(result.get("diverged")) or not math.isfinite(value))
-        complete = not error and not diverged and bool(result.get("finished"))
+        diverged = failure is None and (bool(result.get("diverged")) or not math.isfinite(value))
+        complete = failure is None and not diverged and bool(result.get("finished"))
         attributes = {key: _plain(result[key]) for key in self._keep if key in result}
         if values:
             best = (max if self.mode == "max" else min)(values.values())
@@ -287,9 +292,8 @@ class OptunaSearcher(Searcher):
             attributes |= {"epoch": max(values), f"best_{self.metric}": best, "best_epoch": best_epoch}
         if running.seconds:
             attributes["seconds"] = sum(running.seconds.values())
-        if error:
-            after = f"after epoch {max(values)}" if values else "before its first epoch was over"
-            attributes["error"] = f"given up by Tune {after}; the error.txt in its folder says why"
+        if failure is not None:
+            attributes["error"] = failure
         if diverged:
             attributes["diverged"] = True
             trial.set_constraint("diverged", 1.0)
@@ -298,7 +302,7 @@ class OptunaSearcher(Searcher):
         if complete:
             self._study.tell(trial, value, TrialState.COMPLETE)
         else:
-            self._study.tell(trial, state=TrialState.FAIL if error else TrialState.PRUNED)
+            self._study.tell(trial, state=TrialState.PRUNED if failure is None else TrialState.FAIL)
 
 
 def _plain(value: Any) -> Any:

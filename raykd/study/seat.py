@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,9 @@ import ray
 from raykd.errors import RaykdError
 from raykd.training.folder import description
 from raykd.training.messages import Enrolment, Report
+
+STORAGE_SECONDS = 60.0
+"""How long a finished model may take to show on this machine; shared file systems remember for a while what is not."""
 
 
 class Seat:
@@ -45,23 +49,36 @@ def teach(broker: Any, enrolment: Enrolment, on_report: Callable[[Report], None]
     Two callers may teach the same student at once; both see it through.
 
     Raises:
-        RaykdError: it diverged, or could not be taught.
+        RaykdError: it diverged, could not be taught, or its folder is not seen from here.
     """
+    if (found := description(enrolment.folder)) is not None:
+        return found
+    seat = Seat(broker, enrolment)
+    epoch = 1
+    while True:
+        report = seat.report(epoch)
+        if on_report is not None and report.failure is None:
+            on_report(report)
+        if report.last:
+            break
+        epoch += 1
+    seat.leave()
+    if report.failure is not None:
+        raise RaykdError(f"{enrolment.student} could not be taught: {report.failure}")
+    if report.diverged:
+        raise RaykdError(
+            f"{enrolment.student} diverged in epoch {report.epoch}: its loss is not finite. Lower its learning_rate"
+        )
+    return _finished_model(enrolment)
+
+
+def _finished_model(enrolment: Enrolment) -> dict[str, Any]:
+    patience_ends = time.monotonic() + STORAGE_SECONDS
     while (found := description(enrolment.folder)) is None:
-        seat = Seat(broker, enrolment)
-        epoch = 1
-        while True:
-            report = seat.report(epoch)
-            if on_report is not None and report.failure is None:
-                on_report(report)
-            if report.last:
-                break
-            epoch += 1
-        seat.leave()
-        if report.failure is not None:
-            raise RaykdError(f"{enrolment.student} could not be taught: {report.failure}")
-        if report.diverged:
+        if time.monotonic() > patience_ends:
             raise RaykdError(
-                f"{enrolment.student} diverged in epoch {report.epoch}: its loss is not finite. Lower its learning_rate"
+                f"{enrolment.student} has been taught, but its model is not in {enrolment.folder} on this machine:\n"
+                "every node must see this folder; set study.output and teacher.cache to shared storage"
             )
+        time.sleep(0.5)
     return found

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from ray import tune as ray_tune
 from rich.console import Console
 
 from raykd.config import Experiment
@@ -19,16 +17,16 @@ from raykd.report.progress import RunProgress
 from raykd.study.briefing import brief, show_briefing
 from raykd.study.callback import StudyCallback
 from raykd.study.classrooms import Classrooms
-from raykd.study.cluster import TRIAL_CPUS, Plan, Resources, connected, plan
+from raykd.study.cluster import Plan, Resources, connected, plan
 from raykd.study.lessons import teach_teachers
 from raykd.study.record import JOURNAL, PLAIN, RAY, open_folder
 from raykd.study.result import StudyResult
-from raykd.study.schedulers import feed_history, make_scheduler
-from raykd.study.searcher import OptunaSearcher, open_study
+from raykd.study.search import search
+from raykd.study.searcher import open_study
 from raykd.study.seat import teach
 from raykd.study.space import SearchSpace, load_space
 from raykd.study.teachers import teachers
-from raykd.study.trial import StudentTrial, TrialContext
+from raykd.study.trial import TrialContext
 from raykd.tracking import Tracker, check
 from raykd.training.folder import description
 from raykd.training.messages import Enrolment
@@ -178,34 +176,12 @@ class _Run:
         self._tracker.start_study(facts, artifacts=[self._folder / "experiment.yaml"])
 
     def _search(self, classrooms: Classrooms, sizes: Plan) -> None:
-        settings, epochs = self._experiment.study, self._experiment.training.epochs
-        searcher = OptunaSearcher(self._study, self._space, settings.trials)
-        scheduler = make_scheduler(settings, epochs)
-        feed_history(scheduler, self._study)
-        context = TrialContext(classrooms.name, self._experiment, self._data.fingerprint)
-        trainable = ray_tune.with_resources(
-            ray_tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS}
-        )
+        epochs = self._experiment.training.epochs
+        at_once = min(sizes.classrooms * sizes.seats, self.remaining)
+        context = TrialContext(classrooms.name, self._experiment, self._data.fingerprint, at_once)
         with RunProgress(self._console, "search", self.remaining * epochs, self.remaining) as progress:
-            tuner = ray_tune.Tuner(
-                trainable,
-                tune_config=ray_tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=scheduler,
-                    num_samples=self.remaining,
-                    max_concurrent_trials=sizes.classrooms * sizes.seats,
-                    reuse_actors=True,
-                ),
-                run_config=ray_tune.RunConfig(
-                    name=f"tune-{classrooms.name}",
-                    storage_path=str(self._folder / RAY),
-                    callbacks=[StudyCallback(self._tracker, progress, classrooms.broker, epochs)],
-                    failure_config=ray_tune.FailureConfig(max_failures=settings.retries),
-                    verbose=0,
-                ),
-            )
-            logging.getLogger("ray.tune").setLevel(logging.ERROR)
-            tuner.fit()
+            callback = StudyCallback(self._tracker, progress, classrooms.broker, epochs)
+            search(context, self._study, self._space, callback, self.remaining)
 
     def _log_best(self, result: StudyResult) -> None:
         assert result.best is not None

@@ -7,13 +7,11 @@ import json
 from pathlib import Path
 
 from raykd.config import Experiment, Lesson
+from raykd.training.identity import identity
 from raykd.training.messages import Enrolment
 
 FORMAT = 1
 """Raise it when the same settings and data give another teacher than before."""
-
-LOCAL_SETTINGS = ("root", "loader_processes")
-"""Settings of the data that decide where and how it is read, not what it is."""
 
 
 def teachers(experiment: Experiment, fingerprint: str) -> list[Enrolment]:
@@ -30,16 +28,13 @@ def teachers(experiment: Experiment, fingerprint: str) -> list[Enrolment]:
 
 
 def _enrolment(experiment: Experiment, lesson: Lesson, fingerprint: str, taught_by: Enrolment | None) -> Enrolment:
-    content = lesson.model_dump(mode="json")
-    for name in LOCAL_SETTINGS:
-        del content["data"][name]
-    identity = {
+    content = {
         "format": FORMAT,
-        "lesson": content,
+        "lesson": identity(lesson),
         "data": fingerprint,
         "teacher": None if taught_by is None else taught_by.student,
     }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     folder = experiment.teacher.cache / "teachers" / key
     return Enrolment(
         student=f"teacher-{key}",

@@ -30,11 +30,13 @@ class TrialContext:
     - broker: name of the broker's actor
     - experiment: the experiment that the searched values are laid over
     - fingerprint: of the data
+    - at_once: how many trials run at once, if there are so many left; see `raykd.study.broker.Broker.assemble`
     """
 
     broker: str
     experiment: Experiment
     fingerprint: str
+    at_once: int = 1
 
 
 class StudentTrial(tune.Trainable):
@@ -48,6 +50,7 @@ class StudentTrial(tune.Trainable):
     def setup(self, config: Mapping[str, Any], context: TrialContext) -> None:  # type: ignore[override]
         self._context = context
         self._broker = ray.get_actor(context.broker, namespace=NAMESPACE)
+        ray.get(self._broker.assemble.remote(context.experiment.study.name, context.at_once))
         self._begin(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:

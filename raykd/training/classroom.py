@@ -54,7 +54,7 @@ class Classroom:
                 learning.setdefault(_group_key(student.lesson), []).append(student)
         self._forget_unused()
         for key, students in learning.items():
-            reports += self._groups[key].teach(students)
+            reports += self._teach(self._groups[key], students)
         for report in reports:
             if report.last:
                 self._students.pop(report.ticket, None)
@@ -64,26 +64,37 @@ class Classroom:
         """Seat a student, and return what it did before it came here."""
         failure: str | None = None
         try:
-            lesson = Lesson.model_validate(enrolment.lesson)
-            data = self._load(lesson.data)
-            student = Student(enrolment, data.info, self._team)
+            group = self._group(Lesson.model_validate(enrolment.lesson))
+            student = Student(enrolment, group.data.info, self._team)
+            if not student.over:
+                group.invite(enrolment.teacher)
         except Exception as error:
-            failure = _explain(enrolment, error, self._team)
+            failure = _explain(enrolment, error)
         failure = self._team.first_of_all(failure)
         if failure is not None:
             return (Report(enrolment.student, enrolment.ticket, epoch=1, failure=failure),)
-        if not (student.history and student.history[-1].last):
+        if not student.over:
+            student.join_team()
+            if student.views and not self._members(_group_key(student.lesson)):
+                # Whoever comes back alone goes on with the view that would have been next.
+                group.view = student.views[-1] + 1
             self._students[enrolment.ticket] = student
-            self._join_group(student, data)
         return student.history
 
-    def _join_group(self, student: Student, data: ImageData) -> None:
-        key = _group_key(student.lesson)
-        empty = all(_group_key(other.lesson) != key for other in self._students.values() if other is not student)
-        group = self._groups.setdefault(key, Group(student.lesson, data, self._team))
-        if empty and student.views:
-            # Whoever comes back alone goes on with the view that would have been next.
-            group.view = student.views[-1] + 1
+    def _teach(self, group: Group, students: Sequence[Student]) -> list[Report]:
+        try:
+            return group.teach(students)
+        except RaykdError as error:
+            # The images cannot be read: nobody can learn from them.
+            if not self._team.alone:
+                raise
+            return [_failed(student, str(error)) for student in students]
+
+    def _group(self, lesson: Lesson) -> Group:
+        key = _group_key(lesson)
+        if key not in self._groups:
+            self._groups[key] = Group(lesson, self._load(lesson.data), self._team)
+        return self._groups[key]
 
     def _load(self, settings: DataSettings) -> ImageData:
         key = settings.model_dump_json()
@@ -97,6 +108,12 @@ class Classroom:
             self._groups = {key: group for key, group in self._groups.items() if key in used}
             data = {student.lesson.data.model_dump_json() for student in self._students.values()}
             self._images = {key: images for key, images in self._images.items() if key in data}
+            for key, group in self._groups.items():
+                group.keep_teachers({student.enrolment.teacher for student in self._members(key)})
+
+    def _members(self, key: str) -> list[Student]:
+        """The seated students of a group."""
+        return [student for student in self._students.values() if _group_key(student.lesson) == key]
 
 
 def _group_key(lesson: Lesson) -> str:
@@ -106,15 +123,19 @@ def _group_key(lesson: Lesson) -> str:
     )
 
 
-def _explain(enrolment: Enrolment, error: Exception, team: Team) -> str:
-    """What a user should read about an error; the traceback goes to the student's folder."""
+def _explain(enrolment: Enrolment, error: Exception) -> str:
+    """What a user should read about an error: a line; the traceback goes to the student's folder."""
     if isinstance(error, RaykdError):
         return str(error)
-    folder = Path(enrolment.folder)
-    if team.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FAILURE).write_text("".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {error} (traceback in {folder / FAILURE})"
+    file = Path(enrolment.folder) / FAILURE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(traceback.format_exception(error)))
+    return f"{''.join(traceback.format_exception_only(error)).splitlines()[0]} (traceback in {file})"
+
+
+def _failed(student: Student, failure: str) -> Report:
+    enrolment = student.enrolment
+    return Report(enrolment.student, enrolment.ticket, student.epoch + 1, failure=failure)
 
 
 class _Attempt:
@@ -135,9 +156,7 @@ class _Attempt:
         except Exception as error:
             if not self._team.alone:
                 raise  # Colleagues may wait in a collective: only a restart brings all back in step.
-            failure = _explain(student.enrolment, error, self._team)
-            enrolment = student.enrolment
-            self.failures.append(Report(enrolment.student, enrolment.ticket, student.epoch + 1, failure=failure))
+            self.failures.append(_failed(student, _explain(student.enrolment, error)))
             self._present.remove(student)
 
 
@@ -177,7 +196,7 @@ class Group:
     """
 
     def __init__(self, lesson: Lesson, data: ImageData, team: Team) -> None:
-        self._data = data
+        self.data = data
         self._team = team
         self._epochs = lesson.training.epochs
         self._precision = autocast_type(lesson.training, team.device)
@@ -190,16 +209,28 @@ class Group:
         self._teacher_answers: dict[str, list[Tensor]] = {}
         self.view = 0
 
+    def invite(self, teacher: str | None) -> None:
+        """Load the teacher in a folder, unless it is here, and hear its answers to the validation images."""
+        if teacher is not None and teacher not in self._teachers:
+            invited = Teacher(teacher, self.data.info, self._precision, self._team.device)
+            self._teacher_answers[teacher] = [invited.logits(batch).argmax(1) for batch in self._validation]
+            self._teachers[teacher] = invited
+
+    def keep_teachers(self, folders: set[str | None]) -> None:
+        """Forget all other teachers."""
+        for folder in self._teachers.keys() - folders:
+            del self._teachers[folder], self._teacher_answers[folder]
+
     def teach(self, students: Sequence[Student]) -> list[Report]:
         """Teach the next epoch to students of this group and return their reports."""
         started = time.perf_counter()
-        self._keep_teachers({student.enrolment.teacher for student in students})
+        teachers = {folder: self._teachers[folder] for s in students if (folder := s.enrolment.teacher) is not None}
         view = self.view % self._epochs
         lessons = _Attempt(students, self._team)
         for student in students:
             student.network.train()
         for step, batch in enumerate(self._training.epoch(view)):
-            answers = {folder: teacher.logits(batch) for folder, teacher in self._teachers.items()}
+            answers = {folder: teacher.logits(batch) for folder, teacher in teachers.items()}
             for student in lessons:
                 teacher_logits = answers.get(student.enrolment.teacher or "")
                 with lessons.guard(student):
@@ -210,7 +241,7 @@ class Group:
             "view": float(view),
             "class_size": float(len(students)),
             "seconds": seconds,
-            "images_per_second": self._data.info.split_sizes["train"] * len(students) / seconds,
+            "images_per_second": self.data.info.split_sizes["train"] * len(students) / seconds,
         }
         self.view += 1
         return lessons.failures + [student.finish_epoch(view, circumstances) for student in lessons]
@@ -225,13 +256,3 @@ class Group:
                 answers = None if folder is None else self._teacher_answers[folder][number]
                 with lessons.guard(student):
                     student.be_judged(batch.images, batch.labels, answers)
-
-    def _keep_teachers(self, folders: set[str | None]) -> None:
-        """Load the teachers that are needed this epoch, and forget those that are not."""
-        wanted = {folder for folder in folders if folder is not None}
-        for folder in self._teachers.keys() - wanted:
-            del self._teachers[folder], self._teacher_answers[folder]
-        for folder in sorted(wanted - self._teachers.keys()):
-            teacher = Teacher(folder, self._data.info, self._precision, self._team.device)
-            self._teachers[folder] = teacher
-            self._teacher_answers[folder] = [teacher.logits(batch).argmax(1) for batch in self._validation]

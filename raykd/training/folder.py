@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 CHECKPOINT = "checkpoint.pt"
 """State after the last finished epoch, from which training goes on."""
@@ -26,7 +28,19 @@ def description(folder: str | Path) -> dict[str, Any] | None:
 
 def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:
     """Declare the model in a folder finished."""
-    path = Path(folder) / DESCRIPTION
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    with replacing(Path(folder) / DESCRIPTION) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write a file under; it takes the path's place in one move once it is whole.
+
+    The name is nobody else's: two studies may teach the same teacher into one cache.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

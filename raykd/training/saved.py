@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from raykd.config import Lesson, ModelSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
-from raykd.training.folder import DESCRIPTION, WEIGHTS, description, write_description
+from raykd.training.folder import DESCRIPTION, WEIGHTS, description, replacing, write_description
 from raykd.training.messages import Report
 
 
@@ -32,10 +31,13 @@ def save_model(
         report: Its last report.
         views: The views it saw, in order.
     """
-    temporary = folder / f"{WEIGHTS}.tmp"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    safetensors.torch.save_file(tensors, temporary)
-    os.replace(temporary, folder / WEIGHTS)
+    # Each its own copy: safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
+    with replacing(folder / WEIGHTS) as temporary:
+        safetensors.torch.save_file(tensors, temporary)
     content = {
         "lesson": lesson.model_dump(mode="json"),
         "data": asdict(data),

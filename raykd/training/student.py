@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,7 +20,8 @@ from raykd.errors import RaykdError
 from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
-from raykd.training.folder import CHECKPOINT, description
+from raykd.training.folder import CHECKPOINT, description, replacing
+from raykd.training.identity import identity
 from raykd.training.messages import Enrolment, Report
 from raykd.training.saved import save_model
 from raykd.training.tally import Tally
@@ -66,11 +66,19 @@ class Student:
         self._optimizer = build_optimizer(training, self.network.parameters())
         self._learning_rate = build_learning_rate(training, self._optimizer)
         self._tally = Tally()
+        self._distributed = self.network
         self._restore()
-        # Buffers are averaged once an epoch instead of being sent round at every step.
-        self._distributed = (
-            self.network if team.alone else DistributedDataParallel(self.network, broadcast_buffers=False)
-        )
+
+    def join_team(self) -> None:
+        """Learn in step with the other workers from now on; all of them must call this, for all wait for each other."""
+        if not self._team.alone:
+            # Buffers are averaged once an epoch instead of being sent round at every step.
+            self._distributed = DistributedDataParallel(self.network, broadcast_buffers=False)
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to learn: finished, or diverged."""
+        return bool(self._history) and self._history[-1].last
 
     @property
     def epoch(self) -> int:
@@ -172,9 +180,8 @@ class Student:
     def _save(self, report: Report) -> None:
         folder = Path(self.enrolment.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{CHECKPOINT}.tmp"
-        torch.save(self._state(), temporary)
-        os.replace(temporary, folder / CHECKPOINT)
+        with replacing(folder / CHECKPOINT) as temporary:
+            torch.save(self._state(), temporary)
         if report.finished:
             self._save_model()
 
@@ -186,7 +193,7 @@ class Student:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "lesson": self.lesson.model_dump(mode="json"),
+            "lesson": identity(self.lesson),
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "learning_rate": self._learning_rate.state_dict(),
@@ -202,7 +209,7 @@ class Student:
         if not path.exists():
             return
         state = torch.load(path, map_location=self._team.device, weights_only=True)
-        if state["lesson"] != self.lesson.model_dump(mode="json"):
+        if state["lesson"] != identity(self.lesson):
             raise RaykdError(
                 f"{path} is the checkpoint of another lesson than {self.enrolment.student}'s: "
                 "use another study.name, or delete the folder"

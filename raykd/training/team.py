@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,9 @@ from torch import distributed as dist
 from raykd.knowledge import Workers
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=365)
+"""How long workers wait for the first one's word: as long as the broker has nothing to do for their classroom."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Team:
         """The team of the initialised default process group, or a team of one."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return cls(device=device)
-        talk = dist.new_group(backend="gloo")
+        talk = dist.new_group(backend="gloo", timeout=PATIENCE)
         return cls(dist.get_rank(), dist.get_world_size(), device, talk)
 
     @property

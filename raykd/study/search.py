@@ -1,0 +1,58 @@
+"""The search of a study: Tune's trials, each a seat in a classroom, between Optuna and a scheduler."""
+
+from __future__ import annotations
+
+import logging
+
+import optuna
+from ray import tune
+
+from raykd.study.callback import StudyCallback
+from raykd.study.cluster import TRIAL_CPUS
+from raykd.study.record import RAY
+from raykd.study.schedulers import feed_history, make_scheduler
+from raykd.study.searcher import OptunaSearcher
+from raykd.study.space import SearchSpace
+from raykd.study.trial import StudentTrial, TrialContext
+
+
+def search(
+    context: TrialContext,
+    study: optuna.Study,
+    space: SearchSpace,
+    callback: StudyCallback,
+    trials: int,
+) -> None:
+    """Run those trials of a study that have not ended.
+
+    Args:
+        context: What all trials share; the classrooms behind its broker are open.
+        study: From `raykd.study.searcher.open_study`.
+        space: What is searched.
+        callback: Hears of every result.
+        trials: How many have not ended.
+    """
+    experiment = context.experiment
+    settings = experiment.study
+    scheduler = make_scheduler(settings, experiment.training.epochs)
+    feed_history(scheduler, study)
+    trainable = tune.with_resources(tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS})
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearcher(study, space, settings.trials),
+            scheduler=scheduler,
+            num_samples=trials,
+            max_concurrent_trials=context.at_once,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=f"tune-{context.broker}",
+            storage_path=str(experiment.folder / RAY),
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=settings.retries),
+            verbose=0,
+        ),
+    )
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    tuner.fit()

@@ -1,0 +1,18 @@
+"""What a lesson is, apart from where and how its data is read. Importing this costs no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raykd.config import Lesson
+
+LOCAL_SETTINGS = ("root", "loader_processes")
+"""Settings of the data that decide where and how it is read, not what it is."""
+
+
+def identity(lesson: Lesson) -> dict[str, Any]:
+    """The settings that decide a network's weights, as JSON data: equal ones are the same lesson on any machine."""
+    content = lesson.model_dump(mode="json")
+    for name in LOCAL_SETTINGS:
+        del content["data"][name]
+    return content

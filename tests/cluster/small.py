@@ -1,0 +1,86 @@
+"""A study that takes seconds, and networks that misbehave on demand."""
+
+from __future__ import annotations
+
+import os
+import signal
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from torch import Tensor, nn
+
+from raykd import (
+    ClusterSettings,
+    DataSettings,
+    Experiment,
+    ModelSettings,
+    ObjectiveSettings,
+    StudySettings,
+    TeacherSettings,
+    TrackingSettings,
+    TrainingSettings,
+)
+
+SPACE = """
+temperature.multiplier: {low: 0.5, high: 4.0, log: true}
+bias.form: {choices: [pair, swap]}
+bias.strength: {low: 0.0, high: 1.0, when: {bias.form: pair}}
+"""
+
+
+def small_experiment(folder: Path, space: str = SPACE, trials: int = 6, **sections: object) -> Experiment:
+    """A study of 300 digits below a folder; `sections` replace those of the experiment."""
+    file = folder / "space.yaml"
+    file.write_text(space)
+    experiment = Experiment(
+        data=DataSettings(name="digits", train_images=300),
+        teacher=TeacherSettings(
+            model=ModelSettings(name="resnet8", arguments={"width": 0.5}),
+            training=TrainingSettings(epochs=3, batch_size=30, decay="cosine"),
+            cache=folder / "cache",
+        ),
+        student=ModelSettings(name="resnet8", arguments={"width": 0.25}),
+        training=TrainingSettings(epochs=4, batch_size=30, decay="cosine"),
+        objective=ObjectiveSettings(ce_weight=1.0, kd_weight=1.0),
+        study=StudySettings(name="small", output=folder / "outputs", space=str(file), trials=trials),
+        cluster=ClusterSettings(classrooms=1, seats=4, threads_per_worker=1),
+        tracking=TrackingSettings(timeout_seconds=30.0),
+    )
+    return experiment.model_copy(update=sections)
+
+
+def quiet_console() -> tuple[Console, StringIO]:
+    """A console, and what it has shown."""
+    shown = StringIO()
+    return Console(file=shown, width=120), shown
+
+
+class Fragile(nn.Module):
+    """A linear network that kills its process at a forward pass in training, once, if it finds its file."""
+
+    def __init__(self, features: int, num_classes: int, file: str) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
+        self.file = Path(file)
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += self.training
+        if self.passes == 15 and self.file.exists():
+            self.file.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+def fragile(num_classes: int, in_channels: int, file: str) -> nn.Module:
+    """Builds a `Fragile` for digits."""
+    return Fragile(64 * in_channels, num_classes, file)
+
+
+def picky(num_classes: int, in_channels: int, mood: str) -> nn.Module:
+    """A linear network that refuses to be built in a bad mood."""
+    if mood == "bad":
+        raise ValueError("not today")
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))

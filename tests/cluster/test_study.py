@@ -1,0 +1,193 @@
+"""A small real study over a real Ray cluster, read back from disk and from MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlflow
+import numpy as np
+import optuna
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+import raykd
+from raykd.config import Experiment
+from raykd.data import evaluation_batches, load_data
+from raykd.study.result import StudyResult
+from small import quiet_console, small_experiment
+
+pytestmark = pytest.mark.cluster
+
+
+@dataclass
+class Finished:
+    experiment: Experiment
+    result: StudyResult
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, tmp_path_factory) -> Finished:
+    experiment = small_experiment(tmp_path_factory.mktemp("study"))
+    console, shown = quiet_console()
+    result = raykd.tune(experiment, console)
+    return Finished(experiment, result, shown.getvalue())
+
+
+@pytest.fixture(scope="module")
+def runs(finished) -> tuple[MlflowClient, Run, dict[str, Run]]:
+    client = MlflowClient(finished.result.place.uri)
+    experiment = client.get_experiment_by_name("small")
+    every = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in every if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.data.tags["raykd.trial"]: run for run in every if run is not parent}
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children.values())
+    return client, parent, children
+
+
+def validation_accuracy(model: torch.nn.Module, experiment: Experiment) -> float:
+    right = [
+        (model(batch.pixels).argmax(1) == batch.labels)
+        for batch in evaluation_batches(load_data(experiment.data), "validation", batch_size=64)
+    ]
+    return torch.cat(right).double().mean().item()
+
+
+def test_the_output_folder_keeps_its_contract(finished):
+    folder = finished.experiment.folder
+    names = {path.name for path in folder.iterdir()}
+    assert {"experiment.yaml", "study.journal", "trials", "best", "plain", "mlflow.db"} <= names
+    for trial in finished.result.trials:
+        assert (folder / "trials" / trial.name / "checkpoint.pt").exists()
+    assert len(finished.result.trials) == 6
+
+
+def test_the_best_student_loads_in_two_lines_with_the_reported_accuracy(finished):
+    student = raykd.load_model(finished.experiment.folder / "best")
+    assert validation_accuracy(student, finished.experiment) == pytest.approx(finished.result.best.accuracy)
+    finished_trials = [trial for trial in finished.result.trials if trial.state == "finished"]
+    assert finished.result.best.accuracy == max(trial.accuracy for trial in finished_trials)
+
+
+def test_every_trial_is_a_child_run_with_its_settings_and_epochs(finished, runs):
+    client, parent, children = runs
+    assert parent.info.status == "FINISHED"
+    assert sorted(children) == [trial.name for trial in finished.result.trials]
+    statuses = {"finished": "FINISHED", "stopped early": "KILLED"}
+    for trial in finished.result.trials:
+        run = children[trial.name]
+        assert {name: str(value) for name, value in trial.values.items()} == run.data.params
+        assert run.data.tags["raykd.state"] == trial.state
+        assert run.info.status == statuses[trial.state]
+        history = client.get_metric_history(run.info.run_id, "validation_accuracy")
+        assert [point.step for point in history] == list(range(1, trial.epochs + 1))
+        assert history[-1].value == pytest.approx(trial.accuracy)
+
+
+def test_metrics_tell_losses_weights_temperatures_and_speed(runs):
+    _, _, children = runs
+    expected = {
+        "loss",
+        "cross_entropy",
+        "distillation",
+        "right",
+        "rectified",
+        "wrong_share",
+        "teacher_agreement",
+        "teacher_temperature",
+        "student_temperature",
+        "right_weight",
+        "kd_weight",
+        "learning_rate",
+        "seconds",
+        "images_per_second",
+        "validation_accuracy",
+        "best_validation_accuracy",
+    }
+    for run in children.values():
+        assert expected <= run.data.metrics.keys()
+
+
+def test_the_student_loaded_from_mlflow_has_the_reported_accuracy(finished, runs):
+    _, parent, _ = runs
+    mlflow.set_tracking_uri(finished.result.place.uri)
+    uri = f"runs:/{parent.info.run_id}/student"
+    student = mlflow.pytorch.load_model(uri)
+    assert validation_accuracy(student, finished.experiment) == pytest.approx(finished.result.best.accuracy)
+    info = mlflow.models.get_model_info(uri)
+    assert info.signature is not None
+    example = info.signature.inputs.to_dict()[0]
+    assert example["tensor-spec"]["shape"][1:] == (1, 8, 8)
+    answer = mlflow.pyfunc.load_model(uri).predict(np.zeros((2, 1, 8, 8), dtype=np.float32))
+    assert np.asarray(answer).shape == (2, 10)
+
+
+def test_the_summary_shows_teacher_plain_student_and_best_trials(finished):
+    shown = finished.shown
+    for word in (
+        "1 classroom x 1 worker x 4 seats",
+        "teacher",
+        "plain student",
+        finished.result.best.name,
+        "mlflow ui",
+    ):
+        assert word in shown
+    assert "The test split was not touched" in shown
+
+
+def test_the_plain_student_learnt_from_labels_alone_at_the_same_budget(finished):
+    plain = finished.result.plain
+    assert plain["epochs"] == finished.experiment.training.epochs
+    assert plain["lesson"]["objective"]["kd_weight"] == 0
+    assert plain["lesson"]["training"] == finished.experiment.training.model_dump(mode="json")
+    assert "distillation" not in plain["metrics"]
+
+
+def test_the_record_is_an_optuna_study(finished):
+    folder = finished.experiment.folder
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    study = optuna.load_study(study_name="small", storage=optuna.storages.JournalStorage(backend))
+    assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}
+    assert study.best_value == pytest.approx(finished.result.best.accuracy)
+    # Searched first: the experiment's own settings.
+    assert study.trials[0].params["temperature.multiplier"] == finished.experiment.temperature.multiplier
+
+
+def test_a_finished_study_is_shown_again_but_not_run_again(finished):
+    checkpoints = sorted(finished.experiment.folder.rglob("checkpoint.pt"))
+    before = [path.stat().st_mtime_ns for path in checkpoints]
+    again = finished.experiment.model_copy(
+        update={"study": finished.experiment.study.model_copy(update={"resume": True})}
+    )
+    console, shown = quiet_console()
+    result = raykd.tune(again, console)
+    assert result.trials == finished.result.trials
+    assert [path.stat().st_mtime_ns for path in checkpoints] == before
+    assert "plain student" in shown.getvalue()
+    assert "classroom" not in shown.getvalue()
+
+
+def test_a_study_is_not_begun_twice_by_mistake(finished):
+    with pytest.raises(raykd.RaykdError, match="--resume"):
+        raykd.tune(finished.experiment, quiet_console()[0])
+
+
+def test_a_study_is_not_resumed_with_other_settings(finished):
+    study = finished.experiment.study.model_copy(update={"resume": True})
+    training = finished.experiment.training.model_copy(update={"learning_rate": 0.5})
+    with pytest.raises(raykd.RaykdError, match=r"training\.learning_rate is 0\.5, but the study was begun with 0\.05"):
+        raykd.tune(finished.experiment.model_copy(update={"study": study, "training": training}), quiet_console()[0])
+
+
+def test_a_second_study_does_not_train_the_teacher_again(finished):
+    study = finished.experiment.study.model_copy(update={"name": "second", "trials": 1})
+    teachers = list((finished.experiment.teacher.cache / "teachers").rglob("checkpoint.pt"))
+    before = [path.stat().st_mtime_ns for path in teachers]
+    console, shown = quiet_console()
+    result = raykd.tune(finished.experiment.model_copy(update={"study": study}), console)
+    assert len(result.trials) == 1
+    assert len(before) == 1
+    assert [path.stat().st_mtime_ns for path in teachers] == before
+    assert "standard teacher: " in shown.getvalue()

@@ -1,0 +1,184 @@
+"""The register through any life: classrooms that die, fall silent and come back, students that come, go and return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+
+from book import attendance, enrolment, report
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from raykd.study.register import LOST_SEATS_ALLOWED, Register
+from raykd.training.messages import Enrolment, Report
+
+LEASE = 10.0
+EPOCHS = 3
+STUDENTS = st.sampled_from(["ada", "bob", "cyd", "dan"])
+ROOMS = st.sampled_from(["one", "two", "three"])
+SEATS = {"one": 1, "two": 2, "three": 3}
+
+
+@dataclass
+class Room:
+    """A classroom's process: what dies with it."""
+
+    seated: dict[str, Enrolment] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
+    told: list[Report] = field(default_factory=list)
+
+
+class Lives(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = Register(LEASE)
+        self.now = 0.0
+        self.tickets = count()
+        self.rooms = {name: Room() for name in SEATS}
+        self.checkpoints: dict[str, int] = {}  # epochs in each student's folder
+        self.enrolled: dict[str, Enrolment] = {}
+        self.heard: dict[str, list[Report]] = {}  # by its trial, in order
+        self.deaths = 0
+        self.strangers_leave: set[str] = set()
+
+    # Trials
+
+    @rule(student=STUDENTS)
+    def enrol(self, student: str) -> None:
+        if student not in self.enrolled:
+            self.enrolled[student] = enrolment(student, ticket=f"ticket-{next(self.tickets)}")
+            self.heard[student] = []
+        self.book.enrol(self.enrolled[student])
+
+    @rule(student=STUDENTS)
+    def withdraw(self, student: str) -> None:
+        self.book.withdraw(student)
+        self.enrolled.pop(student, None)
+        self.heard.pop(student, None)
+
+    @rule(student=STUDENTS)
+    def ask(self, student: str) -> None:
+        """A trial asks for the epoch after the last one it has heard of."""
+        if student in self.enrolled and not (self.heard[student] and self.heard[student][-1].last):
+            found = self.book.want(student, len(self.heard[student]) + 1)
+            if found is not None:
+                self.heard[student].append(found)
+
+    # Classrooms
+
+    @rule(name=ROOMS, dies=st.booleans())
+    def attend(self, name: str, dies: bool) -> None:
+        """A classroom tells, hears, and does as it is told, unless it dies over it."""
+        room = self.rooms[name]
+        words = attendance(name, *room.seated.values(), seats=SEATS[name], reports=room.reports)
+        self.book.attend(words, self.now)
+        elsewhere = self.book.seated()
+        agenda = self.book.agenda(words)
+        room.told, room.reports = room.reports, []
+        assert all(one.student not in elsewhere for one in agenda.enter)
+        assert set(agenda.learn) <= {one.ticket for one in agenda.enter} | set(room.seated)
+        assert not set(agenda.learn) & set(agenda.leave)
+        for ticket in room.seated:
+            one = room.seated[ticket]
+            if self.enrolled.get(one.student) is not one:
+                assert ticket in agenda.leave
+        if dies:
+            self.die(name)
+            return
+        for ticket in agenda.leave:
+            room.seated.pop(ticket)
+        for one in agenda.enter:
+            done = self.checkpoints.get(one.student, 0)
+            room.reports += [report(one, epoch, finished=epoch == EPOCHS) for epoch in range(1, done + 1)]
+            if done < EPOCHS:
+                room.seated[one.ticket], room.epochs[one.ticket] = one, done
+        for ticket in agenda.learn:
+            if one := room.seated.get(ticket):
+                room.epochs[ticket] += 1
+                done = self.checkpoints[one.student] = room.epochs[ticket]
+                room.reports.append(report(one, done, finished=done == EPOCHS))
+                if done == EPOCHS:
+                    del room.seated[ticket]
+        assert len(room.seated) <= SEATS[name]
+
+    @rule(name=ROOMS)
+    def die(self, name: str) -> None:
+        self.rooms[name] = Room()
+        self.deaths += 1
+
+    @rule(name=ROOMS)
+    def tell_twice(self, name: str) -> None:
+        """The answer to an attendance got lost on the way, and it is sent again with the older reports."""
+        room = self.rooms[name]
+        room.reports = room.told + room.reports
+
+    @rule(name=ROOMS)
+    def dismiss(self, name: str) -> None:
+        self.die(name)
+        self.book.dismiss(name)
+
+    # The world
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 11.0]), beating=st.sets(ROOMS))
+    def time_passes(self, seconds: float, beating: set[str]) -> None:
+        self.now += seconds
+        for name in beating:
+            self.book.heartbeat(name, self.now)
+        before = self.book.seated()
+        self.book.expire(self.now)
+        self.deaths += len(set(before.values()) - set(self.book.seated().values()))
+
+    @rule()
+    def the_broker_dies(self) -> None:
+        """It comes back with an empty book, and all trials enrol as before."""
+        self.book = Register(LEASE)
+        for student, one in self.enrolled.items():
+            self.book.enrol(one)
+            self.book.want(student, len(self.heard[student]))
+
+    # What always holds
+
+    @invariant()
+    def nobody_hears_an_epoch_twice_or_misses_one(self) -> None:
+        for student, reports in self.heard.items():
+            taught = [one for one in reports if one.failure is None]
+            assert [one.epoch for one in taught] == list(range(1, len(taught) + 1))
+            assert {one.ticket for one in reports} <= {self.enrolled[student].ticket}
+
+    @invariant()
+    def nobody_is_given_up_for_nothing(self) -> None:
+        if any(one.failure for reports in self.heard.values() for one in reports):
+            assert self.deaths >= LOST_SEATS_ALLOWED
+
+    @invariant()
+    def seats_are_never_exceeded(self) -> None:
+        places = list(self.book.seated().values())
+        assert all(places.count(name) <= SEATS[name] for name in SEATS)
+
+    @invariant()
+    def only_enrolled_students_sit_anywhere(self) -> None:
+        assert self.book.seated().keys() <= self.enrolled.keys()
+        assert all(self.book.knows(student) for student in self.enrolled)
+
+    @precondition(lambda self: self.enrolled)
+    @rule(last=ROOMS)
+    def whoever_is_left_teaches_all(self, last: str) -> None:
+        """One classroom lives on, the others fall silent: every student gets to its end."""
+        deaths = self.deaths
+        for _ in range(2 * (EPOCHS + 3) * len(self.enrolled) + 5):
+            self.now += 1
+            self.book.heartbeat(last, self.now)
+            self.book.expire(self.now)
+            self.attend(last, dies=False)
+            for student in self.enrolled:
+                self.ask(student)
+        self.deaths = deaths + len(SEATS)  # the silent classrooms
+        for reports in self.heard.values():
+            assert reports[-1].last
+            assert len(reports) == EPOCHS or reports[-1].failure
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

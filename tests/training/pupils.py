@@ -1,0 +1,92 @@
+"""Networks that tests hand over by import path, ``pupils:NAME``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Plain(nn.Module):
+    """No normalisation, no dropout: its gradient is a mean over samples, however they are shared out."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1, hidden: int = 24) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 6, 3, padding=1)
+        self.hidden = nn.Linear(6 * 16, hidden)
+        self.head = nn.Linear(hidden, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = nn.functional.max_pool2d(self.conv(images).relu(), 2)
+        return self.head(self.hidden(features.flatten(1)).relu())
+
+
+class WithDropout(Plain):
+    """Draws random numbers at every step."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(images, 0.3, self.training))
+
+
+class Tied(Plain):
+    """Two layers share one weight."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
+        super().__init__(num_classes, in_channels)
+        self.again = nn.Linear(24, num_classes)
+        self.again.weight = self.head.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = nn.functional.max_pool2d(self.conv(images).relu(), 2)
+        return self.again(self.hidden(features.flatten(1)).relu())
+
+
+class Counting(Plain):
+    """Remembers how it was called, and every copy of itself."""
+
+    calls: ClassVar[list[dict[str, object]]] = []
+    copies: ClassVar[list[Counting]] = []
+
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
+        super().__init__(num_classes, in_channels)
+        self.copies.append(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls.append({"images": len(images), "training": self.training, "gradient": torch.is_grad_enabled()})
+        return super().forward(images)
+
+
+class Unbuildable(Plain):
+    def __init__(self, num_classes: int) -> None:
+        raise ValueError("no network today\nnor tomorrow")
+
+
+class FallsIll(Plain):
+    """Learns so many steps, then raises."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1, steps: int = 5) -> None:
+        super().__init__(num_classes, in_channels)
+        self.steps = steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.steps -= self.training
+        if self.steps < 0:
+            raise RuntimeError("feeling unwell")
+        return super().forward(images)
+
+
+class FailsAtExams(Plain):
+    """Raises when it is judged."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            raise RuntimeError("lost its nerve")
+        return super().forward(images)
+
+
+class MissingOnSecondWorker(Plain):
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
+            raise ValueError("not on this node")
+        super().__init__(num_classes, in_channels)

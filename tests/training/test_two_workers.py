@@ -1,0 +1,111 @@
+"""Two workers that share every batch teach as one does on the whole batch."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lessons import CIRCUMSTANCES, of, same, state, taught
+from pair import SHARED, shared_class, steps_by_hand, work
+
+from raykd.data import load_data
+from raykd.training.saved import load_model
+from raykd.training.team import Team
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
+    """Where two workers have done their `work`."""
+    folder = tmp_path_factory.mktemp("two-workers")
+    torch.multiprocessing.spawn(work, args=(folder, teacher), nprocs=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> list[dict[str, Any]]:
+    return [torch.load(folder / f"worker-{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> tuple[Path, list[Any]]:
+    """The shared class at a single worker: its folder and reports."""
+    folder = tmp_path_factory.mktemp("one-worker")
+    return folder, taught(*shared_class(folder, teacher))
+
+
+def test_each_worker_knows_its_place(found: list[dict[str, Any]]) -> None:
+    assert [each["team"] for each in found] == [(0, 2), (1, 2)]
+    assert [each["words"] for each in found] == [("first", "second")] * 2
+
+
+@pytest.mark.parametrize("name", list(SHARED))
+def test_uneven_shares_of_each_batch_give_the_weights_of_the_whole(
+    folder: Path, alone: tuple[Path, list[Any]], name: str
+) -> None:
+    ours, theirs = state(folder / "shared" / name)["network"], state(alone[0] / name)["network"]
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(SHARED))
+def test_the_reports_are_those_of_one_worker(
+    found: list[dict[str, Any]], alone: tuple[Path, list[Any]], name: str
+) -> None:
+    expected = of(alone[1], name)
+    for worker in found:
+        told = of(worker["shared"], name)
+        assert [report.epoch for report in told] == [1, 2, 3]
+        for one, other in zip(told, expected, strict=True):
+            ours = {name: value for name, value in one.metrics.items() if name not in CIRCUMSTANCES}
+            theirs = {name: value for name, value in other.metrics.items() if name not in CIRCUMSTANCES}
+            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong_rows"),
+    [("on one", [5, 8]), ("on both", [0, 7]), ("nowhere", []), ("everywhere", list(range(9)))],
+)
+def test_wrong_answers_count_wherever_they_fall(
+    tmp_path: Path, found: list[dict[str, Any]], name: str, wrong_rows: list[int]
+) -> None:
+    whole = steps_by_hand(tmp_path, Team(), slice(0, 9), wrong_rows)
+    for worker in found:
+        for key, tensor in whole.items():
+            torch.testing.assert_close(worker[name][key], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_where_wrong_answers_fall_does_matter(tmp_path: Path) -> None:
+    weights = [steps_by_hand(tmp_path, Team(), slice(0, 9), rows)["head.weight"] for rows in ([5, 8], [0, 7], [])]
+    differences = [(one - other).abs().max() for one, other in pairwise(weights)]
+    assert min(differences) > 1e-3
+
+
+def test_both_workers_hold_the_same_running_statistics(found: list[dict[str, Any]]) -> None:
+    assert any(name.endswith("running_var") for name in found[0]["buffers"])
+    assert same(found[0]["buffers"], found[1]["buffers"])
+
+
+def test_the_validation_split_is_shared_out_without_loss(folder: Path, found: list[dict[str, Any]]) -> None:
+    model = load_model(folder / "normed")
+    validation = load_data(SHARED["pair"].data).split("validation")
+    right = model.predict(validation.images.float() / 255) == validation.labels
+    for worker in found:
+        assert worker["normed"][-1].metrics["validation_accuracy"] == pytest.approx(right.double().mean().item())
+
+
+def test_an_interrupted_pair_goes_on_as_if_nothing_had_been(folder: Path) -> None:
+    assert same(state(folder / "again"), state(folder / "normed"))
+
+
+def test_whom_one_worker_cannot_seat_both_refuse(folder: Path, found: list[dict[str, Any]]) -> None:
+    for worker in found:
+        assert worker["refused"]["ill"].startswith("ValueError: not on this node (traceback in ")
+        assert "a batch of 1 images cannot be shared by 2 workers" in worker["refused"]["tiny"]
+        assert "no finished model in" in worker["refused"]["unknown"]
+        assert worker["well"] == [(1, False), (2, False), (3, True)]
+        assert worker["seated"] == ()
+    assert "not on this node" in (folder / "ill" / "failure.txt").read_text()
