@@ -21,7 +21,7 @@ from raykd.training.messages import NAMESPACE, Agenda, Attendance, Enrolment, Re
 LOCKSTEP_SECONDS = 1.0
 """How long a classroom waits for seated students whose next epoch Tune has not asked for yet."""
 
-ASSEMBLY_SECONDS = 60.0
+ASSEMBLY_SECONDS = 30.0
 """How long a search's first trials wait for each other's processes."""
 
 POLL_SECONDS = 1.0

@@ -19,27 +19,28 @@ MAY_CHANGE = ("study.resume", "study.trials", "study.output", "study.retries", "
 """Settings that a resumed study may change: they do not change what its trials give."""
 
 
-def open_folder(experiment: Experiment) -> Path:
-    """Begin the study's folder, or go on with it.
-
-    Returns:
-        The absolute folder, with the resolved settings in it.
+def check_folder(experiment: Experiment) -> None:
+    """Make sure that the study's folder may be begun or gone on with, and change nothing.
 
     Raises:
         RaykdError: it exists and ``--resume`` was not given, or it was begun with other settings.
     """
-    folder = experiment.folder
-    settings = folder / SETTINGS
-    if settings.exists():
-        if not experiment.study.resume:
-            raise RaykdError(
-                f"study {experiment.study.name!r} exists in {folder}: add --resume to go on with it, "
-                "or name another with --study.name"
-            )
-        _check_same(load_experiment(settings, Experiment()), experiment, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_experiment(experiment, settings)
-    return folder
+    settings = experiment.folder / SETTINGS
+    if not settings.exists():
+        return
+    if not experiment.study.resume:
+        raise RaykdError(
+            f"study {experiment.study.name!r} exists in {experiment.folder}: add --resume to go on with it, "
+            "or name another with --study.name"
+        )
+    _check_same(load_experiment(settings, Experiment()), experiment, settings)
+
+
+def begin_folder(experiment: Experiment) -> Path:
+    """Make the study's folder, with the resolved settings in it, and return it."""
+    experiment.folder.mkdir(parents=True, exist_ok=True)
+    save_experiment(experiment, experiment.folder / SETTINGS)
+    return experiment.folder
 
 
 def _check_same(begun: Experiment, now: Experiment, file: Path) -> None:

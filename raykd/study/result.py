@@ -78,19 +78,25 @@ class StudyResult:
 
     - folder: the study's
     - trials: all of them, in order
-    - teacher, plain: descriptions of the teacher and of the student trained without one (see `raykd.training.folder`)
+    - teacher, plain: descriptions of the teacher and of the student trained without one (see
+      `raykd.training.folder`); the latter is None if it could not be trained
     - place: where MLflow has it
     """
 
     folder: Path
     trials: tuple[TrialSummary, ...]
     teacher: Mapping[str, Any]
-    plain: Mapping[str, Any]
+    plain: Mapping[str, Any] | None
     place: Place
 
     @classmethod
     def of(
-        cls, folder: Path, study: optuna.Study, teacher: Mapping[str, Any], plain: Mapping[str, Any], place: Place
+        cls,
+        folder: Path,
+        study: optuna.Study,
+        teacher: Mapping[str, Any],
+        plain: Mapping[str, Any] | None,
+        place: Place,
     ) -> StudyResult:
         """The outcome as the study's record has it."""
         trials = tuple(TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False))
@@ -130,6 +136,8 @@ class StudyResult:
         for heading in ("", "last epoch", "best epoch", "epochs"):
             table.add_column(heading, justify="left" if not heading else "right")
         for label, model in (("teacher", self.teacher), ("plain student", self.plain)):
+            if model is None:
+                continue
             metrics = model["metrics"]
             best = f"{metrics['best_validation_accuracy']:.2%} ({metrics['best_epoch']:.0f})"
             table.add_row(label, f"{metrics['validation_accuracy']:.2%}", best, str(model["epochs"]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from raykd.study.briefing import brief, show_briefing
 from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Resources, connected, plan
 from raykd.study.lessons import teach_shown, teach_teachers
-from raykd.study.record import RAY, STUDENT, open_folder
+from raykd.study.record import RAY, SETTINGS, STUDENT, begin_folder, check_folder
 from raykd.study.teachers import teachers
-from raykd.tracking import Tracker, check
+from raykd.study.tracked import tracked
+from raykd.tracking import check
 from raykd.training.messages import Enrolment, Report
 
 SECTIONS = {
@@ -105,10 +106,15 @@ def _run(
     experiment = experiment.with_absolute_paths()
     briefing = brief(experiment, *roles)
     check(experiment.tracking)
-    folder = open_folder(experiment)
-    with _tracked(kind, experiment, folder, console) as tracker, connected(experiment.cluster):
+    check_folder(experiment)
+    with connected(experiment.cluster), ExitStack() as stack:
         have = Resources.now()
         sizes = plan(experiment.cluster, have, students=1)
+        folder = begin_folder(experiment)
+        tracker = stack.enter_context(tracked(experiment, folder, console))
+        names = [name for name in setting_names() if name.startswith(SECTIONS[kind])]
+        parameters = {name: setting_value(experiment, name) for name in names}
+        tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / SETTINGS])
         lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
         show_briefing(console, experiment, briefing, lines)
         with Classrooms(sizes, experiment.cluster, folder / RAY) as classrooms:
@@ -117,22 +123,5 @@ def _run(
                 tracker.study_metrics(report.metrics, step=report.epoch)
 
             enrolment, found = job(_Room(experiment, briefing.data, classrooms.broker, console, log))
-    return ModelResult(Path(enrolment.folder), found["metrics"])
-
-
-@contextmanager
-def _tracked(kind: str, experiment: Experiment, folder: Path, console: Console) -> Iterator[Tracker]:
-    tracker = Tracker(experiment.tracking, folder, experiment.study.name)
-    names = [name for name in setting_names() if name.startswith(SECTIONS[kind])]
-    parameters = {name: setting_value(experiment, name) for name in names}
-    tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / "experiment.yaml"])
-    try:
-        yield tracker
-        tracker.end_study("finished")
         console.print(f"look further: {tracker.describe().look}", soft_wrap=True, highlight=False)
-    except BaseException as error:
-        tracker.end_study("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
-    finally:
-        if undelivered := tracker.close():
-            console.print(f"MLflow: {undelivered}", soft_wrap=True, highlight=False)
+    return ModelResult(Path(enrolment.folder), found["metrics"])

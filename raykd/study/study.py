@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import optuna
@@ -19,13 +19,15 @@ from raykd.study.callback import StudyCallback
 from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Plan, Resources, connected, plan
 from raykd.study.lessons import teach_teachers
-from raykd.study.record import JOURNAL, PLAIN, RAY, open_folder
+from raykd.study.names import METRIC
+from raykd.study.record import JOURNAL, PLAIN, RAY, begin_folder, check_folder
 from raykd.study.result import StudyResult
 from raykd.study.search import search
 from raykd.study.searcher import open_study
 from raykd.study.seat import teach
 from raykd.study.space import SearchSpace, load_space
 from raykd.study.teachers import teachers
+from raykd.study.tracked import tracked
 from raykd.study.trial import TrialContext
 from raykd.tracking import Tracker, check
 from raykd.training.folder import description
@@ -54,61 +56,70 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     space = load_space(experiment.study.space, experiment)
     briefing = brief(experiment, "teacher", "student")
     check(experiment.tracking)
-    folder = open_folder(experiment)
-    settings = experiment.study
-    study = open_study(folder / JOURNAL, settings.name, settings.seed, trials=settings.trials)
-    tracker = Tracker(experiment.tracking, folder, settings.name)
-    try:
-        run = _Run(experiment, space, briefing.data, folder, study, tracker, console)
-        if run.remaining or not run.finished_before():
-            with connected(experiment.cluster):
-                have = Resources.now()
-                sizes = plan(experiment.cluster, have, students=settings.trials)
-                show_briefing(console, experiment, briefing, run.extra_lines(have, sizes))
-                run.teach_and_search(sizes)
+    check_folder(experiment)
+    with ExitStack() as stack:
+        sizes: Plan | None = None
+        if not _is_over(experiment, briefing.data):
+            stack.enter_context(connected(experiment.cluster))
+            have = Resources.now()
+            sizes = plan(experiment.cluster, have, students=experiment.study.trials)
+        folder = begin_folder(experiment)
+        tracker = stack.enter_context(tracked(experiment, folder, console))
+        run = _Run(experiment, space, briefing.data, tracker, console)
+        if sizes is not None:
+            show_briefing(console, experiment, briefing, run.extra_lines(have, sizes))
+            run.teach_and_search(sizes)
         return run.conclude()
-    finally:
-        undelivered = tracker.close()
-        if undelivered:
-            console.print(f"MLflow: {undelivered}", soft_wrap=True, highlight=False)
+
+
+def _open_study(experiment: Experiment) -> optuna.Study:
+    settings = experiment.study
+    return open_study(experiment.folder / JOURNAL, settings.name, settings.seed, trials=settings.trials)
+
+
+def _remaining(experiment: Experiment, study: optuna.Study) -> int:
+    """Trials that have not ended."""
+    return experiment.study.trials - len(study.get_trials(deepcopy=False, states=ENDED))
+
+
+def _plain_student(experiment: Experiment) -> Enrolment:
+    return Enrolment(
+        student=PLAIN,
+        lesson=experiment.lesson().without_teacher().model_dump(mode="json"),
+        teacher=None,
+        folder=str(experiment.folder / PLAIN),
+    )
+
+
+def _is_over(experiment: Experiment, data: DataInfo) -> bool:
+    """Whether nothing is left to teach: no cluster is needed to show such a study."""
+    if not (experiment.folder / JOURNAL).exists():
+        return False
+    networks = [*teachers(experiment, data.fingerprint), _plain_student(experiment)]
+    taught = all(description(network.folder) for network in networks)
+    return taught and _remaining(experiment, _open_study(experiment)) <= 0
 
 
 class _Run:
     """One launch of a study."""
 
     def __init__(
-        self,
-        experiment: Experiment,
-        space: SearchSpace,
-        data: DataInfo,
-        folder: Path,
-        study: optuna.Study,
-        tracker: Tracker,
-        console: Console,
+        self, experiment: Experiment, space: SearchSpace, data: DataInfo, tracker: Tracker, console: Console
     ) -> None:
         self._experiment = experiment
         self._space = space
         self._data = data
-        self._folder = folder
-        self._study = study
         self._tracker = tracker
         self._console = console
+        self._folder = experiment.folder
+        self._study = _open_study(experiment)
         self._teachers = teachers(experiment, data.fingerprint)
-        self._plain = Enrolment(
-            student=PLAIN,
-            lesson=experiment.lesson().without_teacher().model_dump(mode="json"),
-            teacher=None,
-            folder=str(folder / PLAIN),
-        )
+        self._plain = _plain_student(experiment)
 
     @property
     def remaining(self) -> int:
         """Trials that have not ended."""
-        return self._experiment.study.trials - len(self._study.get_trials(deepcopy=False, states=ENDED))
-
-    def finished_before(self) -> bool:
-        """Whether the teacher and the plain student are there."""
-        return all(description(each.folder) for each in (*self._teachers, self._plain))
+        return _remaining(self._experiment, self._study)
 
     def extra_lines(self, have: Resources, sizes: Plan) -> dict[str, str]:
         """What the briefing adds about the search and the cluster."""
@@ -128,37 +139,41 @@ class _Run:
         self._start_tracking()
         with Classrooms(sizes, self._experiment.cluster, self._folder / RAY) as classrooms:
             teach_teachers(classrooms.broker, self._teachers, self._console)
-            with ThreadPoolExecutor(1) as beside:
-                plain: Future[Any] = beside.submit(teach, classrooms.broker, self._plain)
-                if self.remaining > 0:
-                    self._search(classrooms, sizes)
-                plain.result()
+            # It outlives an interrupted search no longer than the classrooms do.
+            beside = ThreadPoolExecutor(1)
+            plain: Future[Any] = beside.submit(teach, classrooms.broker, self._plain)
+            beside.shutdown(wait=False)
+            if self.remaining > 0:
+                self._search(classrooms, sizes)
+            if self.remaining <= 0:
+                self._wait_for_plain(plain)
 
     def conclude(self) -> StudyResult:
         """Collect the result, keep and log the best student, and show the table.
 
         Raises:
-            RaykdError: the study is not over, or no trial finished.
+            RaykdError: no trial finished.
+            KeyboardInterrupt: the study is not over.
         """
         if self.remaining > 0:
-            self._tracker.end_study("interrupted")
-            done = self._experiment.study.trials - self.remaining
-            raise RaykdError(
-                f"interrupted after {done} of {self._experiment.study.trials} trials; "
-                "nothing is lost: the same command with --resume goes on"
-            )
-        chosen, plain = description(self._teachers[-1].folder), description(self._plain.folder)
-        assert chosen is not None
-        assert plain is not None
-        result = StudyResult.of(self._folder, self._study, chosen, plain, self._tracker.describe())
+            raise KeyboardInterrupt
+        teacher, plain = description(self._teachers[-1].folder), description(self._plain.folder)
+        assert teacher is not None
+        result = StudyResult.of(self._folder, self._study, teacher, plain, self._tracker.describe())
         if result.best is None:
-            self._tracker.end_study("failed")
             result.show(self._console)
             raise RaykdError(f"no trial finished; {self._folder}/trials holds what is known of each")
-        result.keep_best()
-        self._log_best(result)
+        if not result.best_folder.exists():
+            result.keep_best()
+            self._log_best(result)
         result.show(self._console)
         return result
+
+    def _wait_for_plain(self, plain: Future[Any]) -> None:
+        try:
+            plain.result()
+        except RaykdError as error:  # the trials are what the study is for
+            self._console.print(f"no plain student: {error}", soft_wrap=True, highlight=False, markup=False)
 
     def _start_tracking(self) -> None:
         experiment = self._experiment
@@ -186,14 +201,9 @@ class _Run:
     def _log_best(self, result: StudyResult) -> None:
         assert result.best is not None
         best = result.best
-        self._tracker.study_metrics(
-            {
-                "best_trial_validation_accuracy": best.accuracy or 0.0,
-                "teacher_validation_accuracy": result.teacher["metrics"]["validation_accuracy"],
-                "plain_validation_accuracy": result.plain["metrics"]["validation_accuracy"],
-            }
-        )
+        found = {"teacher": result.teacher, "plain": result.plain}
+        metrics = {f"{name}_{METRIC}": each["metrics"][METRIC] for name, each in found.items() if each is not None}
+        self._tracker.study_metrics(metrics | {f"best_trial_{METRIC}": best.accuracy or 0.0})
         student = load_model(result.best_folder)
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
         self._tracker.log_student(student, example.pixels, {"study": self._experiment.study.name, "trial": best.name})
-        self._tracker.end_study("finished")

@@ -16,13 +16,13 @@ import pytest
 import ray
 import torch
 from mlflow import MlflowClient
+from small import quiet_console, small_experiment
 
 import raykd
 from raykd.config import Experiment, ModelSettings
 from raykd.settings_io import save_experiment
 from raykd.study.study import tune
 from raykd.training.messages import NAMESPACE
-from small import quiet_console, small_experiment
 
 pytestmark = pytest.mark.cluster
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from small import quiet_console, small_experiment
 
 import raykd
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.study.result import StudyResult
-from small import quiet_console, small_experiment
 
 pytestmark = pytest.mark.cluster
 

@@ -1,0 +1,267 @@
+"""The broker's waiting, without Ray: who is answered when, and by what."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from book import attendance, enrolment, report
+
+from raykd.study.broker import LOCKSTEP_SECONDS, Broker
+from raykd.training.messages import Agenda
+
+ADA, BOB, CYD = enrolment("ada"), enrolment("bob"), enrolment("cyd")
+SOON = 0.5
+"""Seconds in which an answer comes that need not wait."""
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(story, 20))
+
+
+async def waits(task: asyncio.Task[Any]) -> bool:
+    await asyncio.sleep(0.1)
+    return not task.done()
+
+
+async def soon(task: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> Any:
+    return await asyncio.wait_for(task, SOON)
+
+
+def test_a_classroom_waits_until_there_is_something_to_do() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        called = asyncio.create_task(broker.attend(attendance("room")))
+        assert await waits(called)
+        await broker.enrol(ADA)
+        assert await soon(called) == Agenda(enter=(ADA,))
+        called = asyncio.create_task(broker.attend(attendance("room", ADA)))
+        assert await waits(called)
+        asked = asyncio.create_task(broker.report("ada", 1))
+        assert await soon(called) == Agenda(learn=(ADA.ticket,))
+        assert await waits(asked)
+        called = asyncio.create_task(broker.attend(attendance("room", ADA, reports=[report(ADA, 1)])))
+        assert await soon(asked) == report(ADA, 1)
+        assert await soon(broker.report("ada", 1)) == report(ADA, 1)
+        assert await waits(called)
+        await broker.withdraw("ada")
+        assert await soon(called) == Agenda(leave=(ADA.ticket,))
+
+    run(story())
+
+
+def test_whoever_asks_for_an_unknown_student_hears_so_at_once() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        assert await soon(broker.report("ada", 1)) is None
+        await broker.enrol(ADA)
+        asked = asyncio.create_task(broker.report("ada", 1))
+        assert await waits(asked)
+        await broker.withdraw("ada")
+        assert await soon(asked) is None
+
+    run(story())
+
+
+def test_two_may_ask_for_the_same_student() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        await broker.enrol(ADA)
+        askers = [asyncio.create_task(broker.report("ada", 1)) for _ in range(2)]
+        await broker.attend(attendance("room"))
+        await asyncio.sleep(0)
+        called = asyncio.create_task(broker.attend(attendance("room", reports=[report(ADA, 1, finished=True)])))
+        assert [await soon(asker) for asker in askers] == [report(ADA, 1, finished=True)] * 2
+        assert await soon(broker.report("ada", 7)) == report(ADA, 1, finished=True)
+        called.cancel()
+
+    run(story())
+
+
+def test_a_class_keeps_in_step_but_does_not_wait_for_ever() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        for one in (ADA, BOB):
+            await broker.enrol(one)
+        asked = [asyncio.create_task(broker.report(one.student, 1)) for one in (ADA, BOB)]
+        await asyncio.sleep(0)
+        assert (await broker.attend(attendance("room"))).learn == (ADA.ticket, BOB.ticket)
+
+        told = [report(ADA, 1), report(BOB, 1)]
+        called = asyncio.create_task(broker.attend(attendance("room", ADA, BOB, reports=told)))
+        await asyncio.gather(*asked)
+        first = asyncio.create_task(broker.report("ada", 2))
+        assert await waits(called)  # Bob's trial may ask any moment
+        second = asyncio.create_task(broker.report("bob", 2))
+        assert await soon(called) == Agenda(learn=(ADA.ticket, BOB.ticket))
+
+        told = [report(ADA, 2), report(BOB, 2)]
+        started = time.monotonic()
+        called = asyncio.create_task(broker.attend(attendance("room", ADA, BOB, reports=told)))
+        await asyncio.gather(first, second)
+        third = asyncio.create_task(broker.report("ada", 3))
+        assert await asyncio.wait_for(called, LOCKSTEP_SECONDS + 2) == Agenda(learn=(ADA.ticket,))
+        assert time.monotonic() - started >= LOCKSTEP_SECONDS - 0.05
+        third.cancel()
+
+    run(story())
+
+
+def test_a_classroom_with_all_asked_is_answered_at_once() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        await broker.enrol(ADA)
+        asked = asyncio.create_task(broker.report("ada", 2))
+        await asyncio.sleep(0)
+        assert await soon(broker.attend(attendance("room"))) == Agenda(enter=(ADA,), learn=(ADA.ticket,))
+        again = await soon(broker.attend(attendance("room", ADA, reports=[report(ADA, 1)])))
+        assert again == Agenda(learn=(ADA.ticket,))
+        asked.cancel()
+
+    run(story())
+
+
+def test_the_call_of_a_dead_predecessor_ends_and_takes_no_student() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        dead = asyncio.create_task(broker.attend(attendance("room")))
+        assert await waits(dead)
+        living = asyncio.create_task(broker.attend(attendance("room")))
+        assert await soon(dead) == Agenda(close=True)
+        await broker.enrol(ADA)
+        assert await soon(living) == Agenda(enter=(ADA,))
+        assert await broker.seated() == {"ada": "room"}
+
+    run(story())
+
+
+def test_a_restarted_classroom_gets_back_what_its_predecessor_had_taken() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        await broker.enrol(ADA)
+        assert await soon(broker.attend(attendance("room"))) == Agenda(enter=(ADA,))
+        assert await soon(broker.attend(attendance("room"))) == Agenda(enter=(ADA,))
+
+    run(story())
+
+
+def test_a_dismissed_classroom_takes_nobody_any_more() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        dead = asyncio.create_task(broker.attend(attendance("dead")))
+        living = asyncio.create_task(broker.attend(attendance("living")))
+        assert await waits(dead)
+        await broker.dismiss("dead")
+        assert await soon(dead) == Agenda(close=True)
+        await broker.enrol(ADA)
+        await broker.enrol(BOB)
+        assert (await soon(living)).enter == (ADA, BOB)
+
+    run(story())
+
+
+def test_a_dismissed_classrooms_students_are_given_to_one_that_waits() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        await broker.enrol(ADA)
+        assert (await broker.attend(attendance("dead"))).enter == (ADA,)
+        living = asyncio.create_task(broker.attend(attendance("living")))
+        assert await waits(living)
+        await broker.dismiss("dead")
+        assert (await soon(living)).enter == (ADA,)
+
+    run(story())
+
+
+def test_a_silent_classrooms_students_are_given_to_one_that_waits() -> None:
+    async def story() -> None:
+        broker = Broker(lease_seconds=0.5)
+        await broker.enrol(ADA)
+        assert (await broker.attend(attendance("silent"))).enter == (ADA,)
+        started = time.monotonic()
+        assert (await asyncio.wait_for(broker.attend(attendance("living")), 5)).enter == (ADA,)
+        assert time.monotonic() - started > 0.4
+
+    run(story())
+
+
+def test_a_silent_classrooms_students_are_given_to_one_that_is_busy() -> None:
+    async def story() -> None:
+        broker = Broker(lease_seconds=0.3)
+        await broker.enrol(ADA)
+        assert (await broker.attend(attendance("silent"))).enter == (ADA,)
+        await broker.enrol(BOB)
+        asked = asyncio.create_task(broker.report("bob", 100))
+        await asyncio.sleep(0)
+        assert (await broker.attend(attendance("busy"))).enter == (BOB,)
+        epoch, entered = 0, ()
+        while not entered and epoch < 90:
+            await asyncio.sleep(0.02)
+            epoch += 1
+            entered = (await soon(broker.attend(attendance("busy", BOB, reports=[report(BOB, epoch)])))).enter
+        assert entered == (ADA,)
+        asked.cancel()
+
+    run(story())
+
+
+def test_a_heartbeat_keeps_the_lease_of_a_classroom_that_teaches() -> None:
+    async def story() -> None:
+        broker = Broker(lease_seconds=0.5)
+        await broker.enrol(ADA)
+        assert (await broker.attend(attendance("teaches"))).enter == (ADA,)
+        idle = asyncio.create_task(broker.attend(attendance("idle")))
+        for _ in range(12):
+            await asyncio.sleep(0.1)
+            await broker.heartbeat("teaches")
+        assert not idle.done()
+        assert await broker.seated() == {"ada": "teaches"}
+        idle.cancel()
+
+    run(story())
+
+
+def test_closing_sends_classrooms_home_and_tells_the_reason_to_whoever_waits() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        for one in (ADA, BOB):
+            await broker.enrol(one)
+        asked = asyncio.create_task(broker.report("ada", 1))
+        await asyncio.sleep(0)
+        await broker.attend(attendance("one"))
+        idle = asyncio.create_task(broker.attend(attendance("two")))
+        assert await waits(idle)
+        await broker.close("no classroom is left")
+        assert await soon(idle) == Agenda(close=True)
+        failed = await soon(asked)
+        assert (failed.student, failed.epoch, failed.failure, failed.last) == ("ada", 1, "no classroom is left", True)
+        # What was taught before is heard all the same, also when it is told after closing time.
+        assert await soon(broker.attend(attendance("one", reports=[report(BOB, 1)]))) == Agenda(close=True)
+        assert await soon(broker.report("bob", 1)) == report(BOB, 1)
+        assert (await soon(broker.report("bob", 2))).failure == "no classroom is left"
+        await broker.enrol(CYD)
+        assert (await soon(broker.report("cyd", 1))).failure == "no classroom is left"
+
+    run(story())
+
+
+@pytest.mark.parametrize("students", [300])
+def test_hundreds_may_wait_at_once(students: int) -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        everyone = [enrolment(f"student-{number}") for number in range(students)]
+        for one in everyone:
+            await broker.enrol(one)
+        asked = [asyncio.create_task(broker.report(one.student, 1)) for one in everyone]
+        await asyncio.sleep(0)
+        agenda = await broker.attend(attendance("room", seats=students))
+        assert len(agenda.learn) == students
+        told = [report(one, 1, finished=True) for one in everyone]
+        called = asyncio.create_task(broker.attend(attendance("room", seats=students, reports=told)))
+        assert await asyncio.wait_for(asyncio.gather(*asked), 10) == told
+        called.cancel()
+
+    run(story())

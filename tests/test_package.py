@@ -1,0 +1,128 @@
+"""What users get: a light import, a wheel with its search spaces, a command line whose errors are short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import raykd
+from raykd.command_line import parse, run
+from raykd.config import Experiment
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+
+
+def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("raykd", "torch ray mlflow optuna"), ("raykd.config", "torch ray mlflow"), ("raykd.study.trial", "torch mlflow")],
+)
+def test_importing_does_not_pay_for_what_is_not_needed(module, absent):
+    code = f"import {module}, sys; print(*[name for name in {absent.split()} if name in sys.modules])"
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+def test_every_public_name_can_be_had():
+    for name in raykd.__all__:
+        assert getattr(raykd, name) is not None
+    with pytest.raises(AttributeError, match="tuna"):
+        _ = raykd.tuna
+
+
+def test_a_wheel_finds_its_search_spaces_anywhere(tmp_path):
+    built = python("-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist"), cwd=ROOT)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import raykd; from raykd.study.space import load_space, space_names\n"
+        "print(load_space('dkd_bias', raykd.Experiment()).source, *space_names())"
+    )
+    found = python("-c", code, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == [str(tmp_path / "site/raykd/search_spaces/dkd_bias.yaml"), "dkd_bias", "generous"]
+    assert (tmp_path / "site/raykd/py.typed").exists()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_explains_every_setting(script):
+    shown = python(str(script), "--help").stdout
+    assert "--config FILE.yaml" in shown
+    for words in ("--temperature.multiplier FLOAT", "--cluster.seats", "--tracking.uri", "--resume"):
+        assert words in shown
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {epochs: 3, batch_size: 10}\nmethod: {name: kd}\n")
+    script = Experiment(training=raykd.TrainingSettings(epochs=7, learning_rate=0.3))
+    parsed = parse(
+        script, arguments=["--config", str(file), "--training.epochs", "5", "--student.arguments", "width", "2"]
+    )
+    assert parsed.training.epochs == 5
+    assert parsed.training.batch_size == 10
+    assert parsed.training.learning_rate == 0.3
+    assert parsed.method.name == "kd"
+    assert parsed.student.arguments == {"width": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--student.name", "resnet9"], ["unknown model 'resnet9'", "'resnet8'"]),
+        (["--data.name", "digit"], ["unknown data set 'digit'", "'digits'"]),
+        (["--study.space", "dkd_bais"], ["unknown search space 'dkd_bais'", "'dkd_bias'"]),
+        (["--config", "absent.yaml"], ["absent.yaml"]),
+        (["--data.name", "cifar10", "--data.root", "nowhere"], ["nowhere", "data.root"]),
+        (["--tracking.uri", "ftp://somewhere"], ["tracking.uri", "ftp"]),
+        (["--student.name", "no_such_package:build"], ["no_such_package"]),
+        (["--cluster.classrooms", "99"], ["99 workers", "do not fit"]),
+    ],
+)
+def test_a_users_error_ends_in_two_lines_and_leaves_nothing(tmp_path, arguments, words):
+    done = python(str(ROOT / "experiments/tune_dkd.py"), *arguments, "--teacher.cache", "cache", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert "Traceback" not in done.stdout + done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_wrong_value_is_refused_by_name(tmp_path):
+    script = str(ROOT / "experiments/tune_dkd.py")
+    wrong_value = python(script, "--bias.strength", "2", cwd=tmp_path)
+    assert wrong_value.returncode != 0
+    assert "less than or equal to 1" in wrong_value.stderr + wrong_value.stdout
+    wrong_name = python(script, "--bias.strenght", "1", cwd=tmp_path)
+    assert wrong_name.returncode != 0
+    assert "--bias.strength" in wrong_name.stderr + wrong_name.stdout
+
+
+def test_a_job_that_is_interrupted_or_wrong_does_not_exit_with_zero(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["job"])
+
+    def wrong(experiment: Experiment) -> None:
+        raise raykd.RaykdError("no [good]\ndo this")
+
+    def interrupted(experiment: Experiment) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run(wrong, Experiment())
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: no [good]\ndo this\n"
+    with pytest.raises(SystemExit) as ended:
+        run(interrupted, Experiment())
+    assert ended.value.code == 130
