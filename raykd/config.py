@@ -4,7 +4,8 @@ The dotted path of a field (``temperature.multiplier``) is its name everywhere: 
 search spaces, in MLflow and in errors. A field's docstring is its help text. ``None`` means "what suits the data or the
 machine", and the docstring says what that is.
 
-This module knows nobody else in raykd and imports neither torch nor Ray: a trial's process can afford it.
+This module knows nobody else in raykd but `raykd.arguments`, and imports neither torch nor Ray: a trial's process can
+afford it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Annotated, Literal, Self
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from raykd.arguments import KeywordArguments
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -61,8 +64,8 @@ class ModelSettings(Settings):
     name: str = "resnet20"
     """A CIFAR-style name (resnet8 ... resnet110, resnet8x4, resnet32x4), `torchvision/NAME`, or an import path
     `package.module:build`."""
-    arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """Keyword arguments for the model's builder, such as `width: 0.5` for the CIFAR-style ResNets."""
+    arguments: KeywordArguments = Field(default_factory=dict)
+    """Keyword arguments for the model's builder, such as width=0.5 for the CIFAR-style ResNets."""
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())

@@ -65,15 +65,18 @@ def test_every_script_explains_every_setting(script):
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("training: {epochs: 3, batch_size: 10}\nmethod: {name: kd}\n")
-    script = Experiment(training=raykd.TrainingSettings(epochs=7, learning_rate=0.3))
+    student = raykd.ModelSettings(name="resnet8", arguments={"width": 0.5, "depth": 3})
+    script = Experiment(student=student, training=raykd.TrainingSettings(epochs=7, learning_rate=0.3))
     parsed = parse(
-        script, arguments=["--config", str(file), "--training.epochs", "5", "--student.arguments", "width", "2"]
+        script, arguments=["--config", str(file), "--training.epochs", "5", "--student.arguments", "width=2"]
     )
     assert parsed.training.epochs == 5
     assert parsed.training.batch_size == 10
     assert parsed.training.learning_rate == 0.3
     assert parsed.method.name == "kd"
     assert parsed.student.arguments == {"width": 2}
+    assert parse(script, arguments=[]) == script
+    assert parse(script, arguments=["--student.arguments"]).student.arguments == {}
 
 
 @pytest.mark.parametrize(

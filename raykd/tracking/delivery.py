@@ -22,6 +22,8 @@ log = logging.getLogger("raykd.tracking")
 # MLflow's limits (mlflow.utils.validation); the server refuses the whole call that exceeds one.
 _KEY, _PARAMETER, _TAG = 250, 6000, 5000
 _STATUS = {"finished": "FINISHED", "stopped early": "KILLED", "interrupted": "KILLED"}
+# MLflow's pages then show training runs first, not traces of language models.
+_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 # The server understood and said no; to say it again would not help.
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 
@@ -203,7 +205,8 @@ class Delivery:
     def _find_experiment(self, client: MlflowClient) -> str:
         found = client.get_experiment_by_name(self._name)
         if found is None:
-            return str(client.create_experiment(self._name, artifact_location(self.uri, self._folder)))
+            location = artifact_location(self.uri, self._folder)
+            return str(client.create_experiment(self._name, location, tags=_MODEL_TRAINING))
         if found.lifecycle_stage == "deleted":
             raise Unavailable(f"the experiment {self._name!r} was deleted: restore it or set tracking.experiment")
         return str(found.experiment_id)

@@ -17,6 +17,7 @@ import raykd
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.study.result import StudyResult
+from raykd.training.folder import description
 
 pytestmark = pytest.mark.cluster
 
@@ -191,3 +192,43 @@ def test_a_second_study_does_not_train_the_teacher_again(finished):
     assert len(before) == 1
     assert [path.stat().st_mtime_ns for path in teachers] == before
     assert "standard teacher: " in shown.getvalue()
+
+
+def test_a_study_may_search_who_teaches(cluster, tmp_path):
+    space = (
+        "teacher.kind: {choices: [standard, generous], default: generous}\n"
+        "teacher.generous.weight: {choices: [0.5, 2.0], when: {teacher.kind: generous}}\n"
+        "temperature.multiplier: {low: 0.5, high: 4.0, log: true}\n"
+    )
+    experiment = small_experiment(tmp_path, space, trials=6)
+    result = raykd.tune(experiment, quiet_console()[0])
+    cache = experiment.teacher.cache / "teachers"
+    taught_by = {}
+    for folder in cache.iterdir():
+        found = description(folder)
+        assert found is not None
+        method = found["lesson"]["method"]["dkd"]
+        generous = found["lesson"]["objective"]["kd_weight"] > 0
+        taught_by[folder.name] = method["non_target_weight"] if generous else "standard"
+    chosen = {trial.values.get("teacher.generous.weight", "standard") for trial in result.trials}
+    # One teacher for each that some trial chose, and the standard one that teaches the others.
+    assert sorted(map(str, taught_by.values())) == sorted(map(str, chosen | {"standard"}))
+    assert {trial.state for trial in result.trials} <= {"finished", "stopped early"}
+
+
+def test_a_student_can_be_distilled_and_a_teacher_trained_alone(cluster, tmp_path):
+    experiment = small_experiment(tmp_path)
+    teacher = raykd.train_teacher(experiment, quiet_console()[0])
+    assert teacher.folder.parent == experiment.teacher.cache / "teachers"
+    study = experiment.study.model_copy(update={"name": "alone"})
+    console, shown = quiet_console()
+    student = raykd.distill(experiment.model_copy(update={"study": study}), console)
+    assert f"({teacher.folder})" in shown.getvalue(), "the cached teacher was not used"
+    model = raykd.load_model(student.folder)
+    assert validation_accuracy(model, experiment) == pytest.approx(student.metrics["validation_accuracy"])
+    client = MlflowClient(f"sqlite:///{tmp_path}/outputs/alone/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("alone").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["temperature.multiplier"] == "1.0"
+    history = client.get_metric_history(run.info.run_id, "validation_accuracy")
+    assert [point.step for point in history] == [1, 2, 3, 4]

@@ -15,9 +15,9 @@ from raykd.training.messages import Enrolment, Report
 
 LEASE = 10.0
 EPOCHS = 3
-STUDENTS = st.sampled_from(["ada", "bob", "cyd", "dan"])
-ROOMS = st.sampled_from(["one", "two", "three"])
-SEATS = {"one": 1, "two": 2, "three": 3}
+STUDENTS = st.sampled_from(["ada", "bob", "cyd"])
+ROOMS = st.sampled_from(["one", "two"])
+SEATS = {"one": 1, "two": 2}
 
 
 @dataclass
@@ -103,6 +103,13 @@ class Lives(RuleBasedStateMachine):
         assert len(room.seated) <= SEATS[name]
 
     @rule(name=ROOMS)
+    def teach(self, name: str) -> None:
+        """An epoch as it should be."""
+        for student in self.enrolled:
+            self.ask(student)
+        self.attend(name, dies=False)
+
+    @rule(name=ROOMS)
     def die(self, name: str) -> None:
         self.rooms[name] = Room()
         self.deaths += 1
@@ -112,6 +119,7 @@ class Lives(RuleBasedStateMachine):
         """The answer to an attendance got lost on the way, and it is sent again with the older reports."""
         room = self.rooms[name]
         room.reports = room.told + room.reports
+        self.attend(name, dies=False)
 
     @rule(name=ROOMS)
     def dismiss(self, name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lessons import enrolled, lesson, state, taught
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from raykd.config import Lesson
@@ -16,6 +17,7 @@ from raykd.data import Batch, DataInfo, load_data
 from raykd.models import build_model
 from raykd.training.build import autocast_type, build_objective
 from raykd.training.classroom import Teacher
+from raykd.training.saved import load_model
 from raykd.training.student import Student
 from raykd.training.tally import Tally
 from raykd.training.team import Team
@@ -133,3 +135,15 @@ def test_a_students_losses_are_float32_under_autocast(tmp_path: Path, data: Data
     told = student._tally.means(Team())
     assert answers[0].dtype == torch.bfloat16
     assert told["loss"] == pytest.approx(exact.total.item(), rel=1e-5)
+
+
+def test_a_student_is_judged_in_float32_whatever_its_precision(tmp_path: Path) -> None:
+    what = lesson(training={"precision": "bfloat16", "epochs": 1}).without_teacher()
+    (report,) = taught(enrolled(what, tmp_path / "student"))
+    model, split = load_model(tmp_path / "student"), load_data(what.data).split("validation")
+    pixels = split.images.float() / 255
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        logits = model.network((pixels - model.mean) / model.std)
+    assert logits.dtype == torch.bfloat16
+    exact = nn.functional.cross_entropy(logits.double(), split.labels).item()
+    assert report.metrics["validation_loss"] == pytest.approx(exact, rel=1e-5)

@@ -149,3 +149,32 @@ def test_a_student_learns_at_the_rate_that_it_reports_also_after_an_interruption
     taught(enrolment, epochs=2)
     rates = [report.metrics["learning_rate"] for report in taught(enrolment)]
     assert rates == pytest.approx([expected_rate(training, epoch) for epoch in range(6)])
+
+
+def one_step(folder: Path, **training: Any) -> tuple[float, float]:
+    """The loss of a single step of plain gradient descent on the whole split, and how far it moved the weights."""
+    settings = {"batch_size": 100, "epochs": 1, "momentum": 0.0, "weight_decay": 0.0, "decay": "constant"}
+    weights = []
+    for name, rate in (("moved", 1.0), ("still", 1e-30)):
+        what = plain(training=settings | training | {"learning_rate": rate}, student={"name": "pupils:Plain"})
+        (report,) = taught(enrolled(what, folder / name))
+        weights.append(torch.cat([tensor.flatten() for tensor in load_model(folder / name).network.parameters()]))
+    return report.metrics["loss"], (weights[0] - weights[1]).norm().item()
+
+
+def test_a_clipped_step_is_as_long_as_its_limit(tmp_path: Path) -> None:
+    _, length = one_step(tmp_path / "free")
+    assert length > 0.02
+    assert one_step(tmp_path / "clipped", gradient_clip=0.01)[1] == pytest.approx(0.01, rel=1e-3)
+    assert one_step(tmp_path / "loose", gradient_clip=100.0)[1] == pytest.approx(length)
+
+
+def test_label_smoothing_is_in_the_loss_but_not_in_the_validation_loss(tmp_path: Path) -> None:
+    sharp, _ = one_step(tmp_path / "sharp")
+    smooth, _ = one_step(tmp_path / "smooth", label_smoothing=0.3)
+    (batch,) = training_batches(load_data(lesson().data), batch_size=100).epoch(0)
+    logits = load_model(tmp_path / "sharp" / "still")(batch.pixels)
+    assert sharp == pytest.approx(F.cross_entropy(logits, batch.labels).item(), rel=1e-5)
+    assert smooth == pytest.approx(F.cross_entropy(logits, batch.labels, label_smoothing=0.3).item(), rel=1e-5)
+    metrics = [description(tmp_path / name / "still")["metrics"]["validation_loss"] for name in ("sharp", "smooth")]
+    assert metrics[0] == metrics[1]
