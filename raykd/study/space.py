@@ -29,7 +29,6 @@ from optuna.trial import BaseTrial
 from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, ValidationError
 from pydantic.fields import FieldInfo
 
-import raykd
 from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
 from raykd.settings_io import friendly, override, read_yaml, resolve_setting, setting_value
@@ -383,5 +382,5 @@ def _find(name_or_path: str) -> Path:
 
 def _folders() -> list[Path]:
     """Own spaces go before those that ship with raykd: in the wheel, or beside the package in a checkout."""
-    package = Path(raykd.__file__).parent
+    package = Path(__file__).parents[1]
     return [Path("search_spaces"), package / "search_spaces", package.parent / "search_spaces"]

@@ -115,6 +115,7 @@ class _Run:
         self._study = _open_study(experiment)
         self._teachers = teachers(experiment, data.fingerprint)
         self._plain = _plain_student(experiment)
+        self._taught = False
 
     @property
     def remaining(self) -> int:
@@ -137,6 +138,7 @@ class _Run:
     def teach_and_search(self, sizes: Plan) -> None:
         """Have the teacher taught, then run the trials, with the plain student beside them."""
         self._start_tracking()
+        self._taught = True
         with Classrooms(sizes, self._experiment.cluster, self._folder / RAY) as classrooms:
             teach_teachers(classrooms.broker, self._teachers, self._console)
             # It outlives an interrupted search no longer than the classrooms do.
@@ -163,7 +165,7 @@ class _Run:
         if result.best is None:
             result.show(self._console)
             raise RaykdError(f"no trial finished; {self._folder}/trials holds what is known of each")
-        if not result.best_folder.exists():
+        if self._taught or not result.best_folder.exists():
             result.keep_best()
             self._log_best(result)
         result.show(self._console)

@@ -170,6 +170,20 @@ def test_a_finished_study_is_shown_again_but_not_run_again(finished):
     assert "classroom" not in shown.getvalue()
 
 
+def test_more_trials_may_be_added_to_a_finished_study(cluster, tmp_path):
+    experiment = small_experiment(tmp_path, trials=2)
+    first = raykd.tune(experiment, quiet_console()[0])
+    study = experiment.study.model_copy(update={"resume": True, "trials": 5})
+    more = raykd.tune(experiment.model_copy(update={"study": study}), quiet_console()[0])
+    assert more.trials[:2] == first.trials
+    assert len(more.trials) == 5
+    best = raykd.load_model(more.best_folder)
+    assert validation_accuracy(best, experiment) == pytest.approx(more.best.accuracy)
+    client = MlflowClient(more.place.uri)
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert len(runs) == 6
+
+
 def test_a_study_is_not_begun_twice_by_mistake(finished):
     with pytest.raises(raykd.RaykdError, match="--resume"):
         raykd.tune(finished.experiment, quiet_console()[0])
