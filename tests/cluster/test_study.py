@@ -111,9 +111,9 @@ def test_metrics_tell_losses_weights_temperatures_and_speed(runs):
         assert expected <= run.data.metrics.keys()
 
 
-def test_the_student_loaded_from_mlflow_has_the_reported_accuracy(finished, runs):
+def test_the_student_loaded_from_mlflow_has_the_reported_accuracy(finished, runs, monkeypatch):
     _, parent, _ = runs
-    mlflow.set_tracking_uri(finished.result.place.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", finished.result.place.uri)
     uri = f"runs:/{parent.info.run_id}/student"
     student = mlflow.pytorch.load_model(uri)
     assert validation_accuracy(student, finished.experiment) == pytest.approx(finished.result.best.accuracy)
