@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import raykd
+import raykd.study.space
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import override
@@ -332,7 +333,7 @@ def test_spaces_are_found_here_first_then_in_the_package_then_in_the_checkout(
     wheel = tmp_path / "site-packages" / "raykd"
     (wheel / "search_spaces").mkdir(parents=True)
     shutil.copy(ROOT / "search_spaces" / "dkd_bias.yaml", wheel / "search_spaces")
-    monkeypatch.setattr(raykd, "__file__", str(wheel / "__init__.py"))
+    monkeypatch.setattr(raykd.study.space, "__file__", str(wheel / "study" / "space.py"))
     assert Path(load_space("dkd_bias", BASE).source) == wheel / "search_spaces" / "dkd_bias.yaml"
     assert space_names() == ["dkd_bias"]
 

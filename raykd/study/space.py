@@ -16,57 +16,17 @@ One entry a setting, by its dotted name::
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
+from typing import NamedTuple
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
-from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, ValidationError
-from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
-from raykd.settings_io import friendly, override, read_yaml, resolve_setting, setting_value
-
-Value: TypeAlias = bool | int | float | str | None
-Number: TypeAlias = StrictInt | StrictFloat
-Distribution: TypeAlias = FloatDistribution | IntDistribution | CategoricalDistribution
-
-SAME_FOR_ALL = {
-    "study.": "it steers the search itself and is the same for all trials",
-    "cluster.": "it says where trials run, which must not change what they give",
-    "tracking.": "it says where trials are logged, which must not change what they give",
-    "teacher.cache": "it is a folder, shared by all trials",
-}
-"""Settings that say nothing about a student, so neither a trial nor a condition may hang on them; and why."""
-
-NOT_COMPARABLE = {
-    "data.": "trials on different data, splits or views would not be comparable",
-    "training.epochs": "trials of different length would not be comparable, and schedulers count epochs",
-}
-"""Settings that say what is measured, so no trial may change them, but conditions may name them; and why."""
-
-AUGMENTATIONS = frozenset({"data.crop_padding", "data.horizontal_flip"})
-"""The settings of the data that touch training images only, and may be searched."""
-
-
-class Entry(BaseModel):
-    """One entry of a search space as it stands in the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    low: Number | None = None
-    high: Number | None = None
-    step: Number | None = None
-    log: bool = False
-    choices: tuple[Value, ...] | None = None
-    when: dict[str, Value | tuple[Value, ...]] = {}
-    default: Value = None
+from raykd.settings_io import read_yaml, setting_value
+from raykd.study.entry import EntryReader
+from raykd.study.parameter import Parameter, Value, shown
 
 
 class Row(NamedTuple):
@@ -75,44 +35,6 @@ class Row(NamedTuple):
     name: str
     range: str
     default: str
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One searched setting.
-
-    Args:
-        name: Dotted name of the setting.
-        distribution: What values it may take.
-        default: Where the search starts.
-        when: The values that other settings must have, by name.
-    """
-
-    name: str
-    distribution: Distribution
-    default: Value
-    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-
-    def suggest(self, trial: BaseTrial) -> Value:
-        """Let Optuna choose a value, which also records it."""
-        d = self.distribution
-        if isinstance(d, CategoricalDistribution):
-            return trial.suggest_categorical(self.name, d.choices)
-        if isinstance(d, IntDistribution):
-            return trial.suggest_int(self.name, d.low, d.high, step=d.step, log=d.log)
-        return trial.suggest_float(self.name, d.low, d.high, step=d.step, log=d.log)
-
-    @property
-    def range(self) -> str:
-        """The values and the condition in words."""
-        d = self.distribution
-        if isinstance(d, CategoricalDistribution):
-            text = " | ".join(map(_shown, d.choices))
-        else:
-            stepped = d.step is not None and not (isinstance(d, IntDistribution) and d.step == 1)
-            text = f"{d.low} to {d.high}" + (", log" if d.log else "") + (f", step {d.step}" if stepped else "")
-        conditions = [f"{name} is {' or '.join(map(_shown, values))}" for name, values in self.when.items()]
-        return f"{text} (if {' and '.join(conditions)})" if conditions else text
 
 
 class SearchSpace:
@@ -152,7 +74,7 @@ class SearchSpace:
 
     def describe(self) -> list[Row]:
         """One row for each searched setting: its name, its range in words, and its default."""
-        return [Row(p.name, p.range, _shown(p.default)) for p in self.parameters]
+        return [Row(p.name, p.range, shown(p.default)) for p in self.parameters]
 
     def __repr__(self) -> str:
         return f"SearchSpace({self.source}: {', '.join(self.names)})"
@@ -180,190 +102,13 @@ def load_space(name_or_path: str, base: Experiment) -> SearchSpace:
         raise RaykdError(f"{path} names no setting to search, such as 'bias.strength: {{low: 0.0, high: 1.0}}'")
     parameters: dict[str, Parameter] = {}
     for name, content in entries.items():
-        parameters[name] = _Reader(name, str(path), base).parameter(content, parameters, set(entries))
+        parameters[name] = EntryReader(name, str(path), base).parameter(content, parameters, set(entries))
     return SearchSpace(str(path), tuple(parameters.values()), base)
 
 
 def space_names() -> list[str]:
     """The search spaces that can be loaded by name."""
     return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
-
-
-class _Reader:
-    """Turns one entry of a file into a parameter, or says what is wrong with it."""
-
-    def __init__(self, name: str, file: str, base: Experiment) -> None:
-        self.name = name
-        self.file = file
-        self.base = base
-
-    def parameter(self, content: Any, earlier: Mapping[str, Parameter], all_names: set[str]) -> Parameter:
-        """The checked parameter."""
-        setting = resolve_setting(self.name, self.file)
-        for prefix, reason in (SAME_FOR_ALL | NOT_COMPARABLE).items():
-            if self.name.startswith(prefix) and self.name not in AUGMENTATIONS:
-                raise RaykdError(f"{self.file}: {self.name} cannot be searched: {reason}")
-        kinds = self._kinds(self.name, setting)
-        entry = self._entry(content)
-        distribution = self._choices(entry, kinds) if entry.choices is not None else self._range(entry, kinds)
-        when = {name: self._condition(name, wanted, earlier, all_names) for name, wanted in entry.when.items()}
-        return Parameter(self.name, distribution, self._default(entry, distribution, kinds), when)
-
-    def _refuse(self, text: str) -> RaykdError:
-        return RaykdError(f"{self.file}: {self.name}: {text}")
-
-    def _entry(self, content: Any) -> Entry:
-        if not isinstance(content, dict):
-            raise self._refuse(f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {content!r}")
-        for key in content:
-            if key not in Entry.model_fields:
-                raise unknown_name("key", str(key), Entry.model_fields, f"{self.file}, {self.name}")
-        try:
-            entry = Entry.model_validate(content)
-        except ValidationError as error:
-            raise friendly(error, f"{self.file}, {self.name}") from None
-        given = set(content)
-        if entry.choices is not None and given & {"low", "high", "step", "log"}:
-            raise self._refuse("give either choices or a range (low, high), not both")
-        if entry.choices is None and (entry.low is None or entry.high is None):
-            missing = "low and high" if not given & {"low", "high"} else "low" if entry.low is None else "high"
-            raise self._refuse(f"{missing} missing; an entry has low and high, or choices")
-        return entry
-
-    def _choices(self, entry: Entry, kinds: frozenset[type]) -> CategoricalDistribution:
-        choices: list[Value] = []
-        for choice in entry.choices or ():
-            value = self._checked(self.name, choice, kinds, "choices")
-            if value in choices:
-                raise self._refuse(f"choice {_shown(value)} is given twice")
-            choices.append(value)
-        if not choices:
-            raise self._refuse("choices is empty")
-        return CategoricalDistribution(choices)
-
-    def _range(self, entry: Entry, kinds: frozenset[type]) -> FloatDistribution | IntDistribution:
-        if not kinds & {int, float}:
-            shown = "{choices: [true, false]}" if bool in kinds else "{choices: [...]}"
-            raise self._refuse(f"its values are no numbers, so a range means nothing; give {shown}")
-        low, high, step = entry.low, entry.high, entry.step
-        assert low is not None  # `_entry` saw to it
-        assert high is not None
-        numbers = [number for number in (low, high, step) if number is not None]
-        whole = all(isinstance(number, int) for number in numbers)
-        if float not in kinds and not whole:
-            raise self._refuse("it is a whole number, so low, high and step must be whole numbers too")
-        if not all(map(math.isfinite, numbers)):
-            raise self._refuse("low, high and step must be finite")
-        if low >= high:
-            raise self._refuse(f"low {low} must be below high {high}")
-        if entry.log and low <= 0:
-            raise self._refuse(f"a log range needs a low above 0, got {low}")
-        if entry.log and step is not None:
-            raise self._refuse("log and step exclude each other")
-        if step is not None and step <= 0:
-            raise self._refuse(f"step must be above 0, got {step}")
-        if step is not None and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)) != 0:
-            reached = _on_grid(high, low, high, step)
-            raise self._refuse(f"steps of {step} from {low} do not meet high {high}; the last before it is {reached}")
-        self._checked(self.name, low, kinds, "low")
-        self._checked(self.name, high, kinds, "high")
-        if whole and int in kinds:
-            return IntDistribution(int(low), int(high), log=entry.log, step=int(step or 1))
-        return FloatDistribution(float(low), float(high), log=entry.log, step=None if step is None else float(step))
-
-    def _default(self, entry: Entry, distribution: Distribution, kinds: frozenset[type]) -> Value:
-        if "default" in entry.model_fields_set:
-            value = self._checked(self.name, entry.default, kinds, "default")
-            if not _takes(distribution, value):
-                text = Parameter(self.name, distribution, value).range
-                raise self._refuse(f"default {_shown(value)} is not in its range: {text}")
-            return value
-        value = setting_value(self.base, self.name)
-        return value if _takes(distribution, value) else _nearest(distribution, value)
-
-    def _condition(
-        self, name: str, wanted: Value | tuple[Value, ...], earlier: Mapping[str, Parameter], all_names: set[str]
-    ) -> tuple[Value, ...]:
-        setting = resolve_setting(name, f"{self.file}, {self.name}")
-        for prefix, reason in SAME_FOR_ALL.items():
-            if name.startswith(prefix):
-                raise self._refuse(f"when cannot name {name}: {reason}")
-        kinds = self._kinds(name, setting)
-        if name == self.name or (name in all_names and name not in earlier):
-            raise self._refuse(f"when names {name}, which must stand above it in the file")
-        values = wanted if isinstance(wanted, tuple) else (wanted,)
-        if not values:
-            raise self._refuse(f"when: {name} has no value to wait for")
-        checked = tuple(self._checked(name, value, kinds, "when") for value in values)
-        for value in checked:
-            if name in earlier and not _takes(earlier[name].distribution, value):
-                text = Parameter(name, earlier[name].distribution, value).range
-                raise self._refuse(f"when waits for {name} {_shown(value)}, which it never takes: {text}")
-        return checked
-
-    def _checked(self, name: str, value: Value, kinds: frozenset[type], key: str) -> Value:
-        """The value as the setting itself takes it."""
-        place = f"{self.file}, {self.name}, {key}"
-        # pydantic would read `true` as 1 and `.nan` as a float.
-        if (isinstance(value, bool) and bool not in kinds) or (isinstance(value, float) and not math.isfinite(value)):
-            raise RaykdError(f"{name} cannot be {_shown(value)} in {place}")
-        taken: Value = setting_value(override(self.base, {name: value}, place), name)
-        return taken
-
-    def _kinds(self, name: str, setting: FieldInfo) -> frozenset[type]:
-        kinds = _scalar_types(setting.annotation)
-        if not kinds:
-            raise self._refuse(f"{name} is not a single value, which is all that a space can handle")
-        return kinds
-
-
-def _scalar_types(annotation: Any) -> frozenset[type]:
-    """The plain types that a setting takes; none if it takes anything else as well."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _scalar_types(get_args(annotation)[0])
-    if origin is Literal:
-        return frozenset(map(type, get_args(annotation)))
-    if origin in (Union, UnionType):
-        parts = [_scalar_types(part) for part in get_args(annotation)]
-        return frozenset().union(*parts) if all(parts) else frozenset()
-    return frozenset({annotation}) if annotation in (bool, int, float, str, type(None)) else frozenset()
-
-
-def _takes(distribution: Distribution, value: Value) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    if not distribution.low <= value <= distribution.high:
-        return False
-    return distribution.step is None or _on_grid(value, distribution.low, distribution.high, distribution.step) == value
-
-
-def _nearest(distribution: Distribution, value: Value) -> Value:
-    if isinstance(distribution, CategoricalDistribution):
-        first: Value = distribution.choices[0]
-        return first
-    low, high = distribution.low, distribution.high
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        value = math.sqrt(low * high) if distribution.log else (low + high) / 2
-    value = min(max(value, low), high)
-    return value if distribution.step is None else _on_grid(value, low, high, distribution.step)
-
-
-def _on_grid(value: float, low: float, high: float, step: float) -> float:
-    """The nearest of low, low + step, ... up to high; in decimals, as 0.1 + 0.2 should be 0.3."""
-    start, size = Decimal(str(low)), Decimal(str(step))
-    count = ((Decimal(str(value)) - start) / size).to_integral_value(ROUND_HALF_EVEN)
-    count = min(count, (Decimal(str(high)) - start) // size)
-    point = start + count * size
-    return int(point) if isinstance(low, int) and isinstance(step, int) else float(point)
-
-
-def _shown(value: Value) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def _find(name_or_path: str) -> Path:
