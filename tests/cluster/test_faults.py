@@ -83,7 +83,7 @@ def test_killed_trials_and_broker_cost_no_trial(cluster, tmp_path):
     actors = ray.util.list_named_actors(all_namespaces=True)
     (broker,) = [actor["name"] for actor in actors if actor["namespace"] == NAMESPACE]
     ray.kill(ray.get_actor(broker, namespace=NAMESPACE), no_restart=False)
-    study.join(180)
+    study.join(300)
     assert outcome, "the study did not come to an end"
     assert [trial.state for trial in outcome[0].trials] == ["finished"] * 4
     for epochs in histories(experiment.folder).values():
@@ -130,7 +130,7 @@ def test_a_study_whose_driver_died_goes_on_where_it_was(cluster, tmp_path, blow)
         assert driver.poll() is None, driver.stdout.read()
         time.sleep(0.05)
     os.kill(driver.pid, blow)
-    shown, _ = driver.communicate(timeout=60)
+    shown, _ = driver.communicate(timeout=180)
     assert driver.returncode != 0
     assert "Traceback" not in shown
     if blow != signal.SIGKILL:
