@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 
 from raykd.report.progress import RunProgress
-from raykd.study.names import TRIAL, trial_name
+from raykd.study.names import METRIC, TIME, TRIAL, trial_name
 from raykd.tracking import Tracker, TrialState
-
-logger = logging.getLogger(__name__)
 
 
 def state_of(result: dict[str, Any]) -> TrialState:
@@ -25,7 +22,7 @@ def state_of(result: dict[str, Any]) -> TrialState:
 
 
 class StudyCallback(tune.Callback):
-    """Sees every result of every trial. It never raises: an exception here would end the sweep.
+    """Sees every result of every trial. What it calls does not raise: an exception here would end the sweep.
 
     Args:
         tracker: Logs the trials.
@@ -52,7 +49,7 @@ class StudyCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        name, epoch = _name(trial), int(result["epoch"])
+        name, epoch = _name(trial), int(result[TIME])
         if "failure" in result or epoch <= self._seen.get(name, 0):
             return  # nothing was learnt, or a trial that came back tells its history again
         self._seen[name] = epoch
@@ -70,7 +67,7 @@ class StudyCallback(tune.Callback):
         name = _name(trial)
         self._broker.withdraw.remote(name)
         self._tracker.end_trial(name, state, reason)
-        accuracy = trial.last_result.get("validation_accuracy") if state in ("finished", "stopped early") else None
+        accuracy = trial.last_result.get(METRIC) if state in ("finished", "stopped early") else None
         self._progress.end_trial(name, state, self._seen.get(name, 0), self._epochs, accuracy)
         if state == "failed":
             self._progress.say(f"{name} failed: {reason}")

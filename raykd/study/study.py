@@ -20,7 +20,7 @@ from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Plan, Resources, connected, plan
 from raykd.study.lessons import teach_teachers
 from raykd.study.names import METRIC
-from raykd.study.record import JOURNAL, PLAIN, RAY, begin_folder, check_folder
+from raykd.study.record import JOURNAL, PLAIN, RAY, SETTINGS, begin_folder, check_folder
 from raykd.study.result import StudyResult
 from raykd.study.search import search
 from raykd.study.searcher import open_study
@@ -190,7 +190,7 @@ class _Run:
             "study.trials": experiment.study.trials,
             "study.scheduler": experiment.study.scheduler,
         }
-        self._tracker.start_study(facts, artifacts=[self._folder / "experiment.yaml"])
+        self._tracker.start_study(facts, artifacts=[self._folder / SETTINGS])
 
     def _search(self, classrooms: Classrooms, sizes: Plan) -> None:
         epochs = self._experiment.training.epochs
