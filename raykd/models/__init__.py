@@ -1,6 +1,24 @@
 """Who teaches and learns: networks by name."""
 
-from raykd.models.build import build_model, model_names, parameter_count
+from raykd.models.build import (
+    build_model,
+    build_pretrained,
+    model_descriptions,
+    model_names,
+    normalisation,
+    parameter_count,
+)
 from raykd.models.classifier import Classifier
+from raykd.models.weights import load_state, read_state
 
-__all__ = ["Classifier", "build_model", "model_names", "parameter_count"]
+__all__ = [
+    "Classifier",
+    "build_model",
+    "build_pretrained",
+    "load_state",
+    "model_descriptions",
+    "model_names",
+    "normalisation",
+    "parameter_count",
+    "read_state",
+]

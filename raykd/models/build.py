@@ -7,32 +7,61 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from raykd.config import ModelSettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.imports import import_object, parameters_of, takes
-from raykd.models import resnet
-from raykd.models.torchvision_models import build_torchvision
+from raykd.models import (
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet,
+    resnet_four_stages,
+    shufflenet_v1,
+    shufflenet_v2,
+    timm_models,
+    torchvision_models,
+    vgg,
+    wide_resnet,
+)
+from raykd.models.weights import SUFFIXES, check_file, load_state, read_state
 
-BUILDERS: dict[str, Callable[..., nn.Module]] = {**resnet.FAMILY}
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    **resnet.FAMILY,
+    **resnet_four_stages.FAMILY,
+    **wide_resnet.FAMILY,
+    **vgg.FAMILY,
+    **mobilenet_v1.FAMILY,
+    **mobilenet_v2.FAMILY,
+    **shufflenet_v1.FAMILY,
+    **shufflenet_v2.FAMILY,
+}
 """Every family's builders by name. A new family is one file with a ``FAMILY`` like resnet's, joined here."""
+ALIASES = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2", "mobilenet_v2": "MobileNetV2"}
+"""Other toolkits' names for the same networks."""
+LIBRARIES = {"torchvision/": torchvision_models, "timm/": timm_models}
 
-TORCHVISION = "torchvision/"
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 GIVEN = ("num_classes", "in_channels")
 
 
 def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) -> nn.Module:
-    """The network that the settings name, freshly initialised from torch's global generator, on the CPU.
+    """The network that the settings name, on the CPU: fresh from torch's global generator, or with the weights named.
 
     It takes float32 images (N, in_channels, H, W) and returns logits (N, num_classes). A builder of the user's own is
     called as ``function(num_classes=..., in_channels=..., **arguments)``, ``in_channels`` only where it takes it.
+    Weights for another number of classes leave the last layer fresh. Under ``torch.device("meta")`` nothing is read
+    or downloaded, but names and files are checked.
 
     Raises:
-        RaykdError: Unknown name, import path that leads nowhere, arguments that the builder does not take, or a builder
-            that returns no ``nn.Module``.
+        RaykdError: Unknown name, import path that leads nowhere, arguments that the builder does not take, a builder
+            that returns no ``nn.Module``, or weights that cannot be had or do not fit.
     """
-    builder = _builder(settings.name)
+    file = _weights_file(settings)
+    if file is not None:
+        check_file(file)
+    builder = _builder(settings.name, None if file else settings.weights)
     given: dict[str, Any] = {"num_classes": num_classes}
     if takes(builder, "in_channels"):
         given["in_channels"] = in_channels
@@ -41,12 +70,60 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise RaykdError(f"model {settings.name!r}: the builder must return a torch.nn.Module, not {kind}")
+    if file is not None and torch.get_default_device().type != "meta":
+        load_state(network, read_state(file), f"{settings.name}: weights {file}", exact=False)
+    return network
+
+
+def normalisation(settings: ModelSettings) -> Normalisation | None:
+    """Mean and standard deviation of the three channels, of images in [0, 1], that named pretrained weights want.
+
+    None: the model has no weights by name, and takes what its data has.
+
+    Raises:
+        RaykdError: Unknown torchvision or timm model, or unknown weights.
+    """
+    library, name = _library(settings.name)
+    if library is None or settings.weights is None or _weights_file(settings) is not None:
+        return None
+    wanted: Normalisation = LIBRARIES[library].normalisation_of(name, settings.weights)
+    return wanted
+
+
+def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: int) -> nn.Module:
+    """The network with all its weights as they are, to be used without training.
+
+    Raises:
+        RaykdError: What `build_model` refuses, and weights for another number of classes.
+    """
+    file = _weights_file(settings)
+    if file is None and settings.weights is not None:
+        library, name = _library(settings.name)
+        assert library is not None
+        theirs = LIBRARIES[library].classes_of(name, settings.weights)
+        if theirs != num_classes:
+            raise RaykdError(
+                f"{settings.name}: weights {settings.weights} are for {theirs} classes, but the data has "
+                f"{num_classes}: start from them with teacher.model.weights instead, and train"
+            )
+    network = build_model(
+        settings if file is None else settings.model_copy(update={"weights": None}),
+        num_classes=num_classes,
+        in_channels=in_channels,
+    )
+    if file is not None:
+        load_state(network, read_state(file), f"{settings.name}: weights {file}", exact=True)
     return network
 
 
 def model_names() -> list[str]:
-    """Names of the built-in families' models, sorted; ``torchvision/NAME`` and import paths come on top."""
+    """Names of the built-in families' models, sorted; libraries' models and import paths come on top."""
     return sorted(BUILDERS)
+
+
+def model_descriptions() -> dict[str, str]:
+    """A line for each of `model_names`, family by family: what it is, and its size for 100 classes of colour images."""
+    return {name: _description(builder) for name, builder in BUILDERS.items()}
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -54,13 +131,40 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _builder(name: str) -> Callable[..., Any]:
-    if name in BUILDERS:
-        return BUILDERS[name]
-    if name.startswith(TORCHVISION):
-        return partial(build_torchvision, name.removeprefix(TORCHVISION))
+def _description(builder: Callable[..., nn.Module]) -> str:
+    with torch.device("meta"):
+        network = builder(num_classes=100)
+    words = (inspect.getdoc(network) or "").partition(":")[0]
+    return f"{words}, {parameter_count(network):,} parameters with 100 classes"
+
+
+def _weights_file(settings: ModelSettings) -> str | None:
+    """The file that the weights are in, or None where they have none: fresh, or by a library's name."""
+    weights = settings.weights
+    if weights is None or _library(settings.name)[0] is None or "/" in weights or weights.endswith(SUFFIXES):
+        return weights
+    return None
+
+
+def _library(name: str) -> tuple[str | None, str]:
+    """The prefix of the library that a model comes from, or None, and the model's name in it."""
+    library = next((prefix for prefix in LIBRARIES if name.startswith(prefix)), None)
+    return library, name.removeprefix(library or "")
+
+
+def _builder(name: str, weights: str | None) -> Callable[..., Any]:
+    library, own_name = _library(name)
+    if library == "torchvision/":
+        return partial(torchvision_models.build_torchvision, own_name, weights)
+    if library == "timm/":
+        return partial(timm_models.build_timm, own_name, weights)
+    if ALIASES.get(name, name) in BUILDERS:
+        return BUILDERS[ALIASES.get(name, name)]
     if ":" not in name:
-        raise unknown_name("model", name, [*BUILDERS, "torchvision/NAME", "package.module:function"])
+        same_letters = [known for known in BUILDERS if known.lower() == name.lower()]
+        libraries = [f"{prefix}NAME" for prefix in LIBRARIES]
+        known = libraries if "/" in name else [*BUILDERS, *libraries, "package.module:function"]
+        raise unknown_name("model", name, same_letters or known)
     builder: Callable[..., Any] = import_object(name, "model")
     if not callable(builder):
         raise RaykdError(f"model {name!r}: {type(builder).__name__} is not a function or class that builds a network")

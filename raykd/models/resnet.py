@@ -5,14 +5,13 @@ Weights published for those toolkits load with ``load_state_dict``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raykd.errors import RaykdError
+from raykd.models.parts import kaiming_start, pooled, scaled
 
 NARROW = (16, 16, 32, 64)
 WIDE = (32, 64, 128, 256)
@@ -65,9 +64,7 @@ class ResNet(nn.Module):
         width: float = 1.0,
     ) -> None:
         super().__init__()
-        if not (isinstance(width, int | float) and 0 < width < math.inf):
-            raise RaykdError(f"width must be a positive number, not {width!r}")
-        stem, *stages = (max(4, round(count * width)) for count in channels)
+        stem, *stages = (scaled(count, width) for count in channels)
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -75,14 +72,12 @@ class ResNet(nn.Module):
         self.layer2 = _stage(blocks, stages[0], stages[1], stride=2)
         self.layer3 = _stage(blocks, stages[1], stages[2], stride=2)
         self.fc = nn.Linear(stages[2], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        kaiming_start(self)
 
     def forward(self, images: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(images)))
         out = self.layer3(self.layer2(self.layer1(out)))
-        logits: Tensor = self.fc(out.mean(dim=(2, 3)))
+        logits: Tensor = self.fc(pooled(out))
         return logits
 
 

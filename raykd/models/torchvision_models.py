@@ -1,25 +1,36 @@
-"""torchvision's image classifiers, untrained, for any number of image channels."""
+"""torchvision's image classifiers, fresh or pretrained, for any number of classes and of image channels."""
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from torch import nn
 
 from raykd.errors import RaykdError, unknown_name
+from raykd.models.weights import shortened
+
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
-def build_torchvision(name: str, *, num_classes: int, in_channels: int, **arguments: Any) -> nn.Module:
-    """A torchvision classifier without pretrained weights.
+def build_torchvision(
+    name: str, weights: str | None = None, /, *, num_classes: int, in_channels: int, **arguments: Any
+) -> nn.Module:
+    """A torchvision classifier.
 
     Args:
         name: torchvision's name for it, such as ``mobilenet_v3_small``.
-        num_classes: Number of classes.
-        in_channels: Channels of the images; the first convolution is replaced where it is not 3.
+        weights: torchvision's name for pretrained weights, such as ``IMAGENET1K_V1`` or ``DEFAULT``. None: fresh. On
+            the meta device the name is checked and nothing is loaded.
+        num_classes: Number of classes; the head is fresh where the weights are for another number.
+        in_channels: Channels of the images. Where it is not 3, the first convolution is replaced: by a fresh one, or,
+            for grey images and with weights, by the sum over the three channels, which answers as if they were equal.
         **arguments: Passed on to torchvision's model.
 
     Raises:
-        RaykdError: Unknown name, arguments that the model refuses, or no first convolution to adapt.
+        RaykdError: Unknown name or weights, arguments that the model refuses, no first convolution to adapt,
+            pretrained weights for images of neither 1 nor 3 channels, or a download that failed.
     """
     # Here and not above: importing torchvision takes a second, which the other families need not pay.
     import torchvision
@@ -27,20 +38,117 @@ def build_torchvision(name: str, *, num_classes: int, in_channels: int, **argume
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise unknown_name("torchvision model", name, known)
-    if name in ("googlenet", "inception_v3"):
+    if weights is not None:
+        if in_channels not in (1, 3):
+            raise RaykdError(f"torchvision/{name}: {weights} are for 1 or 3 image channels, not {in_channels}")
+        chosen = _member(name, weights)
+        if torch.get_default_device().type != "meta":
+            return _pretrained(name, chosen, num_classes, in_channels, arguments)
+    network = _fresh(name, num_classes, arguments)
+    if in_channels != 3:
+        adapt_first_convolution(network, in_channels, f"torchvision/{name}")
+    return network
+
+
+def normalisation_of(name: str, weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel that pretrained weights want, of images in [0, 1].
+
+    Raises:
+        RaykdError: Unknown model or weights.
+    """
+    preset = _member(name, weights).transforms()
+    return tuple(preset.mean), tuple(preset.std)
+
+
+def classes_of(name: str, weights: str) -> int:
+    """How many classes pretrained weights tell apart.
+
+    Raises:
+        RaykdError: Unknown model or weights.
+    """
+    return len(_member(name, weights).meta["categories"])
+
+
+def _member(name: str, weights: str) -> Any:
+    """The member of torchvision's enumeration of weights that the name stands for."""
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise unknown_name("torchvision model", name, known)
+    members = torchvision.models.get_model_weights(name).__members__
+    if weights not in members:
+        raise unknown_name("weights", weights, members, where=f"torchvision/{name}")
+    return members[weights]
+
+
+def _fresh(name: str, num_classes: int, arguments: dict[str, Any]) -> nn.Module:
+    import torchvision
+
+    if name in WITH_AUXILIARY_HEADS:
         # Their auxiliary heads would make the answer a tuple instead of logits.
         arguments = {"aux_logits": False, "init_weights": True, **arguments}
     try:
         network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **arguments)
     except (TypeError, ValueError) as error:
         raise RaykdError(f"torchvision/{name} refuses the arguments {arguments}: {error}") from error
-    if in_channels != 3:
-        adapt_first_convolution(network, in_channels, f"torchvision/{name}")
     return network
 
 
-def adapt_first_convolution(network: nn.Module, in_channels: int, name: str) -> None:
-    """Replace the convolution that takes 3-channel images by a fresh one for ``in_channels``, in place.
+def _pretrained(name: str, chosen: Any, num_classes: int, in_channels: int, arguments: dict[str, Any]) -> nn.Module:
+    import torchvision
+
+    own_classes = len(chosen.meta["categories"])
+    options = dict(arguments)
+    if name in WITH_AUXILIARY_HEADS and in_channels != 3:
+        # They rescale three channels by themselves.
+        options["transform_input"] = False
+    try:
+        network: nn.Module = torchvision.models.get_model(name, weights=chosen, progress=False, **options)
+    except (TypeError, ValueError) as error:
+        raise RaykdError(f"torchvision/{name} with {chosen.name} refuses the arguments {arguments}: {error}") from error
+    except OSError as error:
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        raise RaykdError(
+            f"torchvision/{name}: no weights {chosen.name} to be had: {shortened(error)}\n"
+            f"download {chosen.url} into {folder} where the internet can be reached"
+        ) from error
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        file = f"{torch.hub.get_dir()}/checkpoints/{chosen.url.rpartition('/')[2]}"
+        raise RaykdError(
+            f"torchvision/{name}: weights {chosen.name} do not load: {shortened(error)}\n"
+            f"drop arguments that change its layers, or delete {file} if it is damaged"
+        ) from error
+    if name in WITH_AUXILIARY_HEADS:
+        network.aux_logits = False  # type: ignore[assignment]
+        for head in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(network, head):
+                setattr(network, head, None)
+    if num_classes != own_classes:
+        _replace_head(network, _fresh(name, num_classes, arguments), num_classes, own_classes)
+    if in_channels != 3:
+        adapt_first_convolution(network, in_channels, f"torchvision/{name}", keep=True)
+    return network
+
+
+def _replace_head(network: nn.Module, fresh: nn.Module, num_classes: int, own_classes: int) -> None:
+    """Take the layers that tell the classes apart from a fresh network, in place."""
+    own = dict(network.named_modules())
+    for path, module in fresh.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and path in own:
+            there = own[path].weight
+            if isinstance(there, nn.Parameter) and (len(there), len(module.weight)) == (own_classes, num_classes):
+                network.set_submodule(path, module)
+
+
+def adapt_first_convolution(network: nn.Module, in_channels: int, name: str, *, keep: bool = False) -> None:
+    """Replace the convolution that takes 3-channel images by one for ``in_channels``, in place.
+
+    Args:
+        network: The network.
+        in_channels: Channels of the images.
+        name: The network's name, for errors.
+        keep: Sum the weights over the three channels, for grey images. Otherwise the convolution is fresh.
 
     Raises:
         RaykdError: The network's first convolution does not take 3 channels, or it has none.
@@ -60,7 +168,10 @@ def adapt_first_convolution(network: nn.Module, in_channels: int, name: str) -> 
         padding=first.padding,  # type: ignore[arg-type]
         bias=first.bias is not None,
     )
-    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
-    if fresh.bias is not None:
-        nn.init.zeros_(fresh.bias)
+    if keep:
+        fresh.load_state_dict({**first.state_dict(), "weight": first.weight.detach().sum(dim=1, keepdim=True)})
+    else:
+        nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
+        if fresh.bias is not None:
+            nn.init.zeros_(fresh.bias)
     network.set_submodule(path, fresh)

@@ -1,0 +1,99 @@
+"""timm's image classifiers, fresh or pretrained, for any number of classes and of image channels."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from raykd.errors import RaykdError, unknown_name
+from raykd.models.weights import shortened
+
+DEFAULT = "DEFAULT"
+
+
+def build_timm(
+    name: str, weights: str | None = None, /, *, num_classes: int, in_channels: int, **arguments: Any
+) -> nn.Module:
+    """A timm classifier.
+
+    Args:
+        name: timm's name for it, such as ``resnet18`` or ``resnet18.a1_in1k``.
+        weights: timm's tag of pretrained weights, such as ``a1_in1k``, or ``DEFAULT``: those that the name stands for.
+            None: fresh. On the meta device the tag is checked and nothing is loaded.
+        num_classes: Number of classes; the head is fresh where the weights are for another number.
+        in_channels: Channels of the images; timm sums or repeats pretrained weights of the first convolution.
+        **arguments: Passed on to timm's model.
+
+    Raises:
+        RaykdError: timm is missing, unknown name or weights, arguments that the model refuses, or a download that
+            failed.
+    """
+    timm = _timm()
+    full_name = _full_name(timm, name, weights)
+    loading = weights is not None and torch.get_default_device().type != "meta"
+    try:
+        network: nn.Module = timm.create_model(
+            full_name, pretrained=loading, num_classes=num_classes, in_chans=in_channels, **arguments
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise RaykdError(f"timm/{name} refuses the arguments {arguments}: {error}") from error
+    except Exception as error:
+        if not loading:
+            raise
+        # The hub's client raises whatever its HTTP library does.
+        raise RaykdError(
+            f"timm/{name}: no weights {weights} to be had: {shortened(error)}\n"
+            "run this once where huggingface.co can be reached, then with the same HF_HOME"
+        ) from error
+    return network
+
+
+def normalisation_of(name: str, weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel that pretrained weights want, of images in [0, 1].
+
+    Raises:
+        RaykdError: timm is missing, or unknown model or weights.
+    """
+    timm = _timm()
+    wanted = timm.models.get_pretrained_cfg(_full_name(timm, name, weights))
+    return tuple(wanted.mean), tuple(wanted.std)
+
+
+def classes_of(name: str, weights: str) -> int:
+    """How many classes pretrained weights tell apart.
+
+    Raises:
+        RaykdError: timm is missing, or unknown model or weights.
+    """
+    timm = _timm()
+    return int(timm.models.get_pretrained_cfg(_full_name(timm, name, weights)).num_classes)
+
+
+def _timm() -> ModuleType:
+    """timm, which is imported only where it is asked for: it takes two seconds and need not be installed."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise RaykdError("timm/NAME needs timm: pip install 'raykd[timm]'") from error
+    return timm
+
+
+def _full_name(timm: ModuleType, name: str, weights: str | None) -> str:
+    """The name with its tag, as timm knows it."""
+    architecture, _, tag = name.partition(".")
+    known = timm.list_models()
+    if architecture not in known:
+        raise unknown_name("timm model", architecture, known)
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+    if weights not in (None, DEFAULT):
+        if tag and tag != weights:
+            raise RaykdError(f"timm/{name}: its name already says {tag}: drop that, or the weights {weights}")
+        tag = weights
+    if tag and tag not in tags:
+        raise unknown_name("weights", tag, [*tags, DEFAULT], where=f"timm/{architecture}")
+    if weights is not None and not timm.models.is_model_pretrained(f"{architecture}.{tag}" if tag else architecture):
+        raise RaykdError(f"timm/{architecture} has no pretrained weights: drop them, or choose another model")
+    return f"{architecture}.{tag}" if tag else architecture

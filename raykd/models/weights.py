@@ -1,0 +1,163 @@
+"""Weights from files: whatever toolkit saved them, into a network that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from raykd.errors import RaykdError
+
+SUFFIXES = (".pt", ".pth", ".safetensors")
+NESTINGS = ("model", "state_dict", "net", "model_state_dict")
+PREFIXES = ("module.", "_orig_mod.", "network.")
+COUNTER = "num_batches_tracked"
+"""Batch norm's counter, which old files lack; torch takes it for 0 then."""
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The weights in a file, by name, on the CPU.
+
+    Args:
+        path: A .safetensors file, or anything that ``torch.save`` wrote. A state dict may lie inside a checkpoint, as
+            its ``model``, ``state_dict``, ``net`` or ``model_state_dict``; the prefixes of data-parallel and compiled
+            networks and of `Classifier` are dropped.
+
+    Raises:
+        RaykdError: No such file, one that cannot be read, or no weights in it.
+    """
+    check_file(path)
+    try:
+        if Path(path).suffix == ".safetensors":
+            content: Any = safetensors.torch.load_file(path, device="cpu")
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damaged or foreign bytes make the unpickler raise anything.
+        raise RaykdError(
+            f"weights {path}: cannot be read: {shortened(error)}\n"
+            "save the state dict alone, by torch.save(network.state_dict(), FILE) or as .safetensors"
+        ) from error
+    state = _unwrapped(content)
+    if not state:
+        raise RaykdError(f"weights {path}: holds no state dict: expected tensors by name, alone or as `model`")
+    return state
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse a file that does not exist.
+
+    Raises:
+        RaykdError: It is missing, or a folder.
+    """
+    if not Path(path).is_file():
+        by_name = (
+            "" if str(path).endswith(SUFFIXES) else ", and only torchvision/ and timm/ models have weights by name"
+        )
+        raise RaykdError(f"weights {path}: no such file, seen from {Path.cwd()}{by_name}")
+
+
+def shortened(error: Exception) -> str:
+    """What another library says, on one line that is not too long."""
+    return " ".join(str(error).split())[:200]
+
+
+def _unwrapped(content: Any) -> dict[str, Tensor]:
+    while isinstance(content, Mapping):
+        inner = next((content[name] for name in NESTINGS if isinstance(content.get(name), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        return {}
+    state = dict(content)
+    if any(name.startswith("network.") for name in state):
+        # Beside its network a Classifier holds how images are normalised.
+        state = {name: tensor for name, tensor in state.items() if name not in ("mean", "std")}
+    prefix = _prefix(state) if state else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+
+def _prefix(state: Mapping[str, Tensor]) -> str:
+    """What wrappers have put before all names."""
+    prefix = ""
+    while wrapper := next((known for known in PREFIXES if all(name.startswith(prefix + known) for name in state)), ""):
+        prefix += wrapper
+    return prefix
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str, *, exact: bool) -> None:
+    """Load weights into a network that they fit.
+
+    Args:
+        network: Loaded in place, or left as it is if anything is refused.
+        state: Weights by name.
+        where: What holds them; errors begin with it.
+        exact: Every entry must fit. Otherwise the last layer stays fresh if its class count differs, and no other.
+
+    Raises:
+        RaykdError: Entries are missing, unknown or of another shape.
+    """
+    wanted = network.state_dict()
+    given = dict(state)
+    if wanted and (own := _prefix(wanted)) and not any(name.startswith(own) for name in given):
+        # The network's own names look like a wrapping, which was taken off.
+        given = {own + name: tensor for name, tensor in given.items()}
+    if not exact:
+        for name in _other_classes(network, given):
+            given[name] = wanted[name]
+    missing = [name for name in wanted if name not in given and not name.endswith(COUNTER)]
+    unknown = [name for name in given if name not in wanted]
+    misshapen = [name for name in given if name in wanted and given[name].shape != wanted[name].shape]
+    if missing or unknown or misshapen:
+        shapes = [f"{name} {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}" for name in misshapen]
+        parts = [_some("missing", missing), _some("unknown", unknown), _some("of another shape", shapes)]
+        likely = _mix_up(network, missing, unknown, misshapen)
+        raise RaykdError(
+            f"{where}: do not fit this {type(network).__name__}: {'; '.join(filter(None, parts))}\n{likely}"
+        )
+    network.load_state_dict(given, strict=False)
+
+
+def _other_classes(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the last layer's entries if they are there and differ from the network's in their class count alone."""
+    path, layer = _last_layer(network)
+    names = {f"{path}.{name}" if path else name: parameter for name, parameter in layer.named_parameters()}
+    if not all(name in state and state[name].shape[1:] == names[name].shape[1:] for name in names):
+        return []
+    return [name for name in names if state[name].shape != names[name].shape]
+
+
+def _last_layer(network: nn.Module) -> tuple[str, nn.Module]:
+    """The layer that tells the classes apart: the last linear one, or the last convolution if there is none."""
+    for kind in (nn.Linear, nn.Conv2d):
+        layers = [(path, module) for path, module in network.named_modules() if isinstance(module, kind)]
+        if layers:
+            return layers[-1]
+    return "", nn.Identity()
+
+
+def _some(what: str, names: list[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{what} {', '.join(names[:2])}{more}" if names else ""
+
+
+def _mix_up(network: nn.Module, missing: list[str], unknown: list[str], misshapen: list[str]) -> str:
+    """What was probably confused, told from which entries do not fit."""
+    last, _ = _last_layer(network)
+    first = next((path for path, module in network.named_modules() if isinstance(module, nn.Conv2d)), "")
+    if missing and unknown:
+        return "they are another architecture's, for the names differ: choose the model that they were trained as"
+    if missing:
+        return "they are a shallower model's, or not complete: choose the model that they were trained as"
+    if unknown:
+        return "they are a deeper model's: choose the model that they were trained as"
+    if misshapen == [f"{first}.weight"]:
+        return "they are for images of another number of channels: choose the data's own, or start fresh"
+    if all(name.rpartition(".")[0] == last for name in misshapen):
+        return "they are for another number of classes: choose the data that they were trained on"
+    return "they are the same architecture's of another width: give its arguments, such as width=0.5"
