@@ -1,8 +1,8 @@
 from .command_line import run as run
 from .config import BiasSettings as BiasSettings
 from .config import ClusterSettings as ClusterSettings
+from .config import ComparisonSettings as ComparisonSettings
 from .config import DataSettings as DataSettings
-from .config import DkdSettings as DkdSettings
 from .config import Experiment as Experiment
 from .config import GenerousSettings as GenerousSettings
 from .config import Lesson as Lesson
@@ -16,6 +16,7 @@ from .config import TemperatureSettings as TemperatureSettings
 from .config import TrackingSettings as TrackingSettings
 from .config import TrainingSettings as TrainingSettings
 from .errors import RaykdError as RaykdError
+from .study.comparison import compare_teachers as compare_teachers
 from .study.single import distill as distill
 from .study.single import train_teacher as train_teacher
 from .study.study import tune as tune

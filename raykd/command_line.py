@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError
-from raykd.settings_io import load_experiment
+from raykd.settings_io import friendly, load_experiment
 
 
 class _ConfigFile(BaseModel):
@@ -38,7 +40,26 @@ def parse(experiment: Experiment, description: str = "", arguments: Sequence[str
     if file.config is not None:
         experiment = load_experiment(file.config, experiment)
     description = f"{description}\n\n--config FILE.yaml lays a file of settings under those given here."
+    muted = io.StringIO()
+    try:
+        with redirect_stdout(muted), redirect_stderr(muted):
+            return tyro.cli(Experiment, args=rest, default=experiment, description=description)
+    except SystemExit as end:
+        _tell_plainly(end)
+    # Help, and what tyro itself finds wrong, is tyro's to tell.
     return tyro.cli(Experiment, args=rest, default=experiment, description=description)
+
+
+def _tell_plainly(end: SystemExit) -> None:
+    """Say in raykd's words what our own settings refused, if that made tyro end the process."""
+    section = ""
+    cause: BaseException | None = end
+    while cause is not None:
+        if isinstance(cause, ValidationError):
+            raise friendly(cause, section=section) from None
+        # tyro's own exception knows which section it was building.
+        section = getattr(cause, "arg", section)
+        cause = cause.__cause__ or cause.__context__
 
 
 def run(job: Callable[[Experiment], object], experiment: Experiment) -> None:
@@ -50,8 +71,13 @@ def run(job: Callable[[Experiment], object], experiment: Experiment) -> None:
         job: Takes the experiment; its docstring is the script's help.
         experiment: What the script states.
     """
+    ended_well(lambda: job(parse(experiment, inspect.getdoc(job) or "")))
+
+
+def ended_well(job: Callable[[], object]) -> None:
+    """Do a job; on a user's error say it without traceback and exit with 1, on Ctrl-C exit with 130."""
     try:
-        job(parse(experiment, inspect.getdoc(job) or ""))
+        job()
     except RaykdError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {_escape(str(error))}")
         sys.exit(1)

@@ -15,8 +15,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from raykd.config import Experiment, Settings
+from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
+from raykd.settings import Settings
 
 _EXPONENT_ONLY = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
 
@@ -148,22 +149,25 @@ def resolve_setting(name: str, where: str = "") -> FieldInfo:
     raise _unknown_setting(name, where)
 
 
-def friendly(error: ValidationError, where: str = "") -> RaykdError:
+def friendly(error: ValidationError, where: str = "", section: str = "") -> RaykdError:
     """pydantic's findings in the words of raykd, a line each.
 
     Args:
         error: What pydantic raised.
         where: The file or place that holds the values.
+        section: Dotted name of the settings that pydantic looked at; empty for the whole experiment.
     """
+    prefix = tuple(section.split(".")) if section else ()
     place = f" in {where}" if where else ""
     messages: dict[str, list[str]] = {}
     inputs: dict[str, Any] = {}
     lines: list[str] = []
     for problem in error.errors(include_url=False):
-        name = _name(problem["loc"])
+        location = (*prefix, *problem["loc"])
+        name = _name(location) if problem["loc"] else ""
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            lines.append(str(_unknown_setting(".".join(map(str, problem["loc"])), where)))
+            lines.append(str(_unknown_setting(".".join(map(str, location)), where)))
         elif not name:
             lines.append(f"{message}{f' ({where})' if where else ''}")
         else:

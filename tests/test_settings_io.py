@@ -90,7 +90,8 @@ def test_override_keeps_the_types_of_arguments() -> None:
         ("study.trials: -1", "study.trials: Input should be greater than or equal to 1 (got -1) in {file}"),
         (
             "bias: {form: pears}",
-            "bias.form: Input should be 'pair', 'swap', 'one_hot', 'drop' or 'keep' (got 'pears') in {file}",
+            "bias.form: Input should be 'pair', 'swap', 'one_hot', 'smooth', 'revision', 'margin', 'drop' or 'keep' "
+            "(got 'pears') in {file}",
         ),
         ("training.milestones: [0.5, 3]", "training.milestones[1]: Input should be less than 1 (got 3) in {file}"),
         (
@@ -104,7 +105,8 @@ def test_override_keeps_the_types_of_arguments() -> None:
         ),
         (
             "bias: pair",
-            "'bias' in {file} is a section, not a setting: name one of bias.form, bias.strength, bias.denominator",
+            "'bias' in {file} is a section, not a setting: "
+            "name one of bias.form, bias.strength, bias.smoothing, bias.eta, ...",
         ),
         ("bias.form: swap\nbias: {form: drop}", "bias.form is given twice in {file}"),
         ("bias: {form: swap, form: drop}", "{file} is not valid YAML (line 1): 'form' is given twice"),
@@ -119,7 +121,7 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, text: str, message: str) ->
 
 def test_an_unknown_name_like_no_other_is_answered_with_the_sections(tmp_path: Path) -> None:
     message = refusal(tmp_path, "zzz: 3")
-    assert "known: bias, cluster, data" in message
+    assert "known: bias, cluster, comparison, data" in message
     assert "bias.form" not in message
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import raykd
-import raykd.study.space
+import raykd.shipped
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import override
@@ -145,7 +145,8 @@ def test_table_names_and_repr(tmp_path: Path) -> None:
         ("bias.strenght: {low: 0, high: 1}", "unknown setting 'bias.strenght' in {f}: did you mean 'bias.strength'?"),
         (
             "bias: {form: {choices: [pair]}}",
-            "'bias' in {f} is a section, not a setting: name one of bias.form, bias.strength, bias.denominator",
+            "'bias' in {f} is a section, not a setting: name one of bias.form, bias.strength, "
+            "bias.smoothing, bias.eta, ...",
         ),
         (
             "training.milestones: {choices: [0.5]}",
@@ -213,7 +214,8 @@ def test_table_names_and_repr(tmp_path: Path) -> None:
         ("bias.form: {choices: [pair, pair]}", "{f}: bias.form: choice pair is given twice"),
         (
             "bias.form: {choices: [pair, pears]}",
-            "bias.form: Input should be 'pair', 'swap', 'one_hot', 'drop' or 'keep' (got 'pears') "
+            "bias.form: Input should be 'pair', 'swap', 'one_hot', 'smooth', 'revision', 'margin', "
+            "'drop' or 'keep' (got 'pears') "
             "in {f}, bias.form, choices",
         ),
         (
@@ -243,7 +245,7 @@ def test_table_names_and_repr(tmp_path: Path) -> None:
         (
             "bias.strength: {low: 0, high: 1, when: {bias: pair}}",
             "'bias' in {f}, bias.strength is a section, not a setting: name one of bias.form, bias.strength, "
-            "bias.denominator",
+            "bias.smoothing, bias.eta, ...",
         ),
         (
             "bias.strength: {low: 0, high: 1, when: {training.milestones: 0.5}}",
@@ -273,7 +275,8 @@ def test_table_names_and_repr(tmp_path: Path) -> None:
         ),
         (
             "bias.strength: {low: 0, high: 1, when: {bias.form: pears}}",
-            "bias.form: Input should be 'pair', 'swap', 'one_hot', 'drop' or 'keep' (got 'pears') "
+            "bias.form: Input should be 'pair', 'swap', 'one_hot', 'smooth', 'revision', 'margin', "
+            "'drop' or 'keep' (got 'pears') "
             "in {f}, bias.strength, when",
         ),
         (
@@ -333,7 +336,7 @@ def test_spaces_are_found_here_first_then_in_the_package_then_in_the_checkout(
     wheel = tmp_path / "site-packages" / "raykd"
     (wheel / "search_spaces").mkdir(parents=True)
     shutil.copy(ROOT / "search_spaces" / "dkd_bias.yaml", wheel / "search_spaces")
-    monkeypatch.setattr(raykd.study.space, "__file__", str(wheel / "study" / "space.py"))
+    monkeypatch.setattr(raykd.shipped, "__file__", str(wheel / "shipped.py"))
     assert Path(load_space("dkd_bias", BASE).source) == wheel / "search_spaces" / "dkd_bias.yaml"
     assert space_names() == ["dkd_bias"]
 

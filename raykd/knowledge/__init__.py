@@ -1,33 +1,9 @@
-"""Distillation as pure tensor functions: temperature, methods, bias, schedule and the objective made of them.
+"""Distillation as pure tensor functions: temperature, methods, bias, schedule, hints and the objective made of them.
 
-Nothing here reads a config, touches a disk or knows Ray. The argument order is always (student, teacher, labels).
+Nothing here touches a disk or knows Ray. The argument order is always (student, teacher, labels). Names are imported
+when they are first used (``__init__.pyi`` says from where), since the settings of the methods are read without torch.
 """
 
-from raykd.knowledge.bias import Form, rectify, wrong
-from raykd.knowledge.methods import LogitMethod, dkd, kd
-from raykd.knowledge.objective import ALONE, Denominator, Losses, Objective, Weights, Workers
-from raykd.knowledge.schedule import ConstantSchedule, CosineSchedule, LinearSchedule, Schedule, StepSchedule
-from raykd.knowledge.temperature import ConstantTemperature, StdTemperature, Temperature
+import lazy_loader
 
-__all__ = [
-    "ALONE",
-    "ConstantSchedule",
-    "ConstantTemperature",
-    "CosineSchedule",
-    "Denominator",
-    "Form",
-    "LinearSchedule",
-    "LogitMethod",
-    "Losses",
-    "Objective",
-    "Schedule",
-    "StdTemperature",
-    "StepSchedule",
-    "Temperature",
-    "Weights",
-    "Workers",
-    "dkd",
-    "kd",
-    "rectify",
-    "wrong",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,20 +6,23 @@ authors' formula, 1 is the strongest repair. Everything is kept as log p, where 
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Form = Literal["pair", "swap", "one_hot", "drop", "keep"]
-"""What is done about wrong answers: a repair of `REPAIRS`, elimination ("drop"), or nothing at all ("keep")."""
+LOG_OF_NOTHING = -1000.0
+"""Stands for log 0. Exp of it is nothing to float32, even after a method's own temperature has divided it by 20 or so,
+and products with it stay finite."""
 
-LOG_OF_NOTHING = -100.0
-"""Stands for log 0: exp of it is below what float32 adds to anything, and products with it stay finite."""
 
-Repair = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""(log p [B, C], label [B, 1], rival [B, 1], strength) -> log p' [B, C]; the rival is the best class but the label."""
+class Repair(Protocol):
+    """What is done to the wrong answers."""
+
+    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C] of log p [B, C]; label and rival (the best class but the label) are int64 [B, 1]."""
+        ...
 
 
 def wrong(teacher_logits: Tensor, labels: Tensor) -> Tensor:
@@ -27,51 +30,140 @@ def wrong(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     return teacher_logits.argmax(dim=1) != labels
 
 
-def rectify(tempered_teacher_logits: Tensor, labels: Tensor, *, form: Form, strength: float) -> Tensor:
+def rectify(tempered_teacher_logits: Tensor, labels: Tensor, repair: Repair) -> Tensor:
     """Return the log-probabilities [B, C] of the teacher's answers, the wrong ones repaired.
 
     Takes logits [B, C] that are already divided by the temperature, and labels int64 [B]. Rows whose label leads all
     other classes come back as they are (as log p). A row whose label ties with the best other class counts as wrong:
     dividing by a temperature can round a narrow lead away, and only the logits before it can tell (see `wrong`).
 
-    Raises ValueError if C < 2, if `strength` is outside [0, 1], or if `form` is no repair ("drop", "keep", unknown).
+    Raises ValueError if C < 2.
     """
     if tempered_teacher_logits.shape[1] < 2:
         raise ValueError("rectification needs at least 2 classes")
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength must be in [0, 1], not {strength}")
-    if form not in REPAIRS:
-        raise ValueError(f"{form!r} is no repair; choose one of {', '.join(REPAIRS)}")
     log_p = torch.log_softmax(tempered_teacher_logits, dim=1)
     label = labels.unsqueeze(1)
     rival = log_p.scatter(1, label, -math.inf).argmax(dim=1, keepdim=True)
     label_leads = log_p.gather(1, label) > log_p.gather(1, rival)
-    return torch.where(label_leads, log_p, REPAIRS[form](log_p, label, rival, strength))
+    return torch.where(label_leads, log_p, repair(log_p, label, rival))
 
 
-def _pair(log_p: Tensor, label: Tensor, rival: Tensor, strength: float) -> Tensor:
-    """Move mass from the rival to the label; the two together keep theirs (arXiv 2412.09874 at strength 0.5)."""
-    log_kept, log_given = _log_kept(strength), _log(strength)
-    label_log_p, rival_log_p = log_p.gather(1, label), log_p.gather(1, rival)
-    log_mass = torch.logaddexp(label_log_p, rival_log_p)
-    given = torch.full_like(log_mass, log_given)
-    # S / D with D = (1 - s) S + s; at s = 0 this is exactly log 1.
-    log_scale = log_mass - torch.logaddexp(log_kept + log_mass, given)
-    repaired_label = torch.logaddexp(log_kept + label_log_p, given) + log_scale
-    repaired_rival = log_kept + rival_log_p + log_scale
-    return log_p.scatter(1, label, repaired_label).scatter(1, rival, repaired_rival)
+@dataclass(frozen=True)
+class Pair:
+    """Move mass from the rival to the label; the two together keep theirs (arXiv 2412.09874 at strength 0.5).
+
+    Raises ValueError unless `strength` is in [0, 1].
+    """
+
+    strength: float
+
+    def __post_init__(self) -> None:
+        _check_share("strength", self.strength)
+
+    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C]; see `Repair`."""
+        log_kept, log_given = _log_kept(self.strength), _log(self.strength)
+        label_log_p, rival_log_p = log_p.gather(1, label), log_p.gather(1, rival)
+        log_mass = torch.logaddexp(label_log_p, rival_log_p)
+        given = torch.full_like(log_mass, log_given)
+        # S / D with D = (1 - s) S + s; at s = 0 this is exactly log 1.
+        log_scale = log_mass - torch.logaddexp(log_kept + log_mass, given)
+        repaired_label = torch.logaddexp(log_kept + label_log_p, given) + log_scale
+        repaired_rival = log_kept + rival_log_p + log_scale
+        return log_p.scatter(1, label, repaired_label).scatter(1, rival, repaired_rival)
 
 
-def _swap(log_p: Tensor, label: Tensor, rival: Tensor, strength: float) -> Tensor:
-    """Exchange label and rival, whatever the strength (the earlier code of arXiv 2412.09874)."""
-    return log_p.scatter(1, label, log_p.gather(1, rival)).scatter(1, rival, log_p.gather(1, label))
+@dataclass(frozen=True)
+class Swap:
+    """Exchange label and rival (the earlier code of arXiv 2412.09874; "probability shift" of arXiv 1911.07471)."""
+
+    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C]; see `Repair`."""
+        return log_p.scatter(1, label, log_p.gather(1, rival)).scatter(1, rival, log_p.gather(1, label))
 
 
-def _one_hot(log_p: Tensor, label: Tensor, rival: Tensor, strength: float) -> Tensor:
-    """Mix with the label: (1 - s) p + s onehot (arXiv 2412.09874, its one-hot variant at strength 0.5)."""
-    kept = _log_kept(strength) + log_p
-    label_kept = kept.gather(1, label)
-    return kept.scatter(1, label, torch.logaddexp(label_kept, torch.full_like(label_kept, _log(strength))))
+@dataclass(frozen=True)
+class OneHot:
+    """Mix with the label: (1 - s) p + s onehot (arXiv 2412.09874, its one-hot variant at strength 0.5).
+
+    Raises ValueError unless `strength` is in [0, 1].
+    """
+
+    strength: float
+
+    def __post_init__(self) -> None:
+        _check_share("strength", self.strength)
+
+    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C]; see `Repair`."""
+        given = torch.full_like(log_p.gather(1, label), self.strength)
+        return _mixed_with_label(log_p, label, given)
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """Mix with smoothed labels: (1 - s) p + s ((1 - smoothing) onehot + smoothing / C).
+
+    At strength 1 the answer is replaced by them (Knowledge Adjustment, arXiv 1911.07471). Raises ValueError unless
+    `strength` and `smoothing` are in [0, 1].
+    """
+
+    strength: float
+    smoothing: float
+
+    def __post_init__(self) -> None:
+        _check_share("strength", self.strength)
+        _check_share("smoothing", self.smoothing)
+
+    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C]; see `Repair`."""
+        classes = log_p.shape[1]
+        smooth = torch.full_like(log_p, self.smoothing / classes)
+        smooth = smooth.scatter_add(1, label, torch.full_like(log_p.gather(1, label), 1 - self.smoothing))
+        log_smooth = smooth.log().clamp(min=LOG_OF_NOTHING)
+        return torch.logaddexp(_log_kept(self.strength) + log_p, _log(self.strength) + log_smooth)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """Label revision: beta p + (1 - beta) onehot with beta = eta / (p_rival - p_label + 1) (arXiv 2404.03693).
+
+    The label overtakes the rival for every eta below 1. Raises ValueError unless `eta` is in [0, 1].
+    """
+
+    eta: float
+
+    def __post_init__(self) -> None:
+        _check_share("eta", self.eta)
+
+    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C]; see `Repair`."""
+        gap = log_p.gather(1, rival).exp() - log_p.gather(1, label).exp()
+        return _mixed_with_label(log_p, label, 1 - self.eta / (gap + 1))
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Mix with the label until it leads the rival by a margin: p'_label - p'_rival = margin (NVIDIA ModelOpt's MFT).
+
+    Raises ValueError unless `margin` is in [0, 1].
+    """
+
+    margin: float
+
+    def __post_init__(self) -> None:
+        _check_share("margin", self.margin)
+
+    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C]; see `Repair`."""
+        gap = log_p.gather(1, rival).exp() - log_p.gather(1, label).exp()
+        return _mixed_with_label(log_p, label, (self.margin + gap) / (1 + gap))
+
+
+def _mixed_with_label(log_p: Tensor, label: Tensor, given: Tensor) -> Tensor:
+    """Return the logarithm of (1 - given) p + given onehot, for a share [B, 1] of each row, which is in [0, 1]."""
+    kept = torch.log1p(-given).clamp(min=LOG_OF_NOTHING) + log_p
+    return kept.scatter(1, label, torch.logaddexp(kept.gather(1, label), given.log()))
 
 
 def _log(share: float) -> float:
@@ -83,5 +175,6 @@ def _log_kept(strength: float) -> float:
     return max(math.log1p(-strength), LOG_OF_NOTHING) if strength < 1 else LOG_OF_NOTHING
 
 
-REPAIRS: dict[str, Repair] = {"pair": _pair, "swap": _swap, "one_hot": _one_hot}
-"""The repairs by name. A new one is one function here and one word in `Form`."""
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in [0, 1], not {value}")

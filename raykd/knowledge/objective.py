@@ -1,25 +1,25 @@
 """The whole loss of one student: cross-entropy, and a method under temperature, bias handling and schedule.
 
-    L = ce_weight CE + kd_weight warmup [b L_right + (1 - b) L_rectified]        (arXiv 2412.09874, AAAI 2025)
+    L = ce_weight CE + warmup (kd_weight [b L_right + (1 - b) L_rectified] + feature_weight L_features)
 
-Its maths is float32 outside autocast, and never waits for the device: no value of a tensor decides what is done next.
+as in arXiv 2412.09874 (AAAI 2025); a feature method adds the last term beside its logit method. The maths is float32
+outside autocast, and never waits for the device: no value of a tensor decides what is done next.
 """
 
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raykd.knowledge.bias import Form, rectify, wrong
-from raykd.knowledge.methods import LogitMethod, dkd
-from raykd.knowledge.schedule import ConstantSchedule, Schedule
-from raykd.knowledge.temperature import StdTemperature, Temperature
+from raykd.knowledge.bias import Repair, rectify, wrong
+from raykd.knowledge.methods.base import Answers, FeatureTerm, Hints, LogitTerm, SampleTerm
+from raykd.knowledge.schedule import Schedule
+from raykd.knowledge.temperature import Temperature
 
 Denominator = Literal["subset", "batch"]
 """What the sums over right and over wrong samples are divided by: each its own count, or both the whole batch's."""
@@ -52,13 +52,13 @@ class Losses:
 
     With several workers these are local shares: their average over workers is the global value, for every part.
 
-    - cross_entropy, distillation: as in L, before ce_weight, and before kd_weight and warm-up
-    - right, rectified: L_right and L_rectified, before b; with the form "keep" the latter is that of the wrong samples
+    - cross_entropy, distillation, features: as in L, before their weights and warm-up
+    - right, rectified: L_right and L_rectified, before b; with repair "keep" the latter is that of the wrong samples
       as they are, with "drop" it is 0
     - wrong_share: wrong samples over all samples
     - teacher_temperature, student_temperature: means over the batch
 
-    Without distillation (no teacher, or kd_weight 0) there is only cross_entropy.
+    Parts that are not computed (no teacher, or weight 0) are missing.
     """
 
     total: Tensor
@@ -69,11 +69,12 @@ class Losses:
 class Weights:
     """What multiplies the parts of the loss in one epoch.
 
-    - distillation: kd_weight with its warm-up
+    - distillation, features: kd_weight and feature_weight with their warm-up
     - right: b, the weight of right against rectified knowledge; 1 where the whole batch is one set
     """
 
     distillation: float
+    features: float
     right: float
 
 
@@ -81,69 +82,60 @@ class Weights:
 class Objective:
     """The loss of one student.
 
-    - method, temperature: the host method on tempered logits; the temperature's squared weight multiplies it
-    - form, strength: what is done about the teacher's wrong answers; see `raykd.knowledge.bias`. "keep" is plain
-      distillation over the whole batch, and the schedule has no say; "drop" leaves b L_right alone
+    - method, temperature: the logit method on tempered logits, or None; see `raykd.knowledge.methods`
+    - repair: what is done about the teacher's wrong answers; see `raykd.knowledge.bias`. "keep" is plain distillation
+      over the whole batch, and the schedule has no say; "drop" leaves b L_right alone
     - schedule: b, the weight of right against rectified knowledge
     - ce_weight, kd_weight: weights of cross-entropy and distillation
-    - warmup_epochs: kd_weight is multiplied by min(epoch / warmup_epochs, 1), epoch from 0; 0 means no warm-up
+    - warmup_epochs: kd_weight and feature_weight are multiplied by min(epoch / warmup_epochs, 1), epoch from 0; 0 means
+      no warm-up
     - denominator: see `Denominator`; arXiv 2412.09874 has "subset"
     - label_smoothing: of the cross-entropy
+    - features, feature_weight: the feature method, or None, and its weight
 
     Raises ValueError if a number is out of its range or a word is unknown.
     """
 
-    method: LogitMethod
+    method: LogitTerm | None
     temperature: Temperature
-    form: Form
-    strength: float
+    repair: Repair | Literal["keep", "drop"]
     schedule: Schedule
     ce_weight: float
     kd_weight: float
     warmup_epochs: int
     denominator: Denominator = "subset"
     label_smoothing: float = 0.0
+    features: FeatureTerm | None = None
+    feature_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name, word, words in (
-            ("form", self.form, get_args(Form)),
+            ("repair", self.repair if isinstance(self.repair, str) else "keep", ("keep", "drop")),
             ("denominator", self.denominator, get_args(Denominator)),
         ):
             if word not in words:
                 raise ValueError(f"{name} must be one of {', '.join(words)}, not {word!r}")
         for name, number, most in (
-            ("strength", self.strength, 1.0),
             ("label_smoothing", self.label_smoothing, 1.0),
             ("ce_weight", self.ce_weight, math.inf),
             ("kd_weight", self.kd_weight, math.inf),
+            ("feature_weight", self.feature_weight, math.inf),
             ("warmup_epochs", self.warmup_epochs, math.inf),
         ):
             if not (math.isfinite(number) and 0 <= number <= most):
                 raise ValueError(f"{name} must be a finite number in [0, {most}], not {number}")
 
-    @classmethod
-    def generous(cls, multiplier: float, weight: float, warmup_epochs: int) -> "Objective":
-        """Return the loss of a generous teacher, whose teacher is the standard one.
-
-        Cross-entropy plus the non-target knowledge of all samples at T = multiplier * std, `weight` being
-        generous_weight (Image and Vision Computing 150, 2024, 105199).
-        """
-        return cls(
-            method=partial(dkd, target_weight=0.0, non_target_weight=weight),
-            temperature=StdTemperature(multiplier),
-            form="keep",
-            strength=0.0,
-            schedule=ConstantSchedule(1.0),
-            ce_weight=1.0,
-            kd_weight=1.0,
-            warmup_epochs=warmup_epochs,
-        )
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The parts that hold learned parameters, for the student to train and save."""
+        terms: tuple[object, ...] = (self.method, self.features)
+        return [term for term in terms if isinstance(term, nn.Module)]
 
     def weights(self, *, epoch: int, epochs: int) -> Weights:
         """Return the weights of an epoch, from 0, of `epochs`."""
         warmup = min(epoch / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0
-        right = 1.0 if self.form == "keep" else self.schedule.right_weight(epoch / epochs)
-        return Weights(distillation=self.kd_weight * warmup, right=right)
+        right = 1.0 if self.repair == "keep" else self.schedule.right_weight(epoch / epochs)
+        return Weights(self.kd_weight * warmup, self.feature_weight * warmup, right)
 
     def __call__(
         self,
@@ -154,63 +146,108 @@ class Objective:
         epoch: int,
         epochs: int,
         workers: Workers = ALONE,
+        hints: Hints | None = None,
     ) -> Losses:
         """Return the losses of a batch: logits [B, C] of any float type before temperature, labels int64 [B].
 
-        The teacher gets no gradient. Without teacher logits, or with kd_weight 0, L is ce_weight CE.
+        The teacher gets no gradient. Without teacher logits, or with kd_weight 0, nothing is distilled from answers.
 
         Raises ValueError if shapes disagree, labels are not class numbers, or epoch is not in [0, epochs].
         """
         _check(student_logits, teacher_logits, labels, epoch, epochs)
+        weights = self.weights(epoch=epoch, epochs=epochs)
         with _no_autocast(student_logits.device.type):
             student = student_logits.float()
             cross_entropy = F.cross_entropy(student, labels, reduction="sum", label_smoothing=self.label_smoothing)
-            if teacher_logits is None or self.kd_weight == 0:
+            if teacher_logits is None or self.method is None or self.kd_weight == 0:
                 samples = workers.sum(student.new_full((), student.shape[0]))
-                cross_entropy = workers.count * cross_entropy / samples
-                return Losses(self.ce_weight * cross_entropy, {"cross_entropy": cross_entropy.detach()})
-
-            teacher = teacher_logits.detach().float()
-            is_wrong = wrong(teacher, labels)
-            counts = workers.sum(torch.stack([~is_wrong, is_wrong]).sum(dim=1, dtype=torch.float32))
-            samples = counts.sum()
-            # An empty subset sums to 0; at least 1 below it keeps it there.
-            right_count, wrong_count = counts.clamp(min=1) if self.denominator == "subset" else samples.expand(2)
-
-            def mean(values: Tensor, count: Tensor = samples) -> Tensor:
-                return workers.count * values.sum() / count
-
-            student_temperature, teacher_temperature = self.temperature.of(student), self.temperature.of(teacher)
-            tempered_teacher = self._repaired(teacher / teacher_temperature, is_wrong, labels)
-            loss = self.method(student / student_temperature, tempered_teacher, labels)
-            loss = self.temperature.squared_weight(teacher_temperature) * loss
-            if self.form == "drop":
-                loss = loss.masked_fill(is_wrong, 0)
-            right = mean(loss.masked_fill(is_wrong, 0), right_count)
-            rectified = mean(loss.masked_fill(~is_wrong, 0), wrong_count)
-            weights = self.weights(epoch=epoch, epochs=epochs)
-            if self.form == "keep":
-                distillation = mean(loss)
+                parts = {}
             else:
-                distillation = weights.right * right + (1 - weights.right) * rectified
-            parts = {
-                "cross_entropy": mean(cross_entropy),
-                "distillation": distillation,
-                "right": right,
-                "rectified": rectified,
-                "wrong_share": mean(is_wrong),
-                "teacher_temperature": mean(teacher_temperature),
-                "student_temperature": mean(student_temperature),
-            }
-            total = self.ce_weight * parts["cross_entropy"] + weights.distillation * distillation
+                is_wrong = wrong(teacher_logits, labels)
+                counts = workers.sum(torch.stack([~is_wrong, is_wrong]).sum(dim=1, dtype=torch.float32))
+                samples = counts.sum()
+                parts = self._distil(student, teacher_logits.detach().float(), labels, epoch, is_wrong, counts, workers)
+                right, rectified = parts["right"], parts["rectified"]
+                if self.repair != "keep":
+                    parts["distillation"] = weights.right * right + (1 - weights.right) * rectified
+            parts["cross_entropy"] = workers.count * cross_entropy / samples
+            if hints is not None and self.features is not None:
+                local_share = workers.count * student.shape[0] / samples
+                parts["features"] = local_share * self.features.loss(_in_float32(hints))
+            total = self.ce_weight * parts["cross_entropy"]
+            for name, weight in (("distillation", weights.distillation), ("features", weights.features)):
+                if name in parts:
+                    total = total + weight * parts[name]
             return Losses(total, {name: part.detach() for name, part in parts.items()})
 
+    def _distil(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        labels: Tensor,
+        epoch: int,
+        is_wrong: Tensor,
+        counts: Tensor,
+        workers: Workers,
+    ) -> dict[str, Tensor]:
+        """Return what is distilled from the answers; `counts` [2] are right and wrong samples of all workers."""
+        samples = counts.sum()
+        # An empty subset sums to 0; at least 1 below it keeps it there.
+        right_count, wrong_count = counts.clamp(min=1) if self.denominator == "subset" else samples.expand(2)
+        student_temperature, teacher_temperature = self.temperature.of(student), self.temperature.of(teacher)
+        answers = Answers(
+            student=student / student_temperature,
+            teacher=self._repaired(teacher / teacher_temperature, is_wrong, labels),
+            labels=labels,
+            student_temperature=student_temperature,
+            teacher_temperature=teacher_temperature,
+            squared_weight=self.temperature.squared_weight(teacher_temperature),
+            epoch=epoch,
+        )
+        mean_among = self._mean_among(answers, workers)
+        right = mean_among(~is_wrong, right_count)
+        rectified = right.new_zeros(()) if self.repair == "drop" else mean_among(is_wrong, wrong_count)
+        parts = {
+            "right": right,
+            "rectified": rectified,
+            "wrong_share": workers.count * is_wrong.sum() / samples,
+            "teacher_temperature": workers.count * teacher_temperature.sum() / samples,
+            "student_temperature": workers.count * student_temperature.sum() / samples,
+        }
+        if self.repair == "keep":
+            parts["distillation"] = mean_among(torch.ones_like(is_wrong), samples)
+        return parts
+
+    def _mean_among(self, answers: Answers, workers: Workers) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return how to average the method over chosen samples (bool [B]), of which all workers have `count`."""
+        if isinstance(self.method, SampleTerm):
+            rows = self.method.rows(answers)
+
+            def mean_of_rows(chosen: Tensor, count: Tensor) -> Tensor:
+                return workers.count * rows.masked_fill(~chosen, 0).sum() / count
+
+            return mean_of_rows
+        method = self.method
+        assert method is not None
+
+        def mean_among(chosen: Tensor, count: Tensor) -> Tensor:
+            # Each worker relates its own samples; its loss weighs as much as its share of them.
+            return workers.count * chosen.sum() / count * method.among(answers, chosen)
+
+        return mean_among
+
     def _repaired(self, tempered: Tensor, is_wrong: Tensor, labels: Tensor) -> Tensor:
-        """Return the teacher's tempered logits [B, C], wrong rows replaced by log p' if the form is a repair."""
-        if self.form in ("keep", "drop"):
+        """Return the teacher's tempered logits [B, C], wrong rows repaired, at the offset that they had."""
+        if isinstance(self.repair, str):
             return tempered
-        repaired = rectify(tempered, labels, form=self.form, strength=self.strength)
+        repaired = rectify(tempered, labels, self.repair) + tempered.logsumexp(dim=1, keepdim=True)
         return torch.where(is_wrong.unsqueeze(1), repaired, tempered)
+
+
+def _in_float32(hints: Hints) -> Hints:
+    student = tuple(features.float() for features in hints.student)
+    teacher = tuple(features.detach().float() for features in hints.teacher)
+    return Hints(student, teacher, hints.labels, hints.indices)
 
 
 def _no_autocast(device_type: str) -> AbstractContextManager[object]:

@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logit_batches import REPAIRS, repair_of
+from logit_reference import repaired, softmax
 
-from raykd.knowledge import rectify, wrong
-from raykd.knowledge.bias import REPAIRS
+from raykd.knowledge import Margin, OneHot, Pair, Revision, Smooth, rectify, wrong
 
 few = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -22,24 +23,9 @@ def wrong_rows(seed: int, rows: int = 6, classes: int = 5, scale: float = 2.0):
     return logits, (logits.argmax(dim=1) + offset) % classes
 
 
-def loop_reference(logits: torch.Tensor, labels: torch.Tensor, form: str, s: float) -> np.ndarray:
-    repaired = []
-    for z, y in zip(logits.double().numpy(), labels.tolist(), strict=True):
-        p = np.exp(z) / np.exp(z).sum()
-        w = int(np.argmax(p))
-        new = p.copy()
-        if w != y:
-            if form == "pair":
-                mass = p[y] + p[w]
-                d = (1 - s) * mass + s
-                new[y], new[w] = mass * ((1 - s) * p[y] + s) / d, mass * (1 - s) * p[w] / d
-            elif form == "swap":
-                new[y], new[w] = p[w], p[y]
-            else:
-                new = (1 - s) * p
-                new[y] += s
-        repaired.append(new)
-    return np.array(repaired)
+def loop_reference(logits: torch.Tensor, labels: torch.Tensor, form: str, amount: float) -> np.ndarray:
+    rows = zip(logits.double().numpy(), labels.tolist(), strict=True)
+    return np.array([softmax(z) if z.argmax() == y else repaired(softmax(z), y, form, amount) for z, y in rows])
 
 
 def test_wrong_is_an_argmax_that_is_not_the_label():
@@ -55,19 +41,19 @@ def test_repairs_follow_their_formulas_and_leave_right_rows(form, seed, strength
     logits = torch.randn(8, classes, generator=generator, dtype=torch.float64) * 2
     labels = torch.randint(classes, (8,), generator=generator)
     labels[0] = logits[0].argmax()
-    log_p = rectify(logits, labels, form=form, strength=strength)
+    log_p = rectify(logits, labels, repair_of(form, strength))
     np.testing.assert_allclose(log_p.exp().numpy(), loop_reference(logits, labels, form, strength), atol=1e-12)
     torch.testing.assert_close(log_p[0], torch.log_softmax(logits[0], dim=0), rtol=0, atol=0)
     torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(8, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("form", ["pair", "one_hot"])
+@pytest.mark.parametrize("repair", [Pair(0.0), OneHot(0.0), Smooth(0.0, 0.1)], ids=["pair", "one_hot", "smooth"])
 @few
 @given(seed=seeds, scale=st.sampled_from([1.0, 100.0, 1e4]))
-def test_strength_0_leaves_the_distribution_as_it_is(form, seed, scale):
+def test_strength_0_leaves_the_distribution_as_it_is(repair, seed, scale):
     logits, labels = wrong_rows(seed, scale=scale)
     log_p = torch.log_softmax(logits.float(), dim=1)
-    torch.testing.assert_close(rectify(logits.float(), labels, form=form, strength=0.0), log_p, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(rectify(logits.float(), labels, repair), log_p, rtol=1e-6, atol=1e-6)
 
 
 @few
@@ -75,7 +61,7 @@ def test_strength_0_leaves_the_distribution_as_it_is(form, seed, scale):
 def test_strength_half_of_the_pair_is_the_authors_formula(seed, classes):
     logits, labels = wrong_rows(seed, classes=classes)
     p = torch.softmax(logits, dim=1)
-    repaired = rectify(logits, labels, form="pair", strength=0.5).exp()
+    repaired = rectify(logits, labels, Pair(0.5)).exp()
     for i, (label, rival) in enumerate(zip(labels.tolist(), logits.argmax(dim=1).tolist(), strict=True)):
         mass = p[i, label] + p[i, rival]
         expected = p[i].clone()
@@ -89,7 +75,7 @@ def test_strength_half_of_the_pair_is_the_authors_formula(seed, classes):
 @given(seed=seeds, strength=strengths)
 def test_the_pair_keeps_its_mass_and_the_others_theirs(form, seed, strength):
     logits, labels = wrong_rows(seed)
-    log_p, repaired = torch.log_softmax(logits, dim=1), rectify(logits, labels, form=form, strength=strength)
+    log_p, repaired = torch.log_softmax(logits, dim=1), rectify(logits, labels, repair_of(form, strength))
     pair = torch.zeros_like(logits, dtype=torch.bool).scatter(1, labels[:, None], True)
     pair.scatter_(1, logits.argmax(dim=1, keepdim=True), True)
     assert pair.sum() == 2 * len(labels)
@@ -108,26 +94,59 @@ def test_the_label_overtakes_just_above_the_threshold(seed, distance, scale):
     threshold = gap / (1 + gap)
     assert threshold <= 0.5
     above, below = threshold + distance * (1 - threshold), threshold * (1 - distance)
-    repaired = rectify(logits, labels, form="pair", strength=above)[0]
+    repaired = rectify(logits, labels, Pair(above))[0]
     assert repaired[label] > repaired[rival]
-    repaired = rectify(logits, labels, form="pair", strength=below)[0]
+    repaired = rectify(logits, labels, Pair(below))[0]
     assert repaired[label] < repaired[rival] or threshold - below < 1e-6
 
 
 def test_strength_1_gives_the_label_the_whole_mass():
     logits = torch.tensor([[1.0, 3.0, 2.0]])
     p = torch.softmax(logits, dim=1)[0]
-    pair = rectify(logits, torch.tensor([0]), form="pair", strength=1.0).exp()[0]
+    pair = rectify(logits, torch.tensor([0]), Pair(1.0)).exp()[0]
     torch.testing.assert_close(pair, torch.stack([p[0] + p[1], torch.tensor(0.0), p[2]]))
-    one_hot = rectify(logits, torch.tensor([0]), form="one_hot", strength=1.0).exp()[0]
+    one_hot = rectify(logits, torch.tensor([0]), OneHot(1.0)).exp()[0]
     torch.testing.assert_close(one_hot, torch.tensor([1.0, 0.0, 0.0]))
 
 
-def test_swap_ignores_strength():
+def test_strength_1_of_smooth_replaces_the_answer():
     logits, labels = wrong_rows(1)
-    assert torch.equal(
-        rectify(logits, labels, form="swap", strength=0.0), rectify(logits, labels, form="swap", strength=1.0)
-    )
+    smoothed = rectify(logits, labels, Smooth(1.0, 0.2)).exp()
+    expected = 0.8 * torch.nn.functional.one_hot(labels, 5) + 0.2 / 5
+    torch.testing.assert_close(smoothed, expected.double())
+
+
+@few
+@given(seed=seeds, amount=strengths, classes=st.integers(2, 12), scale=st.floats(0.1, 10))
+def test_margin_is_the_lead_and_revision_leads_by_what_eta_leaves(seed, amount, classes, scale):
+    logits, labels = wrong_rows(seed, classes=classes, scale=scale)
+    rival = logits.argmax(dim=1, keepdim=True)
+    for repair, lead in ((Margin(amount), amount), (Revision(amount), 1 - amount)):
+        p = rectify(logits, labels, repair).exp()
+        leads = (p.gather(1, labels[:, None]) - p.gather(1, rival))[:, 0]
+        torch.testing.assert_close(leads, torch.full_like(leads, lead), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", REPAIRS)
+@few
+@given(seed=seeds, amount=st.floats(0.01, 0.99))
+def test_the_other_classes_keep_their_order(form, seed, amount):
+    logits, labels = wrong_rows(seed, classes=8)
+    pair = torch.zeros_like(logits, dtype=torch.bool).scatter(1, labels[:, None], True)
+    pair.scatter_(1, logits.argmax(dim=1, keepdim=True), True)
+    log_p = rectify(logits, labels, repair_of(form, amount))
+    others, before = (x[~pair].view(len(labels), -1) for x in (log_p, logits))
+    assert torch.equal(others.argsort(dim=1), before.argsort(dim=1))
+
+
+@pytest.mark.parametrize("form", REPAIRS)
+@few
+@given(seed=seeds, amount=strengths, scale=st.sampled_from([1.0, 100.0]))
+def test_right_rows_come_back_as_they_are_to_the_bit(form, seed, amount, scale):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(8, 5, generator=generator) * scale
+    labels = logits.argmax(dim=1)
+    assert torch.equal(rectify(logits, labels, repair_of(form, amount)), torch.log_softmax(logits, dim=1))
 
 
 @pytest.mark.parametrize("strength", [0.0, 1e-12, 0.5, 1 - 1e-12, 1.0])
@@ -135,7 +154,7 @@ def test_swap_ignores_strength():
 @pytest.mark.parametrize("form", REPAIRS)
 def test_log_p_stays_finite_and_normalised(form, scale, strength):
     logits, labels = wrong_rows(2, rows=32, classes=10, scale=scale)
-    log_p = rectify(logits.float(), labels, form=form, strength=strength)
+    log_p = rectify(logits.float(), labels, repair_of(form, strength))
     assert torch.isfinite(log_p).all()
     torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(32), rtol=1e-5, atol=1e-5)
 
@@ -143,19 +162,27 @@ def test_log_p_stays_finite_and_normalised(form, scale, strength):
 @pytest.mark.parametrize("form", REPAIRS)
 def test_a_tie_of_label_and_rival_is_repaired_among_different_classes(form):
     # Wrong before temperature, tied after it: the rival must be the other class, whichever argmax would pick.
-    log_p = rectify(torch.tensor([[2.0, 2.0, 0.0]] * 2), torch.tensor([0, 1]), form=form, strength=0.5)
+    log_p = rectify(torch.tensor([[2.0, 2.0, 0.0]] * 2), torch.tensor([0, 1]), repair_of(form, 0.5))
     torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(2))
     torch.testing.assert_close(log_p[0, [1, 0, 2]], log_p[1])
     assert form == "swap" or log_p[0, 0] > log_p[0, 1]
 
 
-def test_bad_forms_strengths_and_class_counts_are_refused():
-    logits, labels = wrong_rows(3)
-    for form in ("keep", "drop", "mend"):
-        with pytest.raises(ValueError, match="no repair"):
-            rectify(logits, labels, form=form, strength=0.5)  # type: ignore[arg-type]
-    for strength in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="strength"):
-            rectify(logits, labels, form="pair", strength=strength)
+@pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
+def test_numbers_out_of_range_are_refused_by_name(bad):
+    for repair, name in (
+        (Pair, "strength"),
+        (OneHot, "strength"),
+        (lambda bad: Smooth(bad, 0.1), "strength"),
+        (lambda bad: Smooth(0.5, bad), "smoothing"),
+        (Revision, "eta"),
+        (Margin, "margin"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            repair(bad)
+
+
+@pytest.mark.parametrize("form", REPAIRS)
+def test_a_single_class_is_refused(form):
     with pytest.raises(ValueError, match="2 classes"):
-        rectify(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), form="pair", strength=0.5)
+        rectify(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), repair_of(form, 0.5))

@@ -1,4 +1,4 @@
-"""Host methods against references in probabilities, and where probabilities break down."""
+"""The functions kd and dkd against references in probabilities, and where probabilities break down."""
 
 import math
 from functools import partial
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss
 
 from raykd.knowledge import ConstantTemperature, StdTemperature, dkd, kd
-from raykd.knowledge.methods import non_target_kd, target_kd
+from raykd.knowledge.methods.dkd import non_target_kd, target_kd
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)

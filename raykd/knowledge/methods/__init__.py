@@ -1,22 +1,22 @@
-"""Host methods: how far a student's tempered logits are from a teacher's, per sample."""
+"""The methods of distillation by name: every file of this folder that defines one is found by itself."""
 
-from typing import Protocol
+from __future__ import annotations
 
-from torch import Tensor
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 
-from raykd.knowledge.methods.dkd import dkd, non_target_kd, target_kd
-from raykd.knowledge.methods.kd import kd
-
-__all__ = ["LogitMethod", "dkd", "kd", "non_target_kd", "target_kd"]
+from raykd.knowledge.methods.base import Method
 
 
-class LogitMethod(Protocol):
-    """A host method on tempered logits.
+def _found() -> Iterator[type[Method]]:
+    for module in iter_modules(__path__):
+        members = vars(import_module(f"{__name__}.{module.name}")).values()
+        for member in members:
+            if inspect.isclass(member) and issubclass(member, Method) and "name" in vars(member):
+                yield member
 
-    The teacher's may be raw logits over T or the logarithm of a repaired distribution, so a method must not depend
-    on a row's offset. Weights of its own are bound beforehand, e.g. by `functools.partial`.
-    """
 
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, /) -> Tensor:
-        """Return the loss [B], without any T^2, of logits [B, C] and labels int64 [B]."""
-        ...
+METHODS: dict[str, type[Method]] = {method.name: method for method in sorted(_found(), key=lambda found: found.name)}
+"""All built-in methods."""

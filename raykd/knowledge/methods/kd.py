@@ -1,8 +1,26 @@
 """Plain knowledge distillation."""
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raykd.knowledge.methods.base import LogitMethod, as_published
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Kd(LogitMethod):
+    """Knowledge distillation: Kullback-Leibler divergence of the softened answers."""
+
+    name = "kd"
+    formula = "T^2 mean_i KL(softmax(teacher_i / T) || softmax(student_i / T))"
+    source = "Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, arXiv 1503.02531, section 2"
+    published = as_published(ce_weight=0.1, kd_weight=0.9, temperature=4.0)
+
+    def loss(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss [B] of tempered logits [B, C] and labels int64 [B], without any T^2."""
+        return kd(student, teacher, labels)
 
 
 def kd(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
@@ -10,6 +28,6 @@ def kd(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
 
     Hinton et al., arXiv 1503.02531, section 2. The labels are not used.
     """
-    log_p = torch.log_softmax(teacher, dim=1)
-    log_q = torch.log_softmax(student, dim=1)
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+    log_p = teacher.log_softmax(dim=1)
+    log_q = student.log_softmax(dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)

@@ -1,0 +1,45 @@
+"""Every setting of an experiment, as validated types; the only place where defaults live.
+
+(But for the methods' own, which stand beside each method's formula in `raykd.knowledge.methods`.)
+
+The dotted path of a field (``temperature.multiplier``) is its name everywhere: on the command line, in YAML files, in
+search spaces, in MLflow and in errors. A field's docstring is its help text. ``None`` means "what suits the data or the
+machine", and the docstring says what that is.
+
+This module imports neither torch nor Ray: a trial's process can afford it.
+"""
+
+from raykd.config.experiment import Experiment
+from raykd.config.lesson import (
+    BiasSettings,
+    DataSettings,
+    Lesson,
+    ModelSettings,
+    ObjectiveSettings,
+    ScheduleSettings,
+    TemperatureSettings,
+    TrainingSettings,
+)
+from raykd.config.methods import MethodSettings
+from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
+from raykd.config.teacher import Ablation, ComparisonSettings, GenerousSettings, TeacherSettings
+
+__all__ = [
+    "Ablation",
+    "BiasSettings",
+    "ClusterSettings",
+    "ComparisonSettings",
+    "DataSettings",
+    "Experiment",
+    "GenerousSettings",
+    "Lesson",
+    "MethodSettings",
+    "ModelSettings",
+    "ObjectiveSettings",
+    "ScheduleSettings",
+    "StudySettings",
+    "TeacherSettings",
+    "TemperatureSettings",
+    "TrackingSettings",
+    "TrainingSettings",
+]

@@ -1,0 +1,96 @@
+"""A whole experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
+
+from raykd.config.lesson import BiasSettings, Lesson, ObjectiveSettings, ScheduleSettings, TemperatureSettings
+from raykd.config.methods import MethodSettings
+from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
+from raykd.config.teacher import ComparisonSettings, TeacherSettings
+from raykd.knowledge.methods import METHODS
+from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
+from raykd.knowledge.methods.dkd import Dkd
+
+
+class Experiment(Lesson):
+    """A whole experiment: the student's lesson, who teaches it, how it is searched, where it runs and is logged."""
+
+    teacher: TeacherSettings = TeacherSettings()
+    study: StudySettings = StudySettings()
+    comparison: ComparisonSettings = ComparisonSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for name, training in (("training", self.training), ("teacher.training", self.teacher.training)):
+            if training.nesterov and training.momentum == 0:
+                raise ValueError(f"{name}.nesterov needs a {name}.momentum above 0")
+        method = METHODS.get(self.method.name, AnswerMethod)
+        teaches = not issubclass(method, TeacherFree) and (
+            self.objective.kd_weight > 0 or issubclass(method, FeatureMethod)
+        )
+        if self.objective.ce_weight == 0 and not teaches:
+            baseline = f" and method {self.method.name} has no teacher" if issubclass(method, TeacherFree) else ""
+            zeros = "objective.ce_weight is 0" if baseline else "objective.ce_weight and objective.kd_weight are both 0"
+            raise ValueError(f"{zeros}{baseline}: the student would learn nothing")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder, the contract's `outputs/<study>/`."""
+        return self.study.output / self.study.name
+
+    def with_absolute_paths(self) -> Experiment:
+        """The same experiment for processes elsewhere: relative paths are taken from the present folder."""
+        root = self.data.root and self.data.root.expanduser().absolute()
+        cache = self.teacher.cache.expanduser().absolute()
+        source = self.teacher.source
+        if source is not None and Path(source).expanduser().exists():
+            source = str(Path(source).expanduser().absolute())
+        output = self.study.output.expanduser().absolute()
+        return self.model_copy(
+            update={
+                "data": self.data.model_copy(update={"root": root}),
+                "teacher": self.teacher.model_copy(update={"cache": cache, "source": source}),
+                "study": self.study.model_copy(update={"output": output}),
+            }
+        )
+
+    def lesson(self) -> Lesson:
+        """The student's lesson under the present settings."""
+        return Lesson(**{name: getattr(self, name) for name in Lesson.model_fields})
+
+    def standard_teacher_lesson(self) -> Lesson:
+        """How the standard teacher is trained: cross-entropy alone."""
+        return Lesson(data=self.data, student=self.teacher.model, training=self.teacher.training).without_teacher()
+
+    def generous_teacher_lesson(self) -> Lesson:
+        """How the generous teacher is taught by the standard one (paper's stage 2, or an ablation of it).
+
+        The paper's loss is decoupled distillation without its target part, each network under its own std temperature.
+        Only what has a part in the loss is in the lesson, so that equal losses are the same teacher.
+        """
+        generous = self.teacher.generous
+        full, dropped = generous.knowledge == "full", generous.wrong == "drop"
+        target_weight = generous.target_weight if generous.knowledge == "decoupled" else 0.0
+        decoupled = MethodSettings.of(Dkd(target_weight=target_weight, non_target_weight=generous.weight))
+        std = TemperatureSettings(policy="std", multiplier=generous.multiplier)
+        constant = TemperatureSettings(policy="constant", value=generous.value)
+        return Lesson(
+            data=self.data,
+            student=self.teacher.model,
+            training=self.teacher.training,
+            objective=ObjectiveSettings(
+                ce_weight=1.0, kd_weight=generous.weight if full else 1.0, warmup_epochs=generous.warmup_epochs
+            ),
+            method=MethodSettings(name="kd") if full else decoupled,
+            temperature=std if generous.policy == "std" else constant,
+            # Averaged over the whole batch, a right answer weighs what it weighs where none is dropped.
+            bias=BiasSettings(form="drop", denominator="batch") if dropped else BiasSettings(form="keep"),
+            schedule=ScheduleSettings(form="constant", weight=1.0) if dropped else ScheduleSettings(),
+        )

@@ -1,0 +1,63 @@
+"""Who teaches, and which teachers are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from raykd.config.lesson import ModelSettings, TrainingSettings
+from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings
+
+Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]
+"""In what a generous teacher may differ from the paper's."""
+
+
+class GenerousSettings(Settings):
+    """How a generous teacher absorbs the standard teacher's knowledge (Image and Vision Computing 150, 105199).
+
+    The defaults are the paper's loss; `knowledge`, `policy` and `wrong` are its ablations.
+    """
+
+    knowledge: Literal["non_target", "full", "decoupled"] = "non_target"
+    """non_target: what the standard teacher says of the other classes; full: its whole answer (KL); decoupled: target
+    and other classes, weighed apart (DKD)."""
+    weight: NonNegative = 1.0
+    """Weight of the knowledge."""
+    target_weight: NonNegative = 1.0
+    """decoupled: weight of the target-class part, beside `weight` of the non-target part."""
+    policy: Literal["std", "constant"] = "std"
+    """std: tau = multiplier * std(logits) of each sample, each network its own; constant: tau = value."""
+    multiplier: Positive = 1.0
+    """std: temperature multiplier m."""
+    value: Positive = 4.0
+    """constant: the temperature."""
+    wrong: Literal["keep", "drop"] = "keep"
+    """keep: learn from all answers of the standard teacher; drop: from its right ones only, each weighing the same."""
+    warmup_epochs: CountOrZero = 20
+    """Epochs over which the weight of the knowledge rises linearly from 0."""
+
+
+class TeacherSettings(Settings):
+    """Who teaches. Teachers are cached by content: settings and data."""
+
+    kind: Literal["standard", "generous"] = "standard"
+    """standard: trained by cross-entropy; generous: the same network, taught once more by a standard teacher."""
+    model: ModelSettings = ModelSettings(name="resnet56")
+    training: TrainingSettings = TrainingSettings()
+    generous: GenerousSettings = GenerousSettings()
+    source: str | None = None
+    """A finished teacher to take as it is instead of training one: a checkpoint file of `teacher.model`, its weights by
+    name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,
+    runs:/ID/NAME). A generous teacher is taught by it."""
+    cache: Path = Path("~/.cache/raykd")
+    """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see."""
+
+
+class ComparisonSettings(Settings):
+    """Which teachers are compared by how well the same student learns from them."""
+
+    ablations: tuple[Ablation, ...] = ()
+    """Teachers besides the standard and the generous one, which differ from the latter in one thing: fixed_temperature
+    (policy constant), full_kl (knowledge full), full_dkd (knowledge decoupled), masked (wrong drop)."""
+    seeds: Count = 3
+    """Students of each teacher, and without teacher: `training.seed` and those after it."""
