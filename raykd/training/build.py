@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
@@ -17,45 +17,83 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from raykd.config import Lesson, MethodSettings, ScheduleSettings, TemperatureSettings, TrainingSettings
+from raykd.config import BiasSettings, Lesson, ScheduleSettings, TemperatureSettings, TrainingSettings
+from raykd.errors import RaykdError
 from raykd.knowledge import (
     ConstantSchedule,
     ConstantTemperature,
     CosineSchedule,
     LinearSchedule,
-    LogitMethod,
+    Margin,
     Objective,
+    OneHot,
+    Pair,
+    Repair,
+    Revision,
     Schedule,
+    Smooth,
     StdTemperature,
     StepSchedule,
+    Swap,
     Temperature,
-    dkd,
-    kd,
 )
+from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, HintShapes, TeacherFree
 
 
-def build_objective(lesson: Lesson) -> Objective:
-    """The whole loss that a lesson's settings describe."""
+def build_objective(lesson: Lesson, shapes: HintShapes | None = None) -> Objective:
+    """The whole loss that a lesson's settings describe.
+
+    Args:
+        lesson: The lesson.
+        shapes: Of the hints, where the lesson's method is a feature method.
+
+    Raises:
+        RaykdError: The method cannot compare such hints, or an import path leads nowhere.
+    """
+    method = lesson.method.chosen()
+    answers = lesson.method.chosen_for_answers()
+    if isinstance(answers, AnswerMethod) and answers.finite and lesson.bias.leaves_nothing:
+        raise RaykdError(
+            f"method {lesson.method.name} compares logits, and {lesson.bias.leaves_nothing} with bias.form "
+            f"{lesson.bias.form} sends some of them to minus infinity: change it, or take another form"
+        )
+    smoothing = method.smoothing if isinstance(method, TeacherFree) else None
+    try:
+        features = method.term(shapes) if isinstance(method, FeatureMethod) and shapes is not None else None
+    except ValueError as error:
+        raise RaykdError(f"method {lesson.method.name}: {error}") from error
     return Objective(
-        method=_method(lesson.method),
+        # Parameters that no loss reaches would stop several workers.
+        method=None if answers is None or lesson.objective.kd_weight == 0 else answers.term(),
         temperature=_temperature(lesson.temperature),
-        form=lesson.bias.form,
-        strength=lesson.bias.strength,
+        repair=_repair(lesson.bias),
         schedule=_schedule(lesson.schedule),
         ce_weight=lesson.objective.ce_weight,
         kd_weight=lesson.objective.kd_weight,
         warmup_epochs=lesson.objective.warmup_epochs,
         denominator=lesson.bias.denominator,
-        label_smoothing=lesson.training.label_smoothing,
+        label_smoothing=lesson.training.label_smoothing if smoothing is None else smoothing,
+        features=features,
+        feature_weight=method.weight if isinstance(method, FeatureMethod) else 0.0,
     )
 
 
-def _method(settings: MethodSettings) -> LogitMethod:
-    match settings.name:
-        case "kd":
-            return kd
-        case "dkd":
-            return partial(dkd, **settings.dkd.model_dump())
+def _repair(settings: BiasSettings) -> Repair | Literal["keep", "drop"]:
+    match settings.form:
+        case "pair":
+            return Pair(settings.strength)
+        case "swap":
+            return Swap()
+        case "one_hot":
+            return OneHot(settings.strength)
+        case "smooth":
+            return Smooth(settings.strength, settings.smoothing)
+        case "revision":
+            return Revision(settings.eta)
+        case "margin":
+            return Margin(settings.margin)
+        case "keep" | "drop":
+            return settings.form
 
 
 def _temperature(settings: TemperatureSettings) -> Temperature:

@@ -12,17 +12,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from raykd.config import DataSettings, Lesson
-from raykd.data import Batch, DataInfo, ImageData, evaluation_batches, load_data, training_batches
+from raykd.data import ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.training.build import autocast_type
+from raykd.training.checkpoint import finished_history
 from raykd.training.folder import FAILURE
 from raykd.training.messages import Agenda, Enrolment, Report
-from raykd.training.saved import load_model
-from raykd.training.student import Student, autocast
+from raykd.training.student import Student
+from raykd.training.teacher import Teacher
 from raykd.training.team import Team
 
 
@@ -62,12 +62,13 @@ class Classroom:
 
     def _seat(self, enrolment: Enrolment) -> tuple[Report, ...]:
         """Seat a student, and return what it did before it came here."""
+        # The first worker decides, for file systems show a new file to one node before the other.
+        if told := self._team.from_first(_told(enrolment)):
+            return told
         failure: str | None = None
         try:
             group = self._group(Lesson.model_validate(enrolment.lesson))
-            student = Student(enrolment, group.data.info, self._team)
-            if not student.over:
-                group.invite(enrolment.teacher)
+            student = Student(enrolment, group.data, self._team, group.invite(enrolment.teacher))
         except Exception as error:
             failure = _explain(enrolment, error)
         failure = self._team.first_of_all(failure)
@@ -133,6 +134,14 @@ def _explain(enrolment: Enrolment, error: Exception) -> str:
     return f"{''.join(traceback.format_exception_only(error)).splitlines()[0]} (traceback in {file})"
 
 
+def _told(enrolment: Enrolment) -> tuple[Report, ...]:
+    """All that a student has to tell that needs no seat: it is finished, or cannot be taught."""
+    try:
+        return finished_history(enrolment, Lesson.model_validate(enrolment.lesson))
+    except Exception as error:
+        return (Report(enrolment.student, enrolment.ticket, epoch=1, failure=_explain(enrolment, error)),)
+
+
 def _failed(student: Student, failure: str) -> Report:
     enrolment = student.enrolment
     return Report(enrolment.student, enrolment.ticket, student.epoch + 1, failure=failure)
@@ -160,34 +169,6 @@ class _Attempt:
             self._present.remove(student)
 
 
-class Teacher:
-    """A frozen teacher: one forward pass a batch for all who learn from it.
-
-    It lives outside every student, so it stays in evaluation mode and out of checkpoints and optimizers.
-    """
-
-    def __init__(self, folder: str, info: DataInfo, precision: torch.dtype | None, device: torch.device) -> None:
-        classifier = load_model(folder, device).requires_grad_(False)
-        if len(classifier.class_names) != info.num_classes:
-            raise RaykdError(
-                f"the teacher in {folder} knows {len(classifier.class_names)} classes, "
-                f"but {info.name} has {info.num_classes}"
-            )
-        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-        self._classifier = classifier.to(memory_format=layout)
-        self._precision = precision
-        # A teacher of this very data shares the normalised batch; any other normalises the pixels its own way.
-        expected = [torch.tensor(values).view(-1, 1, 1) for values in (info.mean, info.std)]
-        self._at_home = all(map(torch.equal, [classifier.mean.cpu(), classifier.std.cpu()], expected))
-
-    @torch.no_grad()
-    def logits(self, batch: Batch) -> Tensor:
-        """Its logits [B, classes] for a batch."""
-        with autocast(batch.images.device, self._precision):
-            logits: Tensor = self._classifier.network(batch.images) if self._at_home else self._classifier(batch.pixels)
-        return logits
-
-
 class Group:
     """Students that share batches, and their teachers.
 
@@ -209,12 +190,15 @@ class Group:
         self._teacher_answers: dict[str, list[Tensor]] = {}
         self.view = 0
 
-    def invite(self, teacher: str | None) -> None:
-        """Load the teacher in a folder, unless it is here, and hear its answers to the validation images."""
-        if teacher is not None and teacher not in self._teachers:
-            invited = Teacher(teacher, self.data.info, self._precision, self._team.device)
-            self._teacher_answers[teacher] = [invited.logits(batch).argmax(1) for batch in self._validation]
-            self._teachers[teacher] = invited
+    def invite(self, folder: str | None) -> Teacher | None:
+        """The teacher in a folder; a new one is loaded, and answers the validation images."""
+        if folder is None:
+            return None
+        if folder not in self._teachers:
+            teacher = Teacher(folder, self.data.info, self._precision, self._team.device)
+            self._teacher_answers[folder] = [teacher.teach(batch).logits.argmax(1) for batch in self._validation]
+            self._teachers[folder] = teacher
+        return self._teachers[folder]
 
     def keep_teachers(self, folders: set[str | None]) -> None:
         """Forget all other teachers."""
@@ -224,17 +208,19 @@ class Group:
     def teach(self, students: Sequence[Student]) -> list[Report]:
         """Teach the next epoch to students of this group and return their reports."""
         started = time.perf_counter()
-        teachers = {folder: self._teachers[folder] for s in students if (folder := s.enrolment.teacher) is not None}
+        layers: dict[str, set[str]] = {}
+        for student in students:
+            if (folder := student.enrolment.teacher) is not None:
+                layers.setdefault(folder, set()).update(student.teacher_layers)
         view = self.view % self._epochs
         lessons = _Attempt(students, self._team)
         for student in students:
             student.network.train()
         for step, batch in enumerate(self._training.epoch(view)):
-            answers = {folder: teacher.logits(batch) for folder, teacher in teachers.items()}
+            given = {folder: self._teachers[folder].teach(batch, sorted(names)) for folder, names in layers.items()}
             for student in lessons:
-                teacher_logits = answers.get(student.enrolment.teacher or "")
                 with lessons.guard(student):
-                    student.learn(step, batch.images, batch.labels, teacher_logits)
+                    student.learn(step, batch, given.get(student.enrolment.teacher or ""))
         self._judge(lessons)
         seconds = time.perf_counter() - started
         circumstances = {

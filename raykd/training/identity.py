@@ -11,8 +11,13 @@ LOCAL_SETTINGS = ("root", "loader_processes")
 
 
 def identity(lesson: Lesson) -> dict[str, Any]:
-    """The settings that decide a network's weights, as JSON data: equal ones are the same lesson on any machine."""
+    """The settings that decide a network's weights, as JSON data: equal ones are the same lesson on any machine.
+
+    Of the methods' settings only those that have a part in the lesson are in it.
+    """
     content = lesson.model_dump(mode="json")
     for name in LOCAL_SETTINGS:
         del content["data"][name]
+    for name in lesson.method.idle:
+        content["method"].pop(name, None)
     return content

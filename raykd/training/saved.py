@@ -14,12 +14,18 @@ from raykd.config import Lesson, ModelSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
-from raykd.training.folder import DESCRIPTION, WEIGHTS, description, replacing, write_description
+from raykd.training.folder import DESCRIPTION, MODULE, WEIGHTS, description, replacing, write_description
 from raykd.training.messages import Report
 
 
 def save_model(
-    folder: Path, network: nn.Module, lesson: Lesson, data: DataInfo, report: Report, views: Sequence[int]
+    folder: Path,
+    network: nn.Module,
+    lesson: Lesson,
+    data: DataInfo,
+    report: Report,
+    views: Sequence[int],
+    earlier: Sequence[Report] = (),
 ) -> None:
     """Write a finished model into a folder, weights first, description last.
 
@@ -30,7 +36,25 @@ def save_model(
         data: What it was taught with.
         report: Its last report.
         views: The views it saw, in order.
+        earlier: Its reports before the last one. Of all of them the description has the sum of the class's `seconds`,
+            and whether it was taught `alone`, so that they are its own.
     """
+    history = [*earlier, report]
+    save_weights(folder, network)
+    content = {
+        "lesson": lesson.model_dump(mode="json"),
+        "data": asdict(data),
+        "metrics": dict(report.metrics),
+        "epochs": report.epoch,
+        "seconds": sum(each.metrics.get("seconds", 0.0) for each in history),
+        "alone": all(each.metrics.get("class_size", 1.0) == 1.0 for each in history),
+        "views": list(views),
+    }
+    write_description(folder, content)
+
+
+def save_weights(folder: Path, network: nn.Module) -> None:
+    """Write a network's weights into a folder."""
     # Each its own copy: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -38,14 +62,17 @@ def save_model(
     }
     with replacing(folder / WEIGHTS) as temporary:
         safetensors.torch.save_file(tensors, temporary)
-    content = {
-        "lesson": lesson.model_dump(mode="json"),
-        "data": asdict(data),
-        "metrics": dict(report.metrics),
-        "epochs": report.epoch,
-        "views": list(views),
-    }
-    write_description(folder, content)
+
+
+def save_module(folder: Path, file: bytes) -> None:
+    """Write a whole network into a folder, for one that no settings can build again.
+
+    Args:
+        folder: Exists.
+        file: What `torch.load` makes the network of, or a `Classifier` with the network.
+    """
+    with replacing(folder / MODULE) as temporary:
+        temporary.write_bytes(file)
 
 
 def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
@@ -54,14 +81,24 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
     It takes float images [B, C, H, W] in [0, 1] and gives logits [B, classes]; normalisation is inside.
 
     Raises:
-        RaykdError: there is no finished model in the folder.
+        RaykdError: There is no finished model in the folder, or it needs packages that are not installed here.
     """
     found = description(folder)
     if found is None:
         raise RaykdError(f"no finished model in {folder}: {DESCRIPTION} is missing")
     data = found["data"]
-    settings = ModelSettings.model_validate(found["lesson"]["student"])
-    network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
-    network.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS))
+    if (module := Path(folder) / MODULE).exists():
+        # Unpickling runs code: such files are raykd's own, written when the user named their source.
+        try:
+            loaded: nn.Module = torch.load(module, map_location="cpu", weights_only=False)
+        except (ImportError, AttributeError) as error:
+            raise RaykdError(
+                f"the network in {module} cannot be loaded: {error}\ninstall the package that it was written in"
+            ) from error
+        network = loaded.network if isinstance(loaded, Classifier) else loaded
+    else:
+        settings = ModelSettings.model_validate(found["lesson"]["student"]).model_copy(update={"weights": None})
+        network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
+        network.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS))
     classifier = Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
     return classifier.to(device).eval()

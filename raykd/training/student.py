@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from raykd.config import Lesson
-from raykd.data import DataInfo
-from raykd.errors import RaykdError
+from raykd.data import Batch, ImageData
+from raykd.knowledge import Hints, captured
+from raykd.knowledge.methods.base import Tells
 from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
-from raykd.training.folder import CHECKPOINT, description, replacing
-from raykd.training.identity import identity
+from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from raykd.training.folder import description
+from raykd.training.listening import listening
 from raykd.training.messages import Enrolment, Report
 from raykd.training.saved import save_model
 from raykd.training.tally import Tally
+from raykd.training.teacher import Knowledge, Teacher, autocast
 from raykd.training.team import Team
 
 
-def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[object]:
-    """Forward passes in `precision` where it is given, else as they are."""
-    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)
+class _Learner(nn.Module):
+    """All that a student trains: its network, and the learned parts of its method, which have no say in an answer."""
+
+    def __init__(self, network: nn.Module, parts: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.network = network
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits
 
 
 class Student:
@@ -43,37 +52,49 @@ class Student:
         enrolment: What it wants to learn, and where its folder is. A checkpoint there is gone on from.
         data: The images it learns from.
         team: The classroom's workers.
+        teacher: Its teacher, if it has one.
 
     Raises:
-        RaykdError: the model cannot be built, or the folder holds another lesson's checkpoint.
+        RaykdError: the model cannot be built, its method does not suit it and its teacher, or the folder holds another
+            lesson's checkpoint.
     """
 
-    def __init__(self, enrolment: Enrolment, data: DataInfo, team: Team) -> None:
+    def __init__(self, enrolment: Enrolment, data: ImageData, team: Team, teacher: Teacher | None) -> None:
         self.enrolment = enrolment
         self.lesson = Lesson.model_validate(enrolment.lesson)
         self.views: list[int] = []
-        self._data = data
+        info = self._data = data.info
         self._team = team
         self._history: list[Report] = []
         training = self.lesson.training
+        checkpoint = read_checkpoint(enrolment, self.lesson, team.device)
+        # Weights to start from are read, or downloaded, for the start alone.
+        initial = self.lesson.student.model_copy(update={"weights": None} if checkpoint else {})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(training.seed, "weights"))
-            network = build_model(self.lesson.student, num_classes=data.num_classes, in_channels=data.channels)
+            network = build_model(initial, num_classes=info.num_classes, in_channels=info.channels)
         layout = torch.channels_last if team.device.type == "cuda" else torch.contiguous_format
         self.network: nn.Module = network.to(team.device, memory_format=layout)  # type: ignore[call-overload]
         self._precision = autocast_type(training, team.device)
-        self._objective = build_objective(self.lesson)
-        self._optimizer = build_optimizer(training, self.network.parameters())
+        labels = data.split("train").labels
+        taught_by = None if teacher is None else teacher.network
+        self._listening = listening(self.lesson, self.network, taught_by, info, labels)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(training.seed, "parts"))
+            self._objective = build_objective(self.lesson, self._listening.shapes if self._listening else None)
+        self._learner = _Learner(self.network, self._objective.modules).to(team.device)
+        self._optimizer = build_optimizer(training, self._learner.parameters())
         self._learning_rate = build_learning_rate(training, self._optimizer)
         self._tally = Tally()
-        self._distributed = self.network
-        self._restore()
+        self._distributed: nn.Module = self._learner
+        if checkpoint is not None:
+            self._restore(checkpoint)
 
     def join_team(self) -> None:
         """Learn in step with the other workers from now on; all of them must call this, for all wait for each other."""
         if not self._team.alone:
             # Buffers are averaged once an epoch instead of being sent round at every step.
-            self._distributed = DistributedDataParallel(self.network, broadcast_buffers=False)
+            self._distributed = DistributedDataParallel(self._learner, broadcast_buffers=False)
 
     @property
     def over(self) -> bool:
@@ -90,42 +111,51 @@ class Student:
         """The reports of all finished epochs."""
         return tuple(self._history)
 
-    def learn(self, step: int, images: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> None:
+    @property
+    def teacher_layers(self) -> tuple[str, ...]:
+        """The layers of its teacher that it listens to."""
+        return self._listening.teacher if self._listening else ()
+
+    def learn(self, step: int, batch: Batch, knowledge: Knowledge | None) -> None:
         """Take one optimizer step.
 
         Args:
             step: Number of the batch in this epoch.
-            images: [B, C, H, W], normalised.
-            labels: [B].
-            teacher_logits: [B, classes] or None.
+            batch: The images and labels.
+            knowledge: What its teacher gives for them, or None without one.
         """
         # Dropout draws from a stream of its own, whoever else has drawn numbers since.
         torch.manual_seed(seed_of(self.lesson.training.seed, "step", self.epoch, step, self._team.rank))
-        with autocast(images.device, self._precision):
-            logits = self._distributed(images)
+        layers = self._listening.student if self._listening else ()
+        with autocast(batch.images.device, self._precision), captured(self.network, layers) as mine:
+            logits = self._distributed(batch.images)
         losses = self._objective(
             logits,
-            teacher_logits,
-            labels,
+            None if knowledge is None else knowledge.logits,
+            batch.labels,
             epoch=self.epoch,
             epochs=self.lesson.training.epochs,
             workers=self._team.for_objective(),
+            hints=self._hints(mine, knowledge, batch),
         )
         self._optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
         if self.lesson.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.lesson.training.gradient_clip)
+            nn.utils.clip_grad_norm_(self._learner.parameters(), self.lesson.training.gradient_clip)
         self._optimizer.step()
         self._tally.add(losses.parts | {"loss": losses.total.detach()}, 1)
-        self._tally.add({"train_accuracy": (logits.detach().argmax(1) == labels).sum()}, len(labels))
+        self._tally.add({"train_accuracy": (logits.detach().argmax(1) == batch.labels).sum()}, len(batch.labels))
+
+    def _hints(self, mine: Mapping[str, Tensor], knowledge: Knowledge | None, batch: Batch) -> Hints | None:
+        if self._listening is None or knowledge is None:
+            return None
+        student = tuple(mine[name] for name in self._listening.student)
+        teacher = tuple(knowledge.hints[name] for name in self._listening.teacher)
+        return Hints(student, teacher, batch.labels, batch.indices)
 
     def agree_on_buffers(self) -> None:
-        """Average running statistics over the workers, so that all go on, and are judged, with the same."""
-        if not self._team.alone:
-            for buffer in self.network.buffers():
-                if buffer.is_floating_point():
-                    dist.all_reduce(buffer)
-                    buffer /= self._team.count
+        """Bring running statistics together, so that all workers go on, and are judged, with the same."""
+        self._team.agree_on_buffers(self._learner)
 
     @torch.no_grad()
     def be_judged(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
@@ -154,6 +184,11 @@ class Student:
         metrics["learning_rate"] = float(self._learning_rate.get_last_lr()[0])
         if self.enrolment.teacher is not None:
             metrics |= {"right_weight": weights.right, "kd_weight": weights.distillation}
+        if self._listening is not None:
+            metrics["feature_weight"] = weights.features
+        for part in self._learner.parts:
+            if isinstance(part, Tells):
+                metrics |= part.tell()
         metrics |= self._best(metrics["validation_accuracy"])
         diverged = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["validation_loss"]))
         self._tally = Tally()
@@ -178,49 +213,30 @@ class Student:
         return {"best_validation_accuracy": best, "best_epoch": accuracies.index(best) + 1}
 
     def _save(self, report: Report) -> None:
-        folder = Path(self.enrolment.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / CHECKPOINT) as temporary:
-            torch.save(self._state(), temporary)
+        state = {name: part.state_dict() for name, part in self._stateful().items()}
+        write_checkpoint(self.enrolment, self.lesson, Checkpoint(state, self.views, self._history))
         if report.finished:
             self._save_model()
 
     def _save_model(self) -> None:
         if self._team.rank == 0:
-            save_model(
-                Path(self.enrolment.folder), self.network, self.lesson, self._data, self._history[-1], self.views
-            )
+            *earlier, last = self._history
+            folder = Path(self.enrolment.folder)
+            save_model(folder, self.network, self.lesson, self._data, last, self.views, earlier)
 
-    def _state(self) -> dict[str, Any]:
+    def _stateful(self) -> dict[str, Any]:
+        """All that a checkpoint must hold the state of."""
         return {
-            "lesson": identity(self.lesson),
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "learning_rate": self._learning_rate.state_dict(),
-            "views": self.views,
-            "history": [
-                {"metrics": dict(report.metrics), "finished": report.finished, "diverged": report.diverged}
-                for report in self._history
-            ],
+            "network": self.network,
+            "parts": self._learner.parts,
+            "optimizer": self._optimizer,
+            "learning_rate": self._learning_rate,
         }
 
-    def _restore(self) -> None:
-        path = Path(self.enrolment.folder) / CHECKPOINT
-        if not path.exists():
-            return
-        state = torch.load(path, map_location=self._team.device, weights_only=True)
-        if state["lesson"] != identity(self.lesson):
-            raise RaykdError(
-                f"{path} is the checkpoint of another lesson than {self.enrolment.student}'s: "
-                "use another study.name, or delete the folder"
-            )
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._learning_rate.load_state_dict(state["learning_rate"])
-        self.views = state["views"]
-        self._history = [
-            Report(student=self.enrolment.student, ticket=self.enrolment.ticket, epoch=epoch, **told)
-            for epoch, told in enumerate(state["history"], start=1)
-        ]
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        for name, part in self._stateful().items():
+            part.load_state_dict(checkpoint.state[name])
+        self.views = list(checkpoint.views)
+        self._history = list(checkpoint.history)
         if self._history[-1].finished and description(self.enrolment.folder) is None:
             self._save_model()  # It died between its last checkpoint and its model.

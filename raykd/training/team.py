@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from raykd.knowledge import Workers
@@ -16,6 +17,15 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(days=365)
 """How long workers wait for the first one's word: as long as the broker has nothing to do for their classroom."""
+
+
+@runtime_checkable
+class Agree(Protocol):
+    """A module whose buffers are not averaged over the workers: it knows better what they are worth together."""
+
+    def agree(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Make the buffers the same on all workers; `total` is the sum of a tensor over them, on each of them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,18 @@ class Team:
         total = values.clone()
         dist.all_reduce(total)
         return total
+
+    def agree_on_buffers(self, module: nn.Module) -> None:
+        """Average the floating buffers of a module over the workers, but for parts of it that `Agree` by themselves."""
+        if self.alone:
+            return
+        for part in module.modules():
+            if isinstance(part, Agree):
+                part.agree(self.sum)
+                continue
+            for buffer in part.buffers(recurse=False):
+                if buffer.is_floating_point():
+                    buffer.copy_(self.sum(buffer) / self.count)
 
     def from_first(self, value: T | None) -> T:
         """What the first worker holds, on each of them."""

@@ -58,6 +58,7 @@ def of(reports: list[Report], student: str) -> list[Report]:
 def state(folder: Path | str) -> dict[str, Any]:
     """All of a checkpoint but the circumstances."""
     found: dict[str, Any] = torch.load(Path(folder) / CHECKPOINT, weights_only=True)
+    found |= found.pop("state")
     for told in found["history"]:
         told["metrics"] = {name: value for name, value in told["metrics"].items() if name not in CIRCUMSTANCES}
     return found

@@ -10,10 +10,11 @@ from lessons import enrolled, lesson, of, plain, state, taught
 from torch import distributed as dist
 
 from raykd.config import Lesson
-from raykd.data import load_data
+from raykd.data import Batch, load_data
 from raykd.training.classroom import Classroom
 from raykd.training.messages import Agenda, Enrolment
 from raykd.training.student import Student
+from raykd.training.teacher import Knowledge
 from raykd.training.team import Team
 
 PLAIN_NETWORK = {"name": "pupils:Plain"}
@@ -26,6 +27,16 @@ SHARED: dict[str, Lesson] = {
     "labels": plain(student=PLAIN_NETWORK, training={"batch_size": 33, "label_smoothing": 0.1}),
 }
 
+# Methods with learned parts or among samples, whose workers cannot give what one alone gives.
+METHODS: dict[str, Lesson] = {
+    name: lesson(
+        method={"name": name},
+        objective={"ce_weight": 1.0, "kd_weight": 0.5},
+        training={"batch_size": 33, "epochs": 2, "learning_rate": 0.01},
+    )
+    for name in ("fitnet", "crd", "reviewkd", "ctkd", "dist")
+}
+
 
 def shared_class(folder: Path, teacher: Path) -> list[Enrolment]:
     return [enrolled(what, folder / name, None if name == "labels" else teacher) for name, what in SHARED.items()]
@@ -34,14 +45,15 @@ def shared_class(folder: Path, teacher: Path) -> list[Enrolment]:
 def steps_by_hand(folder: Path, team: Team, rows: slice, wrong_rows: list[int]) -> dict[str, torch.Tensor]:
     """Weights after three steps on these rows of a batch of 9, the teacher being wrong about `wrong_rows`."""
     what = lesson(student=PLAIN_NETWORK)
-    student = Student(enrolled(what, folder), load_data(what.data).info, team)
+    student = Student(enrolled(what, folder), load_data(what.data), team, None)
     student.join_team()
     numbers = torch.Generator().manual_seed(1)
     images, labels = torch.randn(9, 1, 8, 8, generator=numbers), torch.arange(9)
     answers = torch.tensor([(label + (row in wrong_rows)) % 10 for row, label in enumerate(labels.tolist())])
     teacher_logits = torch.randn(9, 10, generator=numbers) + 6 * torch.nn.functional.one_hot(answers, 10)
     for step in range(3):
-        student.learn(step, images[rows], labels[rows], teacher_logits[rows])
+        batch = Batch(images[rows], images[rows], labels[rows], torch.arange(9)[rows])
+        student.learn(step, batch, Knowledge(teacher_logits[rows], {}))
     return {name: tensor.clone() for name, tensor in student.network.state_dict().items()}
 
 
@@ -66,6 +78,20 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
     again = enrolled(lesson(training={"batch_size": 33}), folder / "again", teacher)
     taught(again, classroom=Classroom(team), epochs=1)
     taught(again, classroom=Classroom(team))
+
+    found["parts"] = {}
+    for name, what in METHODS.items():
+        one = enrolled(what, folder / name, teacher)
+        room.follow(Agenda(enter=(one,), learn=(one.ticket,)))
+        learner = room._students[one.ticket]._learner
+        found["parts"][name] = {key: tensor.clone() for key, tensor in learner.state_dict().items()}
+        if name == "crd":
+            contrast = learner.parts[0].contrasts[0]
+            found["unseen"] = int((contrast.student_memory.norm(dim=1).sub(1).abs() > 1e-5).sum())
+        taught(classroom=room)
+        resumed = enrolled(what, folder / f"{name}-resumed", teacher)
+        taught(resumed, classroom=Classroom(team), epochs=1)
+        taught(resumed, classroom=Classroom(team))
 
     ill = enrolled(plain(student={"name": "pupils:MissingOnSecondWorker"}), folder / "ill")
     tiny = enrolled(plain(training={"batch_size": 1}), folder / "tiny")

@@ -7,14 +7,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from raykd.config import DataSettings
+from raykd.data import load_data
+from raykd.data.image_data import ArraySplit
+
 
 class Plain(nn.Module):
     """No normalisation, no dropout: its gradient is a mean over samples, however they are shared out."""
 
-    def __init__(self, num_classes: int, in_channels: int = 1, hidden: int = 24) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 1, hidden: int = 24, side: int = 8) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, 6, 3, padding=1)
-        self.hidden = nn.Linear(6 * 16, hidden)
+        self.hidden = nn.Linear(6 * (side // 2) ** 2, hidden)
         self.head = nn.Linear(hidden, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -90,3 +94,21 @@ class MissingOnSecondWorker(Plain):
         if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
             raise ValueError("not on this node")
         super().__init__(num_classes, in_channels)
+
+
+class Flat(nn.Module):
+    """No convolutions, so no stages."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
+        super().__init__()
+        self.head = nn.Linear(64 * in_channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images.flatten(1))
+
+
+def coloured_digits() -> tuple[Tensor, Tensor]:
+    """Images of three channels: digits, each channel darker than the one before."""
+    split = load_data(DataSettings()).split("train")
+    assert isinstance(split, ArraySplit)
+    return torch.cat([split.images[:300] // factor for factor in (1, 2, 3)], dim=1), split.labels[:300]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lessons import CIRCUMSTANCES, of, same, state, taught
-from pair import SHARED, shared_class, steps_by_hand, work
+from pair import METHODS, SHARED, shared_class, steps_by_hand, work
 
 from raykd.data import load_data
 from raykd.training.saved import load_model
@@ -87,6 +87,23 @@ def test_where_wrong_answers_fall_does_matter(tmp_path: Path) -> None:
 def test_both_workers_hold_the_same_running_statistics(found: list[dict[str, Any]]) -> None:
     assert any(name.endswith("running_var") for name in found[0]["buffers"])
     assert same(found[0]["buffers"], found[1]["buffers"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_both_workers_hold_the_same_weights_and_learned_parts(found: list[dict[str, Any]], name: str) -> None:
+    one, other = (worker["parts"][name] for worker in found)
+    assert same(one, other)
+    assert any(key.startswith("parts.") for key in one) == (name != "dist")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_interrupted_pair_goes_on_with_its_learned_parts(folder: Path, name: str) -> None:
+    assert same(state(folder / f"{name}-resumed"), state(folder / name))
+
+
+def test_the_memory_of_two_workers_holds_what_either_has_seen(found: list[dict[str, Any]]) -> None:
+    # 3 batches of 33 of the 100 training images; an average of two workers' embeddings would be shorter than 1.
+    assert [worker["unseen"] for worker in found] == [1, 1]
 
 
 def test_the_validation_split_is_shared_out_without_loss(folder: Path, found: list[dict[str, Any]]) -> None:

@@ -1,0 +1,86 @@
+"""A student's checkpoint: its state after the last finished epoch, with all that it has told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raykd.config import Lesson
+from raykd.errors import RaykdError
+from raykd.training.folder import CHECKPOINT, description, replacing
+from raykd.training.identity import identity
+from raykd.training.messages import Enrolment, Report
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A student after its last finished epoch.
+
+    - state: state dicts of its network, learned parts, optimizer and learning rate, by name
+    - views: the views it saw, in order
+    - history: its reports
+    """
+
+    state: Mapping[str, Any]
+    views: Sequence[int]
+    history: Sequence[Report]
+
+
+def write_checkpoint(enrolment: Enrolment, lesson: Lesson, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint in the student's folder, in one move."""
+    folder = Path(enrolment.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "lesson": identity(lesson),
+        "state": dict(checkpoint.state),
+        "views": list(checkpoint.views),
+        "history": [
+            {"metrics": dict(report.metrics), "finished": report.finished, "diverged": report.diverged}
+            for report in checkpoint.history
+        ],
+    }
+    with replacing(folder / CHECKPOINT) as temporary:
+        torch.save(content, temporary)
+
+
+def read_checkpoint(enrolment: Enrolment, lesson: Lesson, device: torch.device) -> Checkpoint | None:
+    """The checkpoint in the student's folder, if there is one.
+
+    Raises:
+        RaykdError: It is another lesson's.
+    """
+    path = Path(enrolment.folder) / CHECKPOINT
+    if not path.exists():
+        return None
+    content = torch.load(path, map_location=device, weights_only=True)
+    if content["lesson"] != identity(lesson):
+        raise RaykdError(
+            f"{path} is the checkpoint of another lesson than {enrolment.student}'s: "
+            "use another study.name, or delete the folder"
+        )
+    history = [
+        Report(student=enrolment.student, ticket=enrolment.ticket, epoch=epoch, **told)
+        for epoch, told in enumerate(content["history"], start=1)
+    ]
+    return Checkpoint(content["state"], content["views"], history)
+
+
+def finished_history(enrolment: Enrolment, lesson: Lesson) -> tuple[Report, ...]:
+    """All that a student has told whose finished model is in its folder; nothing of any other.
+
+    A teacher from elsewhere has a model and no checkpoint; all that it tells is how good it is.
+
+    Raises:
+        RaykdError: The checkpoint is another lesson's.
+    """
+    found = description(enrolment.folder)
+    if found is None:
+        return ()
+    checkpoint = read_checkpoint(enrolment, lesson, torch.device("cpu"))
+    if checkpoint is None and "source" in found:
+        return (Report(enrolment.student, enrolment.ticket, epoch=1, metrics=found["metrics"], finished=True),)
+    return () if checkpoint is None else tuple(checkpoint.history)

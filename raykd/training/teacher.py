@@ -1,0 +1,67 @@
+"""A frozen teacher at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from raykd.data import Batch, DataInfo
+from raykd.errors import RaykdError
+from raykd.knowledge import captured
+from raykd.models import Classifier
+from raykd.training.saved import load_model
+
+
+def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[object]:
+    """Forward passes in `precision` where it is given, else as they are."""
+    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What a teacher gives for a batch: logits [B, classes], and what its hint layers give, by name."""
+
+    logits: Tensor
+    hints: dict[str, Tensor]
+
+
+class Teacher:
+    """A frozen teacher: one forward pass a batch for all who learn from it.
+
+    It lives outside every student, so it stays in evaluation mode and out of checkpoints and optimizers.
+    """
+
+    def __init__(self, folder: str, info: DataInfo, precision: torch.dtype | None, device: torch.device) -> None:
+        classifier = load_model(folder).requires_grad_(False)
+        if len(classifier.class_names) != info.num_classes:
+            raise RaykdError(
+                f"the teacher in {folder} knows {len(classifier.class_names)} classes, "
+                f"but {info.name} has {info.num_classes}"
+            )
+        if classifier.mean.numel() != info.channels:
+            raise RaykdError(
+                f"the teacher in {folder} sees images of {classifier.mean.numel()} channels, "
+                f"but those of {info.name} have {info.channels}"
+            )
+        # A teacher of this very data shares the normalised batch; any other normalises the pixels its own way.
+        expected = [torch.tensor(values).view(-1, 1, 1) for values in (info.mean, info.std)]
+        self._at_home = all(map(torch.equal, [classifier.mean, classifier.std], expected))
+        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        self._classifier: Classifier = classifier.to(device, memory_format=layout)  # type: ignore[call-overload]
+        self._precision = precision
+
+    @property
+    def network(self) -> nn.Module:
+        """The bare network, whose layers give hints."""
+        return self._classifier.network
+
+    @torch.no_grad()
+    def teach(self, batch: Batch, layers: Sequence[str] = ()) -> Knowledge:
+        """What it gives for a batch, with the hints of these layers."""
+        with autocast(batch.images.device, self._precision), captured(self.network, layers) as hints:
+            logits: Tensor = self.network(batch.images) if self._at_home else self._classifier(batch.pixels)
+        return Knowledge(logits, hints)
