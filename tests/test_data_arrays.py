@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from genuine_data import write_cifar
 
 from raykd.config import DataSettings
 from raykd.data import ImageData, load_data
@@ -159,28 +160,6 @@ def test_a_gzip_cut_short(tmp_path: Path) -> None:
 
 
 # CIFAR
-
-
-def write_cifar(root: Path, classes: int, protocol: int = 2) -> Path:
-    """Tiny pickles in the genuine layout; returns their folder."""
-    random = np.random.default_rng(0)
-    labels = "labels" if classes == 10 else "fine_labels"
-    names = {"label_names" if classes == 10 else "fine_label_names": [f"class{label}" for label in range(classes)]}
-    if classes == 10:
-        folder, files, meta = root / "cifar-10-batches-py", [f"data_batch_{n}" for n in range(1, 6)], "batches.meta"
-        files.append("test_batch")
-    else:
-        folder, files, meta = root / "cifar-100-python", ["train", "test"], "meta"
-    folder.mkdir(parents=True)
-    for name in files:
-        count = 2 * classes if classes == 10 else 5 * classes
-        content = {
-            "data": random.integers(0, 256, (count, 3072), np.uint8),
-            labels: [n % classes for n in range(count)],
-        }
-        (folder / name).write_bytes(pickle.dumps(content, protocol=protocol))
-    (folder / meta).write_bytes(pickle.dumps(names, protocol=protocol))
-    return folder
 
 
 @pytest.mark.parametrize("classes", [10, 100])

@@ -9,30 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from genuine_data import write_images
 from PIL import Image
 
 from raykd.config import DataSettings
 from raykd.data import Batch, ImageData, evaluation_batches, load_data, training_batches
 from raykd.data.image_data import FileSplit
 from raykd.errors import RaykdError
-
-
-def write_images(folder: Path, classes: tuple[str, ...] = ("cat", "dog", "owl"), count: int = 10) -> None:
-    """Tiny colour JPEGs and grey PNGs of different sizes."""
-    random = np.random.default_rng(0)
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            height, width = (int(side) for side in random.integers(20, 50, 2))
-            if number % 2:
-                pixels = random.integers(0, 256, (height, width, 3), np.uint8)
-                Image.fromarray(pixels).save(folder / name / f"{number}.JPEG")
-            else:
-                Image.fromarray(pixels_of(random, height, width)).save(folder / name / f"{number}.png")
-
-
-def pixels_of(random: np.random.Generator, height: int, width: int) -> Any:
-    return random.integers(0, 256, (height, width), np.uint8)
 
 
 def load(root: Path | None, name: str = "folder", **settings: Any) -> ImageData:

@@ -1,4 +1,4 @@
-"""What users get: a light import, a wheel with its search spaces, a command line whose errors are short."""
+"""What users get: a light import, a wheel with its search spaces and recipes, a command line whose errors are short."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from raykd.command_line import parse, run
 from raykd.config import Experiment
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("search_spaces", "experiments/recipes")
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
 
 
@@ -39,19 +40,27 @@ def test_every_public_name_can_be_had():
         _ = raykd.tuna
 
 
-def test_a_wheel_finds_its_search_spaces_anywhere(tmp_path):
+def test_a_wheel_finds_its_search_spaces_and_recipes_anywhere(tmp_path):
     built = python("-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist"), cwd=ROOT)
     assert built.returncode == 0, built.stderr
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
-        "import raykd; from raykd.study.space import load_space, space_names\n"
-        "print(load_space('dkd_bias', raykd.Experiment()).source, *space_names())"
+        "import raykd; from raykd.study.space import load_space, space_names; from raykd.shipped import shipped\n"
+        "print(load_space('dkd_bias', raykd.Experiment()).source)\n"
+        "print(*space_names())\n"
+        "print(*shipped('spaces'))\n"
+        "print(*shipped('recipes'))"
     )
     found = python("-c", code, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
     assert found.returncode == 0, found.stderr
-    assert found.stdout.split() == [str(tmp_path / "site/raykd/search_spaces/dkd_bias.yaml"), "dkd_bias", "generous"]
+    source, *names = found.stdout.splitlines()
+    assert source == str(tmp_path / "site/raykd/search_spaces/dkd_bias.yaml")
+    spaces, recipes = (sorted(path.stem for path in (ROOT / folder).glob("*.yaml")) for folder in FOLDERS)
+    assert [line.split() for line in names] == [spaces, spaces, recipes]
     assert (tmp_path / "site/raykd/py.typed").exists()
+    (entry_points,) = (tmp_path / "site").glob("raykd-*.dist-info/entry_points.txt")
+    assert "raykd = raykd.cli:main" in entry_points.read_text()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -19,7 +19,7 @@ SPLITS = {"train": "train", "val": "validation", "validation": "validation", "te
 
 
 def read_folder(settings: DataSettings) -> Source:
-    """The images of ``data.root``.
+    """Images of your own in ``data.root``: one folder a class, below train, val and test if they are split.
 
     The root holds ``train`` and perhaps ``val`` or ``validation`` and ``test``, each with one folder a class; or it
     holds the class folders itself.

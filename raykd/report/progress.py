@@ -24,12 +24,16 @@ class RunProgress:
         title: What is going on.
         epochs: Epochs to come, over all networks of this run.
         trials: How many trials the epochs belong to. None: a single network.
+        noun: What they are called.
     """
 
-    def __init__(self, console: Console, title: str, epochs: int, trials: int | None = None) -> None:
+    def __init__(
+        self, console: Console, title: str, epochs: int, trials: int | None = None, noun: str = "trials"
+    ) -> None:
         self._console = console
         self._title = title
         self._trials = trials
+        self._noun = noun
         self._ended = 0
         self._best: tuple[float, str] | None = None
         self._last_line = time.monotonic()
@@ -85,7 +89,7 @@ class RunProgress:
             self._best = (accuracy, name)
 
     def _note(self) -> str:
-        trials = f", {self._ended}/{self._trials} trials" if self._trials is not None else ""
+        trials = f", {self._ended}/{self._trials} {self._noun}" if self._trials is not None else ""
         best = ""
         if self._best is not None:
             owner = f" ({self._best[1]})" if self._trials is not None else ""

@@ -25,6 +25,7 @@ from optuna.trial import BaseTrial
 from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
 from raykd.settings_io import read_yaml, setting_value
+from raykd.shipped import shipped
 from raykd.study.entry import EntryReader
 from raykd.study.parameter import Parameter, Value, shown
 
@@ -108,7 +109,7 @@ def load_space(name_or_path: str, base: Experiment) -> SearchSpace:
 
 def space_names() -> list[str]:
     """The search spaces that can be loaded by name."""
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+    return list(shipped("spaces"))
 
 
 def _find(name_or_path: str) -> Path:
@@ -118,14 +119,7 @@ def _find(name_or_path: str) -> Path:
         return path
     if is_path:
         raise RaykdError(f"no search space at {name_or_path} (study.space)")
-    for folder in _folders():
-        candidate = folder / f"{name_or_path}.yaml"
-        if candidate.is_file():
-            return candidate
-    raise unknown_name("search space", name_or_path, space_names(), "study.space")
-
-
-def _folders() -> list[Path]:
-    """Own spaces go before those that ship with raykd: in the wheel, or beside the package in a checkout."""
-    package = Path(__file__).parents[1]
-    return [Path("search_spaces"), package / "search_spaces", package.parent / "search_spaces"]
+    spaces = shipped("spaces")
+    if name_or_path not in spaces:
+        raise unknown_name("search space", name_or_path, spaces, "study.space")
+    return spaces[name_or_path]

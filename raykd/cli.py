@@ -1,0 +1,59 @@
+"""The command `raykd`: what there is, and what it means. Experiments are scripts, see experiments/."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import tyro
+
+from raykd.command_line import ended_well
+from raykd.errors import unknown_name
+
+
+def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
+    """List what there is to choose from, a line each.
+
+    Args:
+        kind: methods, models, datasets, spaces or recipes.
+    """
+    from raykd.report.catalogue import aligned, catalogue
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(aligned(catalogue(kind), width))
+
+
+def explain(method: Annotated[str, tyro.conf.Positional]) -> None:
+    """Explain a method: its formula, source, settings, what it combines with, and how to run it as published.
+
+    Args:
+        method: One of `raykd list methods`, or an import path package.module:name.
+    """
+    from rich.console import Console
+
+    from raykd.report.explanation import explain as explained
+    from raykd.report.explanation_shown import show_explanation
+
+    show_explanation(explained(method), Console(highlight=False))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "explain": explain}
+"""Each command is a function whose signature is its command line; heavy imports stand inside."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; users' errors end in a line or two and exit code 1."""
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+
+    def command() -> None:
+        if not words[0].startswith("-") and words[0] not in COMMANDS:
+            raise unknown_name("command", words[0], COMMANDS)
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="raykd", description=__doc__, args=words)
+
+    ended_well(command)
+
+
+if __name__ == "__main__":
+    main()

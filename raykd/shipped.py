@@ -1,0 +1,31 @@
+"""Files that ship with raykd beside its code: recipes and search spaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PLACES = {"recipes": "experiments/recipes", "spaces": "search_spaces"}
+"""Folder of each kind in a checkout; in a wheel its last part lies inside the package (`pyproject.toml`)."""
+
+
+def shipped(kind: str) -> dict[str, Path]:
+    """The YAML files of a kind by name: those of the current folder go before those that ship with raykd."""
+    package, place = Path(__file__).parent, Path(PLACES[kind])
+    found: dict[str, Path] = {}
+    for folder in (place, package / place.name, package.parent / place):
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def purpose(path: Path) -> str:
+    """What the comment at the head of a YAML file says first: its lines up to a full stop at a line's end."""
+    words: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        words += line.lstrip("#").split()
+        if words and words[-1].endswith("."):
+            break
+    text = " ".join(words).removeprefix("What: ")
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,154 @@
+"""Every recipe: read, checked, said truly in its comments, and driven for two steps on data of the genuine format."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from genuine_data import write_cifar, write_images
+
+from raykd.command_line import parse
+from raykd.config import Experiment
+from raykd.data import load_data
+from raykd.models import build_model
+from raykd.settings_io import load_experiment, override
+from raykd.shipped import purpose, shipped
+from raykd.study.teachers import teachers
+from raykd.training.classroom import Classroom
+from raykd.training.identity import identity
+from raykd.training.messages import Agenda, Enrolment, Report
+from raykd.training.saved import load_model
+from raykd.training.team import Team
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "experiments/recipes").glob("*.yaml"))
+BATCH, STEPS = 6, 2
+
+each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+
+
+def script(name: str) -> Experiment:
+    """The settings that an experiment's script states."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"experiments/{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Experiment = module.EXPERIMENT
+    return found
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `data` as the recipes expect it."""
+    root = tmp_path_factory.mktemp("genuine") / "data"
+    write_cifar(root, 10, per_class=4)
+    write_cifar(root, 100, classes=10, per_class=12)
+    write_images(root / "imagenet/train", count=30)
+    write_images(root / "imagenet/val", count=3)
+    return root
+
+
+def decisive(experiment: Experiment) -> list[dict[str, Any]]:
+    """All that decides the weights of the recipe's networks."""
+    lessons = [experiment.lesson()]
+    if experiment.teacher.source is None:
+        lessons.append(experiment.standard_teacher_lesson())
+    if experiment.teacher.kind == "generous":
+        lessons.append(experiment.generous_teacher_lesson())
+    return [identity(lesson) for lesson in lessons]
+
+
+def test_there_is_a_recipe_for_every_pair_and_paper() -> None:
+    families = ("cifar100_", "imagenet_", "bias_", "generous_")
+    counts = {family: sum(path.stem.startswith(family) for path in RECIPES) for family in families}
+    assert counts == {"cifar100_": 9, "imagenet_": 2, "bias_": 3, "generous_": 4}
+    assert [path.stem for path in RECIPES] == list(shipped("recipes"))
+
+
+@each_recipe
+def test_a_recipe_says_all_that_matters_whatever_script_reads_it(recipe: Path) -> None:
+    # Under a constant temperature the settings of the other policy have no say.
+    mute = {"temperature.multiplier": 1.0, "temperature.loss_weight": "temperature"}
+    bases = (Experiment(), script("distill"), script("tune_dkd"), script("train_teacher"))
+    loaded = [override(load_experiment(recipe, base), mute) for base in bases]
+    assert loaded[0].temperature.policy == "constant"
+    assert all(decisive(other) == decisive(loaded[0]) for other in loaded)
+    assert {experiment.study.name for experiment in loaded} == {recipe.stem}
+
+
+@each_recipe
+def test_the_comments_tell_what_it_is_how_to_run_it_and_which_epoch_is_meant(recipe: Path) -> None:
+    first, _, command, *_ = lines = recipe.read_text().splitlines()
+    assert first == f"# {purpose(recipe)}"
+    assert command.split() == ["#", "python", "experiments/distill.py", "--config", f"{recipe.relative_to(ROOT)}"]
+    comments = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    assert re.search(r"Published .*(best|last) epoch", comments)
+    assert "What differs: " in comments
+    assert max(map(len, lines)) <= 120
+
+
+@each_recipe
+def test_the_other_methods_of_its_comments_can_be_had(recipe: Path) -> None:
+    text = re.sub(r"\n# {9,}(?=--)", " ", recipe.read_text())
+    variants = re.findall(r"^#   \w.*?  +(--.+?)(?: {2,}\(.*)?$", text, re.MULTILINE)
+    assert len(variants) >= 2
+    base = script("distill")
+    lessons = [identity(load_experiment(recipe, base).lesson())]
+    for words in variants:
+        found = parse(base, arguments=["--config", str(recipe), *words.split()])
+        lessons.append(identity(found.lesson()) | {"teacher": found.teacher.kind})
+    assert all(lessons.count(lesson) == 1 for lesson in lessons)
+
+
+@each_recipe
+def test_the_weights_that_a_recipe_names_exist(recipe: Path) -> None:
+    experiment = load_experiment(recipe, Experiment())
+    source = experiment.teacher.source
+    teacher = experiment.teacher.model
+    models = [experiment.student, teacher if source is None else teacher.model_copy(update={"weights": source})]
+    with torch.device("meta"):
+        for model in models:
+            build_model(model, num_classes=1000, in_channels=3)
+
+
+@each_recipe
+def test_a_recipe_takes_two_steps(recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data.parent)
+    experiment = override(load_experiment(recipe, script("distill")), shortened(recipe))
+    info = load_data(experiment.data).info
+    assert info.split_sizes["train"] == BATCH * STEPS
+    chain = teachers(experiment, info.fingerprint)
+    lesson = experiment.lesson().model_dump(mode="json")
+    student = Enrolment("student", lesson, chain[-1].folder, str(tmp_path / "student"))
+    for enrolment in (*chain, student):
+        report = taught(enrolment)
+        assert report.failure is None
+        assert report.finished
+        assert torch.isfinite(torch.tensor(list(report.metrics.values()))).all()
+    assert "distillation" in report.metrics
+    network = load_model(tmp_path / "student").state_dict()
+    assert {int(count) for name, count in network.items() if name.endswith("num_batches_tracked")} == {STEPS}
+
+
+def shortened(recipe: Path) -> dict[str, Any]:
+    """Two steps of few and small images, and no downloads."""
+    training = {"epochs": 1, "batch_size": BATCH, "warmup_epochs": 0}
+    settings = {
+        f"{owner}{name}": value for owner in ("training.", "teacher.training.") for name, value in training.items()
+    }
+    settings |= {"data.train_images": BATCH * STEPS, "data.image_size": 32, "data.loader_processes": 0}
+    settings |= {"student.weights": None, "teacher.model.weights": None, "teacher.source": None}
+    return settings | {"teacher.cache": "cache"}
+
+
+def taught(enrolment: Enrolment) -> Report:
+    """The last report of a student that is taught to the end."""
+    room = Classroom(Team())
+    reports = list(room.follow(Agenda(enter=(enrolment,))))
+    while room.seated:
+        reports += room.follow(Agenda(learn=room.seated))
+    return reports[-1]
