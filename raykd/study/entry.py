@@ -24,6 +24,7 @@ SAME_FOR_ALL = {
     "cluster.": "it says where trials run, which must not change what they give",
     "tracking.": "it says where trials are logged, which must not change what they give",
     "teacher.cache": "it is a folder, shared by all trials",
+    "teacher.source": "it is fetched once, before the search",
 }
 """Settings that say nothing about a student, so neither a trial nor a condition may hang on them; and why."""
 

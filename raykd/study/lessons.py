@@ -1,15 +1,22 @@
-"""Whole lessons with their progress shown: teachers before a study, and single students."""
+"""Whole lessons with their progress shown: teachers before a study, single students, and many at once."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
+import ray
 from rich.console import Console
 
 from raykd.config import Lesson
+from raykd.errors import RaykdError
 from raykd.report.progress import RunProgress
+from raykd.study.names import METRIC
 from raykd.study.seat import teach
+from raykd.tracking import TrialState
 from raykd.training.folder import description
 from raykd.training.messages import Enrolment, Report
 
@@ -35,8 +42,7 @@ def teach_shown(
     """
     found = description(enrolment.folder)
     if found is None:
-        epochs = Lesson.model_validate(enrolment.lesson).training.epochs
-        with RunProgress(console, title, epochs) as progress:
+        with RunProgress(console, title, _epochs(enrolment)) as progress:
 
             def told(report: Report) -> None:
                 progress.epoch(title, report.metrics)
@@ -44,7 +50,7 @@ def teach_shown(
                     on_report(report)
 
             found = teach(broker, enrolment, told)
-    accuracy = found["metrics"]["validation_accuracy"]
+    accuracy = found["metrics"][METRIC]
     console.print(
         f"{title}: {accuracy:.2%} on the validation split ({enrolment.folder})", soft_wrap=True, highlight=False
     )
@@ -60,3 +66,85 @@ def teach_teachers(
         title = "standard teacher" if teacher.teacher is None else "generous teacher"
         found = teach_shown(broker, teacher, title, console, on_report if teacher is chain[-1] else None)
     return found
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a student's lesson came to its end: its state, and why if it was not finished."""
+
+    student: str
+    state: TrialState
+    reason: str | None = None
+
+
+def teach_together(
+    broker: Any,
+    enrolments: Sequence[Enrolment],
+    title: str,
+    console: Console,
+    on_report: Callable[[Report], None],
+    on_end: Callable[[Ending], None],
+) -> None:
+    """Have many students taught to the end, in shared classes as the seats allow, with their progress shown.
+
+    One that diverges or cannot be taught leaves the others in peace. Those whose finished models are there are passed
+    over. Both callbacks are called in this thread only.
+
+    Args:
+        broker: The broker's actor handle.
+        enrolments: Who wants to learn what, in the order in which they get seats.
+        title: What they are called together.
+        console: Where progress is shown.
+        on_report: Hears every epoch's report.
+        on_end: Hears how each came to its end.
+    """
+    missing = [each for each in enrolments if description(each.folder) is None]
+    epochs = {each.student: _epochs(each) for each in missing}
+    news: SimpleQueue[Report | Ending | BaseException] = SimpleQueue()
+    # Seats are given in the order of enrolment, and threads start in any.
+    ray.get([broker.enrol.remote(enrolment) for enrolment in missing])
+    for enrolment in missing:
+        # They outlive an interrupted run no longer than its classrooms do.
+        threading.Thread(target=_attend, args=(broker, enrolment, news), daemon=True).start()
+    last: dict[str, Report] = {}
+    waiting = len(epochs)
+    with RunProgress(console, title, sum(epochs.values()), waiting, "students") as progress:
+        while waiting:
+            match news.get():
+                case Report() as report:
+                    last[report.student] = report
+                    progress.epoch(report.student, report.metrics)
+                    on_report(report)
+                case Ending(student, state, reason) as ending:
+                    waiting -= 1
+                    heard = last.get(student)
+                    accuracy = heard.metrics[METRIC] if heard and state == "finished" else None
+                    progress.end_trial(student, state, heard.epoch if heard else 0, epochs[student], accuracy)
+                    if reason is not None:
+                        progress.say(reason)
+                    on_end(ending)
+                case error:
+                    raise error
+
+
+def _attend(broker: Any, enrolment: Enrolment, news: SimpleQueue[Report | Ending | BaseException]) -> None:
+    """One student's lesson, told as news."""
+    diverged = False
+
+    def told(report: Report) -> None:
+        nonlocal diverged
+        diverged = report.diverged
+        news.put(report)
+
+    try:
+        teach(broker, enrolment, told)
+    except RaykdError as error:
+        news.put(Ending(enrolment.student, "diverged" if diverged else "failed", str(error)))
+    except BaseException as error:
+        news.put(error)
+    else:
+        news.put(Ending(enrolment.student, "finished"))
+
+
+def _epochs(enrolment: Enrolment) -> int:
+    return Lesson.model_validate(enrolment.lesson).training.epochs

@@ -15,7 +15,16 @@ PLAIN = "plain"
 STUDENT = "student"
 RAY = "ray"
 
-MAY_CHANGE = ("study.resume", "study.trials", "study.output", "study.retries", "cluster.", "tracking.", "teacher.cache")
+MAY_CHANGE = (
+    "study.resume",
+    "study.trials",
+    "study.output",
+    "study.retries",
+    "comparison.",
+    "cluster.",
+    "tracking.",
+    "teacher.cache",
+)
 """Settings that a resumed study may change: they do not change what its trials give."""
 
 

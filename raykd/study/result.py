@@ -139,8 +139,11 @@ class StudyResult:
             if model is None:
                 continue
             metrics = model["metrics"]
-            best = f"{metrics['best_validation_accuracy']:.2%} ({metrics['best_epoch']:.0f})"
-            table.add_row(label, f"{metrics['validation_accuracy']:.2%}", best, str(model["epochs"]))
+            # A teacher from elsewhere has no epochs that anybody knows of.
+            known = "best_epoch" in metrics
+            best = f"{metrics['best_validation_accuracy']:.2%} ({metrics['best_epoch']:.0f})" if known else ""
+            epochs = str(model["epochs"]) if known else ""
+            table.add_row(label, f"{metrics['validation_accuracy']:.2%}", best, epochs)
         table.add_section()
         for trial in self.ranked[:SHOWN_TRIALS]:
             best = f"{trial.best_accuracy:.2%} ({trial.best_epoch})"

@@ -13,11 +13,13 @@ from rich.console import Console
 from raykd.config import Experiment
 from raykd.data import DataInfo
 from raykd.settings_io import setting_names, setting_value
-from raykd.study.briefing import brief, show_briefing
+from raykd.study.adoption import judge_teacher
+from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Resources, connected, plan
 from raykd.study.lessons import teach_shown, teach_teachers
 from raykd.study.record import RAY, SETTINGS, STUDENT, begin_folder, check_folder
+from raykd.study.rehearsal import rehearse
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
 from raykd.tracking import check
@@ -54,17 +56,19 @@ def distill(experiment: Experiment, console: Console | None = None) -> ModelResu
     """
 
     def job(room: _Room) -> tuple[Enrolment, dict[str, Any]]:
-        chain = teachers(room.experiment, room.data.fingerprint)
+        lesson = room.experiment.lesson()
+        chain = teachers(room.experiment, room.data.fingerprint) if lesson.needs_teacher else []
         teach_teachers(room.broker, chain, room.console)
         student = Enrolment(
             student=STUDENT,
-            lesson=room.experiment.lesson().model_dump(mode="json"),
-            teacher=chain[-1].folder,
+            lesson=lesson.model_dump(mode="json"),
+            teacher=chain[-1].folder if chain else None,
             folder=str(room.experiment.folder / STUDENT),
         )
         return student, teach_shown(room.broker, student, "student", room.console, room.log)
 
-    return _run("distill", experiment, ("teacher", "student"), job, console or Console())
+    roles = ("teacher", "student") if experiment.lesson().needs_teacher else ("student",)
+    return _run("distill", experiment, roles, job, console or Console())
 
 
 def train_teacher(experiment: Experiment, console: Console | None = None) -> ModelResult:
@@ -105,14 +109,21 @@ def _run(
 ) -> ModelResult:
     experiment = experiment.with_absolute_paths()
     briefing = brief(experiment, *roles)
+    if "student" in roles:
+        rehearse(briefing.experiment, briefing.data)
     check(experiment.tracking)
     check_folder(experiment)
     with connected(experiment.cluster), ExitStack() as stack:
         have = Resources.now()
         sizes = plan(experiment.cluster, have, students=1)
+        if "teacher" in roles:
+            judge_teacher(briefing.experiment, sizes)
         folder = begin_folder(experiment)
+        if "teacher" in roles:
+            remember_teacher(briefing.experiment)
         tracker = stack.enter_context(tracked(experiment, folder, console))
-        names = [name for name in setting_names() if name.startswith(SECTIONS[kind])]
+        idle = tuple(f"method.{name}." for name in experiment.method.idle)
+        names = [name for name in setting_names() if name.startswith(SECTIONS[kind]) and not name.startswith(idle)]
         parameters = {name: setting_value(experiment, name) for name in names}
         tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / SETTINGS])
         lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
@@ -122,6 +133,6 @@ def _run(
             def log(report: Report) -> None:
                 tracker.study_metrics(report.metrics, step=report.epoch)
 
-            enrolment, found = job(_Room(experiment, briefing.data, classrooms.broker, console, log))
+            enrolment, found = job(_Room(briefing.experiment, briefing.data, classrooms.broker, console, log))
         console.print(f"look further: {tracker.describe().look}", soft_wrap=True, highlight=False)
     return ModelResult(Path(enrolment.folder), found["metrics"])

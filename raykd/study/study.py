@@ -14,13 +14,15 @@ from raykd.config import Experiment
 from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
 from raykd.report.progress import RunProgress
-from raykd.study.briefing import brief, show_briefing
+from raykd.study.adoption import judge_teacher
+from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.callback import StudyCallback
 from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Plan, Resources, connected, plan
 from raykd.study.lessons import teach_teachers
 from raykd.study.names import METRIC
 from raykd.study.record import JOURNAL, PLAIN, RAY, SETTINGS, begin_folder, check_folder
+from raykd.study.rehearsal import rehearse
 from raykd.study.result import StudyResult
 from raykd.study.search import search
 from raykd.study.searcher import open_study
@@ -55,17 +57,20 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     experiment = experiment.with_absolute_paths()
     space = load_space(experiment.study.space, experiment)
     briefing = brief(experiment, "teacher", "student")
+    rehearse(briefing.experiment, briefing.data, space)
     check(experiment.tracking)
     check_folder(experiment)
     with ExitStack() as stack:
         sizes: Plan | None = None
-        if not _is_over(experiment, briefing.data):
+        if not _is_over(briefing.experiment, briefing.data):
             stack.enter_context(connected(experiment.cluster))
             have = Resources.now()
             sizes = plan(experiment.cluster, have, students=experiment.study.trials)
+            judge_teacher(briefing.experiment, sizes)
         folder = begin_folder(experiment)
+        remember_teacher(briefing.experiment)
         tracker = stack.enter_context(tracked(experiment, folder, console))
-        run = _Run(experiment, space, briefing.data, tracker, console)
+        run = _Run(briefing.experiment, space, briefing.data, tracker, console)
         if sizes is not None:
             show_briefing(console, experiment, briefing, run.extra_lines(have, sizes))
             run.teach_and_search(sizes)
@@ -96,7 +101,8 @@ def _is_over(experiment: Experiment, data: DataInfo) -> bool:
     if not (experiment.folder / JOURNAL).exists():
         return False
     networks = [*teachers(experiment, data.fingerprint), _plain_student(experiment)]
-    taught = all(description(network.folder) for network in networks)
+    # A teacher that was fetched again has no metrics before it is judged.
+    taught = all((description(network.folder) or {}).get("metrics") for network in networks)
     return taught and _remaining(experiment, _open_study(experiment)) <= 0
 
 

@@ -21,10 +21,21 @@ def teachers(experiment: Experiment, fingerprint: str) -> list[Enrolment]:
         experiment: The experiment.
         fingerprint: Of the data, see `raykd.data.DataInfo`.
     """
-    standard = _enrolment(experiment, experiment.standard_teacher_lesson(), fingerprint, taught_by=None)
+    standard = _adopted(experiment) or _enrolment(
+        experiment, experiment.standard_teacher_lesson(), fingerprint, taught_by=None
+    )
     if experiment.teacher.kind == "standard":
         return [standard]
     return [standard, _enrolment(experiment, experiment.generous_teacher_lesson(), fingerprint, taught_by=standard)]
+
+
+def _adopted(experiment: Experiment) -> Enrolment | None:
+    """The enrolment of a teacher that `raykd.study.briefing` brought into the cache; nothing is left to teach it."""
+    folder = experiment.teacher.source
+    if folder is None:
+        return None
+    lesson = experiment.standard_teacher_lesson().model_dump(mode="json")
+    return Enrolment(f"teacher-{Path(folder).name}", lesson, teacher=None, folder=folder)
 
 
 def _enrolment(experiment: Experiment, lesson: Lesson, fingerprint: str, taught_by: Enrolment | None) -> Enrolment:

@@ -98,13 +98,14 @@ class StudentTrial(tune.Trainable):
     def _enrol(self) -> Seat:
         """Take a seat; where this trial searches its teacher too, have that one taught first."""
         experiment = override(self._context.experiment, self._values)
-        chain = teachers(experiment, self._context.fingerprint)
+        lesson = experiment.lesson()
+        chain = teachers(experiment, self._context.fingerprint) if lesson.needs_teacher else []
         for teacher in chain:
             teach(self._broker, teacher)
         enrolment = Enrolment(
             student=trial_name(self._number),
-            lesson=experiment.lesson().model_dump(mode="json"),
-            teacher=chain[-1].folder,
+            lesson=lesson.model_dump(mode="json"),
+            teacher=chain[-1].folder if chain else None,
             folder=str(trial_folder(experiment, self._number)),
         )
         return Seat(self._broker, enrolment)

@@ -24,6 +24,8 @@ RELEVANT: dict[str, Any] = {
     "data.image_size": 16,
     "teacher.model.name": "resnet20",
     "teacher.model.arguments": {"width": 0.5},
+    "teacher.model.weights": "another.pt",
+    "teacher.source": "/cache/teachers/adopted",
     "teacher.training.epochs": 7,
     "teacher.training.batch_size": 7,
     "teacher.training.optimizer": "adamw",
@@ -42,12 +44,17 @@ RELEVANT: dict[str, Any] = {
 }
 
 OF_THE_GENEROUS: dict[str, Any] = {
+    "teacher.generous.knowledge": "full",
+    "teacher.generous.policy": "constant",
+    "teacher.generous.wrong": "drop",
     "teacher.generous.multiplier": 2.0,
     "teacher.generous.weight": 2.0,
     "teacher.generous.warmup_epochs": 2,
 }
 
 IRRELEVANT: dict[str, Any] = {
+    "teacher.generous.value": 2.0,  # of the constant policy only
+    "teacher.generous.target_weight": 2.0,  # of decoupled knowledge only
     "data.root": Path("/elsewhere"),
     "data.loader_processes": 9,
     "student.name": "resnet8",

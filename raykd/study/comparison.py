@@ -1,0 +1,294 @@
+"""Which teacher teaches best: the standard one, the generous one, or an ablation of it, each with the same student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from raykd.config import Ablation, Experiment, Lesson
+from raykd.errors import RaykdError
+from raykd.knowledge.methods.base import AnswerMethod
+from raykd.settings_io import override, setting_names, setting_value
+from raykd.study.adoption import judge_teacher
+from raykd.study.briefing import brief, show_briefing
+from raykd.study.classrooms import Classrooms
+from raykd.study.cluster import Plan, Resources, connected, plan
+from raykd.study.compared import GENEROUS, PLAIN, STANDARD, ComparedTeacher, ComparisonResult
+from raykd.study.lessons import Ending, teach_shown, teach_together
+from raykd.study.record import RAY, SETTINGS, begin_folder, check_folder
+from raykd.study.rehearsal import rehearse
+from raykd.study.teachers import teachers
+from raykd.study.tracked import tracked
+from raykd.tracking import Tracker, check
+from raykd.training.folder import description
+from raykd.training.messages import Enrolment, Report
+
+ABLATIONS: dict[Ablation, tuple[str, str]] = {
+    "fixed_temperature": ("teacher.generous.policy", "constant"),
+    "full_kl": ("teacher.generous.knowledge", "full"),
+    "full_dkd": ("teacher.generous.knowledge", "decoupled"),
+    "masked": ("teacher.generous.wrong", "drop"),
+}
+"""The one setting in which each ablation differs from the generous teacher, and its value."""
+
+SECTIONS = (
+    "data.",
+    "teacher.",
+    "student.",
+    "training.",
+    "objective.",
+    "method.",
+    "temperature.",
+    "bias.",
+    "schedule.",
+    "comparison.",
+)
+"""Which settings are logged as parameters."""
+
+STUDENTS = "students"
+"""Folder of the students below the study's."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One teacher that is to be compared.
+
+    - name: see `raykd.study.compared.ComparedTeacher`
+    - teacher: its enrolment, or None: its students learn from labels alone
+    - students: the same student under each seed
+    """
+
+    name: str
+    teacher: Enrolment | None
+    students: dict[int, Enrolment]
+
+
+def compare_teachers(experiment: Experiment, console: Console | None = None) -> ComparisonResult:
+    """Teach the same student by the standard teacher, the generous one and its ablations, and without teacher.
+
+    Stage 1 trains the standard teacher, stage 2 the generous ones (each alone in its class, so that its cost can be
+    told), stage 3 all students at the same budget in shared classes. Which ablations, and how many students each:
+    `raykd.ComparisonSettings`. Everything lands in `outputs/<study.name>/` and in MLflow; with `study.resume` an
+    interrupted comparison goes on, and a finished one is only shown.
+
+    Args:
+        experiment: The experiment; `teacher.kind` and what it says of the search are not used.
+        console: Where plan, progress and result are shown. None: standard output.
+
+    Raises:
+        RaykdError: something in the settings is wrong, the standard teacher could not be taught, or no student could.
+    """
+    console = console or Console()
+    experiment = experiment.with_absolute_paths()
+    briefing = brief(experiment, "teacher", "student")
+    rehearse(briefing.experiment, briefing.data)
+    run = _Run(experiment, contenders(briefing.experiment, briefing.data.fingerprint), console)
+    check(experiment.tracking)
+    check_folder(experiment)
+    with ExitStack() as stack:
+        sizes: Plan | None = None
+        if not run.is_over:
+            stack.enter_context(connected(experiment.cluster))
+            have = Resources.now()
+            sizes = plan(experiment.cluster, have, students=len(run.students))
+            judge_teacher(briefing.experiment, sizes)
+        begin_folder(experiment)
+        tracker = stack.enter_context(tracked(experiment, experiment.folder, console))
+        if sizes is not None:
+            lines = {"cluster": str(have), "plan": str(sizes), "results": str(experiment.folder)}
+            show_briefing(console, experiment, briefing, run.lines() | lines)
+            run.teach(sizes, tracker)
+        return run.conclude(tracker)
+
+
+def contenders(experiment: Experiment, fingerprint: str) -> list[Contender]:
+    """All teachers of a comparison with their students, in the order in which they are shown.
+
+    Args:
+        experiment: The experiment.
+        fingerprint: Of the data, see `raykd.data.DataInfo`.
+
+    Raises:
+        RaykdError: the student listens to no teacher, or an ablation is the generous teacher itself.
+    """
+    lesson = experiment.lesson()
+    if not lesson.needs_teacher:
+        raise RaykdError(
+            "the student listens to no teacher, so there is nothing to compare: "
+            "set objective.kd_weight above 0 and a method with a teacher"
+        )
+    generous = override(experiment, {"teacher.kind": "generous"})
+    by_standard, by_generous = teachers(generous, fingerprint)
+    found = [
+        Contender(PLAIN, None, _students(experiment, lesson.without_teacher(), PLAIN, None)),
+        Contender(STANDARD, by_standard, _students(experiment, lesson, STANDARD, by_standard)),
+        Contender(GENEROUS, by_generous, _students(experiment, lesson, GENEROUS, by_generous)),
+    ]
+    for name in dict.fromkeys(experiment.comparison.ablations):
+        setting, value = ABLATIONS[name]
+        teacher = teachers(override(generous, {setting: value}), fingerprint)[-1]
+        if teacher.folder == by_generous.folder:
+            raise RaykdError(
+                f"comparison.ablations: {name} ({setting} {value}) gives the generous teacher itself:\n"
+                "leave it out, or leave teacher.generous at its defaults"
+            )
+        found.append(Contender(name, teacher, _students(experiment, lesson, name, teacher)))
+    return found
+
+
+def _students(experiment: Experiment, lesson: Lesson, name: str, teacher: Enrolment | None) -> dict[int, Enrolment]:
+    first = experiment.training.seed
+    students = {}
+    for seed in range(first, first + experiment.comparison.seeds):
+        training = lesson.training.model_copy(update={"seed": seed})
+        student = f"plain-student-{seed}" if teacher is None else f"student-of-{name}-{seed}"
+        students[seed] = Enrolment(
+            student=student,
+            lesson=lesson.model_copy(update={"training": training}).model_dump(mode="json"),
+            teacher=None if teacher is None else teacher.folder,
+            folder=str(experiment.folder / STUDENTS / student),
+        )
+    return students
+
+
+class _Run:
+    """One launch of a comparison."""
+
+    def __init__(self, experiment: Experiment, found: Sequence[Contender], console: Console) -> None:
+        self._experiment = experiment
+        self._contenders = found
+        self._console = console
+        self._trained_here: set[str] = set()
+
+    @property
+    def students(self) -> list[Enrolment]:
+        """All students, seed by seed: those of one seed sit together where not all can."""
+        seeds = range(self._experiment.comparison.seeds)
+        first = self._experiment.training.seed
+        return [contender.students[first + seed] for seed in seeds for contender in self._contenders]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to teach: no cluster is needed to show such a comparison."""
+        teaching = [contender.teacher for contender in self._contenders if contender.teacher is not None]
+        return all(description(each.folder) for each in [*teaching, *self.students])
+
+    def lines(self) -> dict[str, str]:
+        """What the briefing adds about the comparison."""
+        seeds, epochs = self._experiment.comparison.seeds, self._experiment.training.epochs
+        names = ", ".join(contender.name for contender in self._contenders if contender.teacher is not None)
+        done = sum(description(student.folder) is not None for student in self.students)
+        return {
+            "compared": f"{names}, and no teacher",
+            "students": f"{len(self.students)}: {seeds} of each, {epochs} epochs"
+            + (f"; {done} are done" if done else ""),
+        }
+
+    def teach(self, sizes: Plan, tracker: Tracker) -> None:
+        """Have the teachers taught one after the other, then all students together."""
+        experiment = self._experiment
+        tracker.start_study(
+            _parameters(experiment), tags={"raykd.kind": "compare_teachers"}, artifacts=[experiment.folder / SETTINGS]
+        )
+        with Classrooms(sizes, experiment.cluster, experiment.folder / RAY) as classrooms:
+            ready = [each for each in self._contenders if self._teach_teacher(classrooms.broker, each, tracker)]
+            self._teach_students(classrooms.broker, ready, tracker)
+
+    def conclude(self, tracker: Tracker) -> ComparisonResult:
+        """Collect the result, log its summary, and show the table.
+
+        Raises:
+            RaykdError: no student finished.
+        """
+        rows = tuple(_row(contender) for contender in self._contenders)
+        seeds = self._experiment.comparison.seeds
+        trained_here = frozenset(self._trained_here)
+        result = ComparisonResult(self._experiment.folder, rows, seeds, trained_here, tracker.describe())
+        if not any(row.students for row in rows):
+            raise RaykdError(f"no student finished; {self._experiment.folder / STUDENTS} holds what is known of each")
+        tracker.study_metrics(result.summary())
+        result.show(self._console)
+        return result
+
+    def _teach_teacher(self, broker: Any, contender: Contender, tracker: Tracker) -> bool:
+        """Whether the contender can teach: its teacher is there, or it needs none."""
+        teacher = contender.teacher
+        if teacher is None:
+            return True
+        run = f"teacher-{contender.name}"
+        fresh = description(teacher.folder) is None
+        tags = {"raykd.role": "teacher", "raykd.teacher": contender.name, "raykd.folder": teacher.folder}
+        tracker.start_trial(run, _teacher_parameters(contender), tags)
+
+        def told(report: Report) -> None:
+            tracker.epoch(run, report.epoch, report.metrics)
+
+        title = f"{contender.name} teacher"
+        try:
+            found = teach_shown(broker, teacher, title, self._console, told)
+        except RaykdError as error:
+            tracker.end_trial(run, "failed", str(error))
+            if contender.name == STANDARD:
+                raise
+            self._console.print(f"no {title}: {error}", soft_wrap=True, highlight=False, markup=False)
+            return False
+        if fresh:
+            self._trained_here.add(contender.name)
+        tracker.epoch(run, found["epochs"], found["metrics"])
+        summary = {"total_seconds": found["seconds"]} if found.get("alone") else {}
+        tracker.end_trial(run, "finished", metrics=summary)
+        return True
+
+    def _teach_students(self, broker: Any, ready: Sequence[Contender], tracker: Tracker) -> None:
+        taught = {each.student: each for contender in ready for each in contender.students.values()}
+
+        def told(report: Report) -> None:
+            tracker.epoch(report.student, report.epoch, report.metrics)
+
+        def ended(ending: Ending) -> None:
+            # The launch that taught it may have died before it could tell of its end.
+            if found := description(taught[ending.student].folder):
+                tracker.epoch(ending.student, found["epochs"], found["metrics"])
+            tracker.end_trial(ending.student, ending.state, ending.reason)
+
+        for contender in ready:
+            teacher = "none" if contender.teacher is None else contender.name
+            for seed, student in contender.students.items():
+                parameters = {"teacher": teacher, "training.seed": seed}
+                tags = {"raykd.role": "student", "raykd.teacher": teacher, "raykd.folder": student.folder}
+                tracker.start_trial(student.student, parameters, tags)
+                if description(student.folder):
+                    ended(Ending(student.student, "finished"))
+        in_turn = [student for student in self.students if student.student in taught]
+        teach_together(broker, in_turn, "students", self._console, told, ended)
+
+
+def _row(contender: Contender) -> ComparedTeacher:
+    teacher = None if contender.teacher is None else description(contender.teacher.folder)
+    found = {seed: description(student.folder) for seed, student in contender.students.items()}
+    return ComparedTeacher(contender.name, teacher, {seed: each for seed, each in found.items() if each is not None})
+
+
+def _parameters(experiment: Experiment) -> dict[str, Any]:
+    """What decides the result; not the settings of methods that have no part in it."""
+    names = [name for name in setting_names() if name.startswith(SECTIONS) and name != "teacher.kind"]
+    idle = tuple(f"method.{name}." for name in experiment.method.idle)
+    return {name: setting_value(experiment, name) for name in names if not name.startswith(idle)}
+
+
+def _teacher_parameters(contender: Contender) -> dict[str, Any]:
+    """How a teacher is taught, in the settings of its lesson."""
+    assert contender.teacher is not None
+    lesson = Lesson.model_validate(contender.teacher.lesson)
+    shown: dict[str, Any] = {"teacher": contender.name, "method.name": lesson.method.name}
+    method = lesson.method.chosen()
+    if isinstance(method, AnswerMethod):
+        shown |= {f"method.{method.name}.{name}": value for name, value in method.model_dump().items()}
+        for section in ("objective", "temperature", "bias"):
+            settings = getattr(lesson, section).model_dump()
+            shown |= {f"{section}.{name}": value for name, value in settings.items()}
+    return shown
