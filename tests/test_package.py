@@ -92,6 +92,10 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_pa
     ("arguments", "words"),
     [
         (["--student.name", "resnet9"], ["unknown model 'resnet9'", "'resnet8'"]),
+        (["--method", "dkdd"], ["method.name", "unknown method 'dkdd'", "'dkd'"]),
+        (["--method", "mse", "--bias.strength", "1"], ["method mse", "bias.strength 1"]),
+        (["--method", "fitnet", "--method.student_layers", "layer9"], ["layer9", "method.student_layers"]),
+        (["--bias.strength", "2"], ["bias.strength", "less than or equal to 1"]),
         (["--data.name", "digit"], ["unknown data set 'digit'", "'digits'"]),
         (["--study.space", "dkd_bais"], ["unknown search space 'dkd_bais'", "'dkd_bias'"]),
         (["--config", "absent.yaml"], ["absent.yaml"]),
@@ -104,8 +108,10 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_pa
 def test_a_users_error_ends_in_two_lines_and_leaves_nothing(tmp_path, arguments, words):
     done = python(str(ROOT / "experiments/tune_dkd.py"), *arguments, "--teacher.cache", "cache", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert len(done.stderr.strip().splitlines()) <= 2
+    # Ray itself tells of a machine without any network.
+    told = [line for line in done.stderr.splitlines() if "Failed to determine local IP" not in line]
+    assert told[0].startswith("error: ")
+    assert len(told) <= 2
     assert "Traceback" not in done.stdout + done.stderr
     for word in words:
         assert word in done.stderr

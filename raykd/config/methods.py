@@ -8,7 +8,7 @@ import tyro
 from pydantic import Field, create_model, field_validator, model_validator
 
 from raykd.arguments import KeywordArguments
-from raykd.errors import unknown_name
+from raykd.errors import RaykdError, unknown_name
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, Method
 from raykd.knowledge.methods.own import OwnFunction, own_method
@@ -45,8 +45,6 @@ class _MethodSettings(Settings):
         listens = ":" in self.name or issubclass(METHODS[self.name], FeatureMethod)
         if not listens and (self.student_layers or self.teacher_layers):
             raise ValueError(f"method {self.name} listens to no layers: leave student_layers and teacher_layers out")
-        if ":" not in self.name and self.arguments:
-            raise ValueError(f"method.arguments are for methods by import path: set method.{self.name}. ... instead")
         return self
 
     @classmethod
@@ -55,7 +53,9 @@ class _MethodSettings(Settings):
         return MethodSettings(name=method.name, **({method.name: method} if type(method).model_fields else {}))
 
     def chosen(self) -> Method | OwnFunction:
-        """The method. Raises RaykdError if an import path leads nowhere."""
+        """The method. Raises RaykdError if an import path leads nowhere, or a built-in method is given arguments."""
+        if ":" not in self.name and self.arguments:
+            raise RaykdError(f"method.arguments are for methods by import path: set method.{self.name}. ... instead")
         return self._named(self.name)
 
     def chosen_for_answers(self) -> AnswerMethod | OwnFunction | None:

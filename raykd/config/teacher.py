@@ -48,7 +48,7 @@ class TeacherSettings(Settings):
     source: str | None = None
     """A finished teacher to take as it is instead of training one: a checkpoint file of `teacher.model`, its weights by
     name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,
-    runs:/ID/NAME). A generous teacher is taught by it."""
+    runs:/ID/NAME; modules that are not raykd's get images in [0, 1]). A generous teacher is taught by it."""
     cache: Path = Path("~/.cache/raykd")
     """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see."""
 

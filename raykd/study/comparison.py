@@ -14,7 +14,7 @@ from raykd.errors import RaykdError
 from raykd.knowledge.methods.base import AnswerMethod
 from raykd.settings_io import override, setting_names, setting_value
 from raykd.study.adoption import judge_teacher
-from raykd.study.briefing import brief, show_briefing
+from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Plan, Resources, connected, plan
 from raykd.study.compared import GENEROUS, PLAIN, STANDARD, ComparedTeacher, ComparisonResult
@@ -97,6 +97,7 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
             sizes = plan(experiment.cluster, have, students=len(run.students))
             judge_teacher(briefing.experiment, sizes)
         begin_folder(experiment)
+        remember_teacher(briefing.experiment)
         tracker = stack.enter_context(tracked(experiment, experiment.folder, console))
         if sizes is not None:
             lines = {"cluster": str(have), "plan": str(sizes), "results": str(experiment.folder)}
@@ -175,7 +176,8 @@ class _Run:
     def is_over(self) -> bool:
         """Whether nothing is left to teach: no cluster is needed to show such a comparison."""
         teaching = [contender.teacher for contender in self._contenders if contender.teacher is not None]
-        return all(description(each.folder) for each in [*teaching, *self.students])
+        # A teacher that was fetched again has no metrics before it is judged.
+        return all((description(each.folder) or {}).get("metrics") for each in [*teaching, *self.students])
 
     def lines(self) -> dict[str, str]:
         """What the briefing adds about the comparison."""

@@ -94,8 +94,8 @@ def _location(client: MlflowClient, uri: str) -> str:
         if is_alias:
             version = client.get_model_version_by_alias(name, alias).version
         elif version == "latest":
-            known = client.search_model_versions(f"name = '{name}'")
-            version = str(max((int(each.version) for each in known), default=1))
+            versions = client.search_model_versions(f"name = '{name}'")
+            version = str(max((int(each.version) for each in versions), default=1))
         elif not is_version:
             return str(client.get_logged_model(name).artifact_location)
         uri = client.get_model_version_download_uri(name, version)
@@ -103,8 +103,8 @@ def _location(client: MlflowClient, uri: str) -> str:
         return uri
     run_id, _, name = uri.removeprefix("runs:/").strip("/").partition("/")
     run = client.get_run(run_id).info
-    known = client.search_logged_models([run.experiment_id], f"source_run_id = '{run_id}'")
-    named = [model for model in known if model.name == name]
+    logged = client.search_logged_models([run.experiment_id], f"source_run_id = '{run_id}'")
+    named = [model for model in logged if model.name == name]
     if not named:
         # MLflow 2 put models among the run's artifacts.
         return f"{run.artifact_uri}/{name}"

@@ -50,15 +50,13 @@ def listening(
         # The deepest stages of one belong to the deepest of the other.
         count = min(len(mine), len(theirs))
         mine, theirs = mine[-count:], theirs[-count:]
+    student_shapes = hint_shapes(student, mine, image, "method.student_layers")
+    teacher_shapes = hint_shapes(teacher, theirs, image, "method.teacher_layers")
     if len(mine) != len(theirs):
         pairs = ", ".join(f"{a or '?'} - {b or '?'}" for a, b in zip_longest(mine, theirs))
         raise RaykdError(
             f"method {settings.name} listens to {len(mine)} layers of the student and {len(theirs)} of the teacher "
             f"({pairs}): give as many method.student_layers as method.teacher_layers"
         )
-    shapes = HintShapes(
-        hint_shapes(student, mine, image, "method.student_layers"),
-        hint_shapes(teacher, theirs, image, "method.teacher_layers"),
-        labels,
-    )
+    shapes = HintShapes(student_shapes, teacher_shapes, labels)
     return Listening(mine, theirs, shapes)
