@@ -261,5 +261,5 @@ def test_the_arguments_of_a_users_own_method_can_be_searched_beside_built_in_one
     experiment = Experiment()
     rehearse(experiment, load_data(experiment.data).info, load_space(str(file), experiment))
     given = Experiment(method=MethodSettings(name="kd", arguments={"power": 2.0}))
-    with pytest.raises(RaykdError, match="method.arguments are for methods by import path"):
+    with pytest.raises(RaykdError, match="arguments are for methods by import path"):
         rehearse(given, load_data(experiment.data).info)
