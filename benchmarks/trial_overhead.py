@@ -33,7 +33,8 @@ from raykd.report.progress import RunProgress
 from raykd.settings_io import override
 from raykd.study.callback import StudyCallback
 from raykd.study.classrooms import WORKER_ENVIRONMENT, Classrooms
-from raykd.study.cluster import TRIAL_CPUS, Plan, Resources, connected, plan
+from raykd.study.cluster import TRIAL_CPUS, Plan, Resources, plan
+from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
 from raykd.study.record import JOURNAL, RAY
 from raykd.study.search import search

@@ -39,7 +39,18 @@ def explain(method: Annotated[str, tyro.conf.Positional]) -> None:
     show_explanation(explained(method), Console(highlight=False))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "explain": explain}
+def plan(*arguments: str) -> None:
+    """Simulate a study on 1 to 1,000 GPUs: wall time, GPU hours, and where it stops scaling, and why.
+
+    Args:
+        arguments: Options and settings; see `raykd plan --help`.
+    """
+    from raykd.study.planning.command import main as plan_study
+
+    plan_study(arguments)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "explain": explain, "plan": plan}
 """Each command is a function whose signature is its command line; heavy imports stand inside."""
 
 
@@ -50,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def command() -> None:
         if not words[0].startswith("-") and words[0] not in COMMANDS:
             raise unknown_name("command", words[0], COMMANDS)
+        if words[0] == "plan":
+            plan(*words[1:])  # It takes all settings of a study, too many for a signature.
+            return
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="raykd", description=__doc__, args=words)
 
     ended_well(command)

@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,34 @@ def test_tune_can_pickle_the_searcher_and_limit_its_concurrency(tmp_path: Path) 
     limited.on_trial_complete("b", result={"epoch": 1, "validation_accuracy": 0.5, "finished": True})
     assert limited.suggest("d") == Searcher.FINISHED
     assert states(tmp_path) == ["RUNNING", "COMPLETE", "RUNNING"]
+
+
+def test_trials_are_handed_out_only_while_there_are_seats(tmp_path: Path) -> None:
+    seats = 2
+    launch = Launch(tmp_path, trials=5, seats=lambda: seats)
+    limited = ConcurrencyLimiter(launch.searcher, max_concurrent=5)
+    assert [limited.suggest(name)["trial"] for name in "ab"] == [0, 1]
+    assert limited.suggest("c") is None
+    seats = 3  # a node has joined
+    assert limited.suggest("c")["trial"] == 2
+    assert limited.suggest("d") is None
+    seats = 1  # two have left; nobody's trial ends for that
+    over = {"epoch": 1, "validation_accuracy": 0.5, "finished": True}
+    for name in "ab":
+        limited.on_trial_complete(name, result=over)
+        assert limited.suggest("d") is None
+    limited.on_trial_complete("c", result=over)
+    assert limited.suggest("d")["trial"] == 3
+    assert limited.suggest("e") is None
+    assert states(tmp_path) == ["COMPLETE", "COMPLETE", "COMPLETE", "RUNNING"]
+
+
+def test_the_seats_of_a_pickled_searcher_stay_behind(tmp_path: Path) -> None:
+    lock = threading.Lock()  # cannot be pickled
+    launch = Launch(tmp_path, trials=2, seats=lambda: int(lock.locked()))
+    assert launch.searcher.suggest("a") is None
+    copy = cloudpickle.loads(cloudpickle.dumps(launch.searcher))
+    assert copy.suggest("a")["trial"] == 0
 
 
 def test_a_journal_torn_by_a_crash_is_mended(tmp_path: Path) -> None:

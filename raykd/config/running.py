@@ -42,9 +42,11 @@ class ClusterSettings(Settings):
     address: str | None = None
     """Ray cluster to join. None: the cluster this script was submitted to or RAY_ADDRESS names, else a local one."""
     classrooms: Count | None = None
-    """Ray Train worker groups. None: one per GPU; without GPUs one per CPU, up to 4 on each node."""
+    """Ray Train worker groups. None: one per GPU, without GPUs one per CPU, up to 4 a node; more as nodes join."""
     workers: Count = 1
     """Workers of each classroom, which share every batch."""
+    least_workers: Count | None = None
+    """A classroom may go on with so many workers until nodes for all of them are there. None: only with all."""
     seats: Count | None = None
     """Students that one classroom teaches at once. None: 8, or without GPUs 8 shared by a node's classrooms."""
     cpus_per_worker: Positive = 0.9
@@ -57,6 +59,8 @@ class ClusterSettings(Settings):
     """How often each classroom may be restarted after a fault."""
     lease_seconds: Positive = 30.0
     """A classroom that has not been heard of for so many seconds loses its students to the others."""
+    wait_seconds: NonNegative | None = None
+    """How long to wait for nodes. None: not at the start; 600 for one to come back when the last classroom is lost."""
 
 
 class TrackingSettings(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -11,7 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_SECONDS = 10.0
-"""A log gets a line of progress at most so often, besides one for each trial that ends."""
+"""A log gets a line of progress at most so often at first, besides one for each trial that ends."""
+
+LINE_SHARE = 0.02
+"""Later at most one in so large a share of the time gone by: ten hours give some 250 lines, not 3,600."""
+
+LOG_WIDTH = 240
+"""Columns of a log, which wraps no lines: whole paths, and tables as wide as they need."""
+
+
+def standard_output() -> Console:
+    """Standard output; a job's log, which has no width of its own, is not cut off at 80 columns."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
 
 
 class RunProgress:
@@ -36,7 +49,7 @@ class RunProgress:
         self._noun = noun
         self._ended = 0
         self._best: tuple[float, str] | None = None
-        self._last_line = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -65,7 +78,7 @@ class RunProgress:
         if self._trials is None:
             self._keep_best(name, metrics["validation_accuracy"])
         self._show()
-        if self._progress.disable and time.monotonic() - self._last_line > LINE_SECONDS:
+        if self._progress.disable and self._line_is_due():
             accuracy = f"{metrics['validation_accuracy']:.2%}"
             self._line(accuracy if self._trials is None else f"{name} at {accuracy}")
 
@@ -95,6 +108,10 @@ class RunProgress:
             owner = f" ({self._best[1]})" if self._trials is not None else ""
             best = f", best {self._best[0]:.2%}{owner}"
         return trials + best
+
+    def _line_is_due(self) -> bool:
+        now = time.monotonic()
+        return now - self._last_line > max(LINE_SECONDS, LINE_SHARE * (now - self._began))
 
     def _show(self) -> None:
         self._progress.update(self._task, note=self._note())

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raykd.study.register import Register
 from raykd.training.messages import NAMESPACE, Agenda, Attendance, Enrolment, Report
@@ -35,6 +36,7 @@ class Broker:
         self._register = Register(lease_seconds)
         self._changed = asyncio.Condition()
         self._attendances: dict[str, int] = {}
+        self._recalled: set[str] = set()
         self._closed: str | None = None
         self._assembled: Counter[str] = Counter()
 
@@ -80,7 +82,7 @@ class Broker:
         self._register.attend(attendance, time.monotonic())
         await self._notify()
         patience_ends = time.monotonic() + LOCKSTEP_SECONDS
-        while self._attendances[name] == call and self._closed is None:
+        while self._attendances[name] == call and self._closed is None and name not in self._recalled:
             self._register.heartbeat(name, time.monotonic())
             self._register.expire(time.monotonic())
             patient = self._register.undecided(attendance) and time.monotonic() < patience_ends
@@ -89,6 +91,9 @@ class Broker:
             await self._wait(
                 min(POLL_SECONDS, max(patience_ends - time.monotonic(), 0.01)) if patient else POLL_SECONDS
             )
+        if name in self._recalled:
+            self._register.dismiss(name, blameless=True)
+            await self._notify()
         return Agenda(close=True)
 
     async def heartbeat(self, classroom: str) -> None:
@@ -100,6 +105,21 @@ class Broker:
         self._attendances[classroom] = self._attendances.get(classroom, 0) + 1
         self._register.dismiss(classroom)
         await self._notify()
+
+    async def recall(self, classroom: str) -> None:
+        """Send a classroom home after its epoch, as it is to open again elsewhere. Its students go to the others."""
+        self._recalled.add(classroom)
+        await self._notify()
+
+    async def lose(self, classroom: str) -> int:
+        """A classroom's node has left: its students go to the others from their last epoch. Returns how many they are.
+
+        What is left of it, as workers on other nodes, hears that it is closed.
+        """
+        self._recalled.add(classroom)
+        leaving = self._register.dismiss(classroom, blameless=True)
+        await self._notify()
+        return leaving
 
     async def close(self, reason: str) -> None:
         """Send all classrooms home; whoever still waits for a report hears the reason as a failure."""
@@ -124,10 +144,13 @@ class Broker:
 def start_broker(name: str, lease_seconds: float) -> Any:
     """Start the named broker; it lives as long as the driver. Returns its actor handle."""
     actor = ray.remote(Broker)
+    here = ray.get_runtime_context().get_node_id()
     return actor.options(
         name=name,
         namespace=NAMESPACE,
         num_cpus=0,
+        # Beside the driver, without which there is no study: no other node takes the book with it.
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=10_000,

@@ -1,21 +1,27 @@
-"""The classrooms of a run: long-lived Ray Train worker groups, and the broker they attend."""
+"""The classrooms of a run: long-lived Ray Train worker groups on the cluster's nodes, and the broker they attend."""
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from rich.console import Console
 
 from raykd.config import ClusterSettings
 from raykd.study.broker import start_broker
-from raykd.study.cluster import Plan
+from raykd.study.cluster import Plan, count, living_nodes, worker_resources
+from raykd.study.gloo import ClusterTorchConfig
+from raykd.study.roster import Changes, Opening, Roster
 from raykd.training.worker import attend_until_closed
 
 logger = logging.getLogger(__name__)
@@ -23,12 +29,23 @@ logger = logging.getLogger(__name__)
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait must not spin: on a busy machine that made an epoch ten times slower."""
 
+NODE_ID_LABEL = "ray.io/node-id"
+"""The label that Ray gives every node."""
+
 GOODBYE_SECONDS = 30.0
 """How long classrooms get to finish their epoch when a run ends."""
 
+LOOK_SECONDS = 2.0
+"""How often the nodes are looked at."""
+
+NODE_SECONDS = 600.0
+"""How long a run without any classroom waits for a node, unless `cluster.wait_seconds` says otherwise."""
+
 
 class Classrooms:
-    """Classrooms that teach as long as the context is open.
+    """Classrooms that teach as long as the context is open, on the nodes that there are.
+
+    A classroom that lost a node is closed, and opened again where there is room for it.
 
     Attributes:
         name: Name of the broker.
@@ -36,71 +53,201 @@ class Classrooms:
 
     Args:
         plan: How many, and how large.
-        settings: Restarts and leases.
+        settings: Restarts, leases, and what becomes of them as nodes come and go.
         storage: Folder for Ray Train's own files, seen by all nodes.
+        console: Where it is said what became of them. None: nobody hears of it.
     """
 
-    def __init__(self, plan: Plan, settings: ClusterSettings, storage: Path) -> None:
+    def __init__(self, plan: Plan, settings: ClusterSettings, storage: Path, console: Console | None = None) -> None:
         self.name = f"broker-{uuid4().hex[:8]}"
         self.broker: Any = None
         self._plan = plan
         self._settings = settings
         self._storage = storage
-        self._threads: dict[str, threading.Thread] = {}
+        self._console = console or Console(quiet=True)
+        self._roster = Roster(plan, settings)
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._failed_starts = 0
+        self._empty_since: float | None = None
+        self._in_main_thread = False
 
     def __enter__(self) -> Self:
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
         self.broker = start_broker(self.name, self._settings.lease_seconds)
-        for number in range(self._plan.classrooms):
-            name = f"classroom-{number}"
-            self._threads[name] = threading.Thread(target=self._keep_open, args=(name,), name=name, daemon=True)
-            self._threads[name].start()
+        first = self._roster.look(living_nodes(), time.monotonic()).opened
+        self._open(first)
+        for line in short_of_workers(first, self._plan):
+            self._say(line)
+        threading.Thread(target=self._look_after, name="look-after", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._closing.set()
         ray.get(self.broker.close.remote("the run ended"))
-        for thread in self._threads.values():
-            thread.join(GOODBYE_SECONDS)
+        patience_ends = time.monotonic() + GOODBYE_SECONDS
+        for thread in self._threads:
+            thread.join(max(patience_ends - time.monotonic(), 0.0))
         ray.kill(self.broker)
 
-    def _keep_open(self, classroom: str) -> None:
+    @property
+    def seats(self) -> int:
+        """How many students can be taught at once, as the cluster is now."""
+        with self._lock:
+            return self._roster.seats
+
+    def _look_after(self) -> None:
+        """Follow the nodes that come and go, until the run ends."""
+        while not self._closing.wait(LOOK_SECONDS):
+            try:
+                self._look()
+            except Exception:
+                logger.debug("the nodes could not be looked at", exc_info=True)
+
+    def _look(self) -> None:
+        with self._lock:
+            if self._closing.is_set():
+                return
+            changes = self._roster.look(living_nodes(), time.monotonic())
+            for room in changes.recalled:
+                self.broker.recall.remote(room.name)
+            self._open(changes.opened)
+            moved: int = sum(ray.get([self.broker.lose.remote(room.name) for room in changes.lost]))
+            for line in told(changes, self._plan, moved, self._roster.seats):
+                self._say(line)
+            self._wait_for_any()
+
+    def _open(self, rooms: tuple[Opening, ...]) -> None:
+        for room in rooms:
+            thread = threading.Thread(target=self._keep_open, args=(room,), name=room.name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _keep_open(self, room: Opening) -> None:
         """Run one classroom until the broker closes it; Ray Train restarts it after faults."""
         plan = self._plan
-        resources = {"CPU": plan.cpus_per_worker}
-        if plan.gpus_per_worker:
-            resources["GPU"] = plan.gpus_per_worker
         trainer = TorchTrainer(
             attend_until_closed,
             train_loop_config={
                 "broker": self.name,
-                "classroom": classroom,
+                "classroom": room.name,
                 "seats": plan.seats,
                 "threads": plan.threads_per_worker,
             },
-            scaling_config=ScalingConfig(
-                num_workers=plan.workers, use_gpu=plan.gpus_per_worker > 0, resources_per_worker=resources
+            scaling_config=ScalingConfig(  # type: ignore[call-arg]
+                num_workers=len(room.nodes),
+                use_gpu=plan.gpus_per_worker > 0,
+                resources_per_worker=worker_resources(plan.cpus_per_worker, plan.gpus_per_worker),
+                label_selector=[{NODE_ID_LABEL: node} for node in room.nodes],
             ),
             run_config=RunConfig(
                 # A name of its own for every launch: what to resume is the students' business, not Ray Train's.
-                name=f"{self.name}-{classroom}",
+                name=f"{self.name}-{room.name}",
                 storage_path=str(self._storage),
-                failure_config=FailureConfig(max_failures=self._settings.restarts),
-                worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},  # type: ignore[call-arg]
+                # Where its resources are gone, Train would try for ever; here it is opened elsewhere.
+                failure_config=FailureConfig(  # type: ignore[call-arg]
+                    max_failures=self._settings.restarts, controller_failure_limit=0
+                ),
+                worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
             ),
-            torch_config=TorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
+            # NCCL refuses two workers on one GPU, as fractions may put them.
+            torch_config=ClusterTorchConfig(backend="nccl" if plan.gpus_per_worker >= 1 else "gloo"),
         )
         try:
             trainer.fit()
         except Exception as error:
-            logger.debug("%s is gone", classroom, exc_info=True)
-            self._mourn(classroom, error)
-
-    def _mourn(self, classroom: str, error: Exception) -> None:
-        """A classroom is gone for good: the others take its students, or nobody is left to teach."""
-        others = [thread for name, thread in self._threads.items() if name != classroom and thread.is_alive()]
-        if others:
-            self.broker.dismiss.remote(classroom)
+            logger.debug("%s is gone", room.name, exc_info=True)
+            self._end(room, error)
         else:
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            self.broker.close.remote(f"no classroom is left ({reason})")
+            self._end(room, None)
+
+    def _end(self, room: Opening, error: Exception | None) -> None:
+        """A classroom's workers are gone: for want of resources, for faults, or because they were sent home."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            starved = _starved(error)
+            self._failed_starts += isinstance(error, ControllerError) and not starved
+            given_up = error is not None and not starved and not self._may_start_again(error)
+            if not self._roster.ended(room.name, given_up=given_up, busy=starved, now=time.monotonic()):
+                return
+            self.broker.dismiss.remote(room.name)
+            if starved:
+                self._say(f"{room.name} cannot open: its nodes' resources are taken; tried again later")
+            if given_up:
+                self._say(f"{room.name} is given up: {_reason(error)}")
+                if self._roster.exhausted:
+                    self._closing.set()
+                    self.broker.close.remote(f"no classroom is left ({_reason(error)})")
+
+    def _may_start_again(self, error: Exception) -> bool:
+        return isinstance(error, ControllerError) and self._failed_starts <= self._settings.restarts
+
+    def _wait_for_any(self) -> None:
+        """Without a single classroom, wait for a node as long as the settings say; then end the run, to be resumed."""
+        if self._roster.open:
+            self._empty_since = None
+            return
+        now, patience = time.monotonic(), self._settings.wait_seconds
+        patience = NODE_SECONDS if patience is None else patience
+        if self._empty_since is None:
+            self._empty_since = now
+            self._say(f"no classroom is left: waiting for a node that can carry one, {patience:g} s at the most")
+        if now - self._empty_since < patience:
+            return
+        self._closing.set()
+        self._say(f"no node has come within {patience:g} s (cluster.wait_seconds): the run ends here")
+        if self._in_main_thread:
+            # As Ctrl-C does: trials stay open for --resume, instead of failing one after the other.
+            _thread.interrupt_main()
+        else:
+            self.broker.close.remote("no classroom is left, and no node has come that can carry one")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def told(changes: Changes, plan: Plan, moved: int, seats: int) -> list[str]:
+    """Changes of the classrooms in words, each a line.
+
+    Args:
+        changes: What changed.
+        plan: Sizes of a classroom.
+        moved: Students of lost classrooms.
+        seats: In all classrooms from now on.
+    """
+    lines = []
+    if changes.lost:
+        moves = f", {count(moved, 'student')} to go on elsewhere" if moved else ""
+        lines.append(f"{count(changes.left, 'node')} left: {count(len(changes.lost), 'classroom')} lost{moves}")
+    lines += [f"{room.name} closes after its epoch, to open with more workers" for room in changes.recalled]
+    joined = f"{count(changes.joined, 'node')} joined: " if changes.joined else ""
+    rooms = len(changes.opened)
+    if rooms:
+        opens = "opens" if rooms == 1 else "open"
+        lines.append(f"{joined}{count(rooms, 'classroom')} {opens}, {count(seats, 'seat')} in all")
+    return lines + short_of_workers(changes.opened, plan)
+
+
+def short_of_workers(rooms: Iterable[Opening], plan: Plan) -> list[str]:
+    """A line for each classroom that opens with fewer workers than it should have."""
+    return [
+        f"{room.name} has {len(room.nodes)} of {plan.workers} workers until there are more nodes"
+        for room in rooms
+        if len(room.nodes) < plan.workers
+    ]
+
+
+def _starved(error: Exception | None) -> bool:
+    """Whether a classroom never got its workers' resources. Ray Train exports the outer error only."""
+    cause = error.controller_failure if isinstance(error, ControllerError) else None
+    return type(cause).__name__ == "WorkerGroupStartupTimeoutError"
+
+
+def _reason(error: Exception | None) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

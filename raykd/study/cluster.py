@@ -1,20 +1,14 @@
-"""The Ray cluster: joining or starting it, and how many classrooms, workers and seats it carries."""
+"""The Ray cluster: what it has, and how many classrooms, workers and seats it carries."""
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import ray
 
 from raykd.config import ClusterSettings
 from raykd.errors import RaykdError
-from raykd.training.messages import NAMESPACE
 
 SEATS = 8
 """Students on each GPU, or on each node without GPUs: enough to share a teacher's cost. Each is a process of Tune."""
@@ -25,22 +19,13 @@ CLASSROOMS_OF_NODE = 4
 TRIAL_CPUS = 0.001
 """Ray refuses a trial that asks for nothing; this little never breaks an exact fit of the workers."""
 
-QUIET = {
-    # Reports travel through the broker, but Train notices the end of a classroom only when it looks.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # The study's record and MLflow hold every result; Tune need not write them three times more.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    # Only Tune's older output can be silenced.
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # All trials' processes start at once, and Ray would warn of that.
-    "RAY_worker_maximum_startup_concurrency": "16",
-}
-
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of a run: classrooms x workers x seats, and what each worker may use."""
+    """Sizes of a run: classrooms x workers x seats, and what each worker may use.
+
+    `students` is how many there are to teach, at the most: no cluster gets more classrooms than that.
+    """
 
     classrooms: int
     workers: int
@@ -48,14 +33,15 @@ class Plan:
     cpus_per_worker: float
     gpus_per_worker: float
     threads_per_worker: int
+    students: int
 
     def __str__(self) -> str:
         device = (
-            f"{self.gpus_per_worker:g} GPU" if self.gpus_per_worker else _count(self.threads_per_worker, "CPU thread")
+            f"{self.gpus_per_worker:g} GPU" if self.gpus_per_worker else count(self.threads_per_worker, "CPU thread")
         )
         return (
-            f"{_count(self.classrooms, 'classroom')} x {_count(self.workers, 'worker')} x "
-            f"{_count(self.seats, 'seat')}, {device} per worker"
+            f"{count(self.classrooms, 'classroom')} x {count(self.workers, 'worker')} x "
+            f"{count(self.seats, 'seat')}, {device} per worker"
         )
 
 
@@ -70,55 +56,26 @@ class Resources:
     @classmethod
     def now(cls) -> Resources:
         """As Ray sees them at this moment."""
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        return cls(sum(n.get("CPU", 0) for n in alive), sum(n.get("GPU", 0) for n in alive), tuple(alive))
+        return cls.of(living_nodes().values())
+
+    @classmethod
+    def of(cls, nodes: Iterable[dict[str, float]]) -> Resources:
+        """Of these nodes."""
+        alive = tuple(nodes)
+        return cls(sum(n.get("CPU", 0) for n in alive), sum(n.get("GPU", 0) for n in alive), alive)
 
     def __str__(self) -> str:
-        return f"{_count(len(self.nodes), 'node')}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+        return f"{count(len(self.nodes), 'node')}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
 
 
-def _count(number: int, thing: str) -> str:
+def living_nodes() -> dict[str, dict[str, float]]:
+    """Ray's resources of each living node, by the node's id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+
+
+def count(number: int, thing: str) -> str:
+    """Such as "2 nodes"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def connected(settings: ClusterSettings) -> Iterator[None]:
-    """Join the cluster, or start a local one and stop it afterwards. An open connection is used as it is.
-
-    Raises:
-        RaykdError: the cluster does not answer, or refuses this driver.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    try:
-        ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        place = settings.address or os.environ.get("RAY_ADDRESS") or "a local cluster"
-        raise RaykdError(
-            f"cannot connect to {place}: {str(error).splitlines()[0]}\n"
-            "check cluster.address; a cluster started with `ray start` needs RAY_AUTH_MODE=token and its token here"
-        ) from error
-    try:
-        with _terminated_as_interrupted():
-            yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, as `ray job stop` sends it, end a run like Ctrl-C does: in order, and resumable."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def plan(settings: ClusterSettings, have: Resources, students: int) -> Plan:
@@ -132,17 +89,19 @@ def plan(settings: ClusterSettings, have: Resources, students: int) -> Plan:
     Raises:
         RaykdError: the workers do not fit into the cluster.
     """
+    if (settings.least_workers or 0) > settings.workers:
+        raise RaykdError(
+            f"cluster.least_workers is {settings.least_workers}, but cluster.workers is {settings.workers}:\n"
+            "lower the one, or raise the other"
+        )
     gpus_per_worker = settings.gpus_per_worker
     if gpus_per_worker is None:
         gpus_per_worker = 1.0 if have.gpus >= 1 else 0.0
     # Room for workers on each node that has any: a head node without CPUs teaches nobody.
-    rooms = [(node, room) for node in have.nodes if (room := _room(node, settings.cpus_per_worker, gpus_per_worker))]
-    if settings.classrooms is not None:
-        classrooms = settings.classrooms
-    else:
-        workers = sum(room if gpus_per_worker else min(room, CLASSROOMS_OF_NODE) for _, room in rooms)
-        classrooms = min(max(workers // settings.workers, 1), students)
-    _check_fit(settings, classrooms * settings.workers, gpus_per_worker, sum(room for _, room in rooms), have)
+    rooms = [(node, room) for node in have.nodes if (room := room_for(node, settings.cpus_per_worker, gpus_per_worker))]
+    classrooms = wanted_classrooms(settings, gpus_per_worker, have.nodes, students)
+    least = classrooms * (settings.least_workers or settings.workers)
+    _check_fit(settings, least, gpus_per_worker, sum(room for _, room in rooms), have)
     cpus_of_node = int(min(node["CPU"] for node, _ in rooms))
     workers_of_node = -(-classrooms * settings.workers // len(rooms))
     threads = settings.threads_per_worker or (4 if gpus_per_worker else max(cpus_of_node // workers_of_node, 1))
@@ -154,10 +113,34 @@ def plan(settings: ClusterSettings, have: Resources, students: int) -> Plan:
         cpus_per_worker=settings.cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
         threads_per_worker=threads,
+        students=students,
     )
 
 
-def _room(node: dict[str, float], cpus: float, gpus: float) -> int:
+def wanted_classrooms(
+    settings: ClusterSettings, gpus_per_worker: float, nodes: Iterable[dict[str, float]], students: int
+) -> int:
+    """How many classrooms there should be on these nodes: as the settings ask, or as many as suit them, at least one.
+
+    Args:
+        settings: The cluster's settings.
+        gpus_per_worker: What the settings say, or what suits the cluster.
+        nodes: Ray's resources of each.
+        students: How many there are to teach, at the most.
+    """
+    if settings.classrooms is not None:
+        return settings.classrooms
+    rooms = (room_for(node, settings.cpus_per_worker, gpus_per_worker) for node in nodes)
+    workers = sum(room if gpus_per_worker else min(room, CLASSROOMS_OF_NODE) for room in rooms)
+    return min(max(workers // settings.workers, 1), students)
+
+
+def worker_resources(cpus: float, gpus: float) -> dict[str, float]:
+    """Ray's resources of a worker of so many CPUs and GPUs."""
+    return {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+
+
+def room_for(node: dict[str, float], cpus: float, gpus: float) -> int:
     """How many workers of so many CPUs and GPUs a node carries. Ray takes a fraction of a GPU from a single one."""
     room = int(node.get("CPU", 0) / cpus)
     if gpus:
@@ -170,11 +153,12 @@ def _check_fit(settings: ClusterSettings, workers: int, gpus: float, room: int, 
     """Ray Train retries a worker group that does not fit for ever; say so before instead."""
     if room < workers:
         raise RaykdError(
-            f"{_count(workers, 'worker')} of {settings.cpus_per_worker:g} CPU and {gpus:g} GPU do not fit into this "
-            f"cluster ({have}):\nlower cluster.classrooms, cluster.workers or cluster.cpus_per_worker"
+            f"{count(workers, 'worker')} of {settings.cpus_per_worker:g} CPU and {gpus:g} GPU do not fit into this "
+            f"cluster ({have}):\nlower cluster.classrooms, cluster.workers or cluster.cpus_per_worker, or let it grow: "
+            "cluster.wait_seconds"
         )
     if have.cpus <= workers * settings.cpus_per_worker:
         raise RaykdError(
-            f"{_count(workers, 'worker')} would take every CPU of this cluster ({have}) and leave none for the trials:"
+            f"{count(workers, 'worker')} would take every CPU of this cluster ({have}) and leave none for the trials:"
             "\nlower cluster.cpus_per_worker, such as to 0.9"
         )

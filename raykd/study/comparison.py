@@ -12,17 +12,20 @@ from rich.console import Console
 from raykd.config import Ablation, Experiment, Lesson
 from raykd.errors import RaykdError
 from raykd.knowledge.methods.base import AnswerMethod
+from raykd.report.progress import standard_output
 from raykd.settings_io import override, setting_names, setting_value
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
-from raykd.study.cluster import Plan, Resources, connected, plan
+from raykd.study.cluster import Plan
 from raykd.study.compared import GENEROUS, PLAIN, STANDARD, ComparedTeacher, ComparisonResult
+from raykd.study.joining import connected
 from raykd.study.lessons import Ending, teach_shown, teach_together
-from raykd.study.record import RAY, SETTINGS, begin_folder, check_folder
+from raykd.study.record import RAY, SETTINGS, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
+from raykd.study.waiting import sized
 from raykd.tracking import Tracker, check
 from raykd.training.folder import description
 from raykd.training.messages import Enrolment, Report
@@ -82,8 +85,8 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
     Raises:
         RaykdError: something in the settings is wrong, the standard teacher could not be taught, or no student could.
     """
-    console = console or Console()
-    experiment = experiment.with_absolute_paths()
+    console = console or standard_output()
+    experiment = with_lasting_paths(experiment)
     briefing = brief(experiment, "teacher", "student")
     rehearse(briefing.experiment, briefing.data)
     run = _Run(experiment, contenders(briefing.experiment, briefing.data.fingerprint), console)
@@ -93,8 +96,7 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
         sizes: Plan | None = None
         if not run.is_over:
             stack.enter_context(connected(experiment.cluster))
-            have = Resources.now()
-            sizes = plan(experiment.cluster, have, students=len(run.students))
+            have, sizes = sized(experiment.cluster, len(run.students), console)
             judge_teacher(briefing.experiment, sizes)
         begin_folder(experiment)
         remember_teacher(briefing.experiment)
@@ -196,7 +198,7 @@ class _Run:
         tracker.start_study(
             _parameters(experiment), tags={"raykd.kind": "compare_teachers"}, artifacts=[experiment.folder / SETTINGS]
         )
-        with Classrooms(sizes, experiment.cluster, experiment.folder / RAY) as classrooms:
+        with Classrooms(sizes, experiment.cluster, experiment.folder / RAY, self._console) as classrooms:
             ready = [each for each in self._contenders if self._teach_teacher(classrooms.broker, each, tracker)]
             self._teach_students(classrooms.broker, ready, tracker)
 

@@ -28,6 +28,28 @@ MAY_CHANGE = (
 """Settings that a resumed study may change: they do not change what its trials give."""
 
 
+JOB_COPIES = "working_dir_files"
+"""Ray unpacks what `ray job submit --working-dir` uploads below a folder of this name, and deletes it later."""
+
+
+def with_lasting_paths(experiment: Experiment) -> Experiment:
+    """The same experiment with absolute paths, none of whose results lie in a job's copy of its working directory.
+
+    Relative paths are taken from the present folder; in a submitted job those of results and caches are taken from
+    `~/raykd/`: the job's own folder is another one after every change of the code, and Ray's to delete.
+    """
+    if JOB_COPIES in Path.cwd().parts:
+        lasting, study, teacher = Path.home() / "raykd", experiment.study, experiment.teacher
+        output, cache = lasting / study.output.expanduser(), lasting / teacher.cache.expanduser()
+        experiment = experiment.model_copy(
+            update={
+                "study": study.model_copy(update={"output": output}),
+                "teacher": teacher.model_copy(update={"cache": cache}),
+            }
+        )
+    return experiment.with_absolute_paths()
+
+
 def check_folder(experiment: Experiment) -> None:
     """Make sure that the study's folder may be begun or gone on with, and change nothing.
 

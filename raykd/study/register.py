@@ -100,12 +100,22 @@ class Register:
         if classroom in self._classrooms:
             self._classrooms[classroom].heard_of = now
 
-    def dismiss(self, classroom: str) -> None:
-        """A classroom is gone for good; its students wait for another."""
+    def dismiss(self, classroom: str, *, blameless: bool = False) -> int:
+        """A classroom is gone for good; its students wait for another.
+
+        Args:
+            classroom: Its name.
+            blameless: None of its students can be the cause: its node has left, or it was sent home.
+
+        Returns:
+            How many students wait for another.
+        """
         self._classrooms.pop(classroom, None)
-        for entry in self._students.values():
-            if entry.classroom == classroom and not entry.over:
-                self._lose_seat(entry)
+        leaving = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.over]
+        for entry in leaving:
+            entry.called &= not blameless
+            self._lose_seat(entry)
+        return len(leaving)
 
     def expire(self, now: float) -> None:
         """Dismiss the classrooms that have been silent for longer than their lease."""

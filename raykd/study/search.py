@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import optuna
 from ray import tune
@@ -22,6 +23,7 @@ def search(
     space: SearchSpace,
     callback: StudyCallback,
     trials: int,
+    seats: Callable[[], int] | None = None,
 ) -> None:
     """Run those trials of a study that have not ended.
 
@@ -31,6 +33,7 @@ def search(
         space: What is searched.
         callback: Hears of every result.
         trials: How many have not ended.
+        seats: How many may run at once, at this moment. None: as many as the context says.
     """
     experiment = context.experiment
     settings = experiment.study
@@ -40,10 +43,11 @@ def search(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=OptunaSearcher(study, space, settings.trials),
+            search_alg=OptunaSearcher(study, space, settings.trials, seats=seats),
             scheduler=scheduler,
             num_samples=trials,
-            max_concurrent_trials=context.at_once,
+            # Fixed from the start, so where seats come and go the searcher itself keeps to them.
+            max_concurrent_trials=context.at_once if seats is None else trials,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -54,5 +58,6 @@ def search(
             verbose=0,
         ),
     )
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # A trial whose process is lost with its node is tried again; that is no page of traceback. Who fails is told of.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tuner.fit()

@@ -13,7 +13,7 @@ import os
 import pickle
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -150,6 +150,7 @@ class OptunaSearcher(Searcher):
         metric: What is maximised, or as `mode` says.
         mode: max or min; must be the study's direction.
         keep: Further keys of the last result to keep as attributes.
+        seats: Tells how many trials may run at once; nothing is suggested while they are all taken. None: any number.
     """
 
     def __init__(
@@ -160,19 +161,30 @@ class OptunaSearcher(Searcher):
         metric: str = METRIC,
         mode: Literal["max", "min"] = "max",
         keep: Sequence[str] = (),
+        seats: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
         self._study = study
         self._space = space
         self._budget = trials
         self._keep = tuple(keep)
+        self._seats = seats
         self._running: dict[str, _Running] = {}
         self._interrupted: deque[FrozenTrial] = deque()
         self._same_space()
         self._take_over({})
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        """The config of a trial: an interrupted one first, the start point in a new study, then what Optuna asks."""
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its searcher; seats are of this process.
+        return self.__dict__ | {"_seats": None}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The config of a trial: an interrupted one first, the start point in a new study, then what Optuna asks.
+
+        None while all seats are taken.
+        """
+        if self._seats is not None and len(self._running) >= self._seats():
+            return None
         trial = self._next_trial()
         if trial is None:
             return Searcher.FINISHED

@@ -12,16 +12,18 @@ from rich.console import Console
 
 from raykd.config import Experiment
 from raykd.data import DataInfo
+from raykd.report.progress import standard_output
 from raykd.settings_io import setting_names, setting_value
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
-from raykd.study.cluster import Resources, connected, plan
+from raykd.study.joining import connected
 from raykd.study.lessons import teach_shown, teach_teachers
-from raykd.study.record import RAY, SETTINGS, STUDENT, begin_folder, check_folder
+from raykd.study.record import RAY, SETTINGS, STUDENT, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
+from raykd.study.waiting import sized
 from raykd.tracking import check
 from raykd.training.messages import Enrolment, Report
 
@@ -68,7 +70,7 @@ def distill(experiment: Experiment, console: Console | None = None) -> ModelResu
         return student, teach_shown(room.broker, student, "student", room.console, room.log)
 
     roles = ("teacher", "student") if experiment.lesson().needs_teacher else ("student",)
-    return _run("distill", experiment, roles, job, console or Console())
+    return _run("distill", experiment, roles, job, console or standard_output())
 
 
 def train_teacher(experiment: Experiment, console: Console | None = None) -> ModelResult:
@@ -86,7 +88,7 @@ def train_teacher(experiment: Experiment, console: Console | None = None) -> Mod
         chain = teachers(room.experiment, room.data.fingerprint)
         return chain[-1], teach_teachers(room.broker, chain, room.console, room.log)
 
-    return _run("train_teacher", experiment, ("teacher",), job, console or Console())
+    return _run("train_teacher", experiment, ("teacher",), job, console or standard_output())
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,14 @@ def _run(
     job: Callable[[_Room], tuple[Enrolment, dict[str, Any]]],
     console: Console,
 ) -> ModelResult:
-    experiment = experiment.with_absolute_paths()
+    experiment = with_lasting_paths(experiment)
     briefing = brief(experiment, *roles)
     if "student" in roles:
         rehearse(briefing.experiment, briefing.data)
     check(experiment.tracking)
     check_folder(experiment)
     with connected(experiment.cluster), ExitStack() as stack:
-        have = Resources.now()
-        sizes = plan(experiment.cluster, have, students=1)
+        have, sizes = sized(experiment.cluster, 1, console)
         if "teacher" in roles:
             judge_teacher(briefing.experiment, sizes)
         folder = begin_folder(experiment)
@@ -128,7 +129,7 @@ def _run(
         tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / SETTINGS])
         lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
         show_briefing(console, experiment, briefing, lines)
-        with Classrooms(sizes, experiment.cluster, folder / RAY) as classrooms:
+        with Classrooms(sizes, experiment.cluster, folder / RAY, console) as classrooms:
 
             def log(report: Report) -> None:
                 tracker.study_metrics(report.metrics, step=report.epoch)

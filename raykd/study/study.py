@@ -13,15 +13,16 @@ from rich.console import Console
 from raykd.config import Experiment
 from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
-from raykd.report.progress import RunProgress
+from raykd.report.progress import RunProgress, standard_output
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.callback import StudyCallback
 from raykd.study.classrooms import Classrooms
-from raykd.study.cluster import Plan, Resources, connected, plan
+from raykd.study.cluster import Plan, Resources
+from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
 from raykd.study.names import METRIC
-from raykd.study.record import JOURNAL, PLAIN, RAY, SETTINGS, begin_folder, check_folder
+from raykd.study.record import JOURNAL, PLAIN, RAY, SETTINGS, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
 from raykd.study.result import StudyResult
 from raykd.study.search import search
@@ -31,6 +32,7 @@ from raykd.study.space import SearchSpace, load_space
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
 from raykd.study.trial import TrialContext
+from raykd.study.waiting import sized
 from raykd.tracking import Tracker, check
 from raykd.training.folder import description
 from raykd.training.messages import Enrolment
@@ -52,9 +54,9 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     Raises:
         RaykdError: something in the settings is wrong, or no trial finished; one or two lines say what to do.
     """
-    console = console or Console()
+    console = console or standard_output()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    experiment = experiment.with_absolute_paths()
+    experiment = with_lasting_paths(experiment)
     space = load_space(experiment.study.space, experiment)
     briefing = brief(experiment, "teacher", "student")
     rehearse(briefing.experiment, briefing.data, space)
@@ -64,8 +66,7 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
         sizes: Plan | None = None
         if not _is_over(briefing.experiment, briefing.data):
             stack.enter_context(connected(experiment.cluster))
-            have = Resources.now()
-            sizes = plan(experiment.cluster, have, students=experiment.study.trials)
+            have, sizes = sized(experiment.cluster, experiment.study.trials, console)
             judge_teacher(briefing.experiment, sizes)
         folder = begin_folder(experiment)
         remember_teacher(briefing.experiment)
@@ -145,7 +146,7 @@ class _Run:
         """Have the teacher taught, then run the trials, with the plain student beside them."""
         self._start_tracking()
         self._taught = True
-        with Classrooms(sizes, self._experiment.cluster, self._folder / RAY) as classrooms:
+        with Classrooms(sizes, self._experiment.cluster, self._folder / RAY, self._console) as classrooms:
             teach_teachers(classrooms.broker, self._teachers, self._console)
             # It outlives an interrupted search no longer than the classrooms do.
             beside = ThreadPoolExecutor(1)
@@ -204,7 +205,7 @@ class _Run:
         context = TrialContext(classrooms.name, self._experiment, self._data.fingerprint, at_once)
         with RunProgress(self._console, "search", self.remaining * epochs, self.remaining) as progress:
             callback = StudyCallback(self._tracker, progress, classrooms.broker, epochs)
-            search(context, self._study, self._space, callback, self.remaining)
+            search(context, self._study, self._space, callback, self.remaining, lambda: classrooms.seats)
 
     def _log_best(self, result: StudyResult) -> None:
         assert result.best is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from raykd.study.cluster import QUIET
+from raykd.study.joining import QUIET
 from raykd.training.messages import NAMESPACE
 
 

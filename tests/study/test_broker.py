@@ -176,6 +176,52 @@ def test_a_dismissed_classrooms_students_are_given_to_one_that_waits() -> None:
     run(story())
 
 
+def test_a_recalled_classroom_tells_of_its_epoch_before_its_students_go_to_another() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        await broker.enrol(ADA)
+        asked = asyncio.create_task(broker.report("ada", 1))
+        await asyncio.sleep(0)
+        assert (await broker.attend(attendance("small"))).learn == (ADA.ticket,)
+        await broker.recall("small")
+        large = asyncio.create_task(broker.attend(attendance("large")))
+        assert await waits(large)
+        assert await soon(broker.attend(attendance("small", ADA, reports=[report(ADA, 1)]))) == Agenda(close=True)
+        assert await soon(asked) == report(ADA, 1)
+        assert await soon(large) == Agenda(enter=(ADA,))
+
+    run(story())
+
+
+def test_a_recalled_classroom_that_waits_is_sent_home_at_once() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        called = asyncio.create_task(broker.attend(attendance("small")))
+        assert await waits(called)
+        await broker.recall("small")
+        assert await soon(called) == Agenda(close=True)
+
+    run(story())
+
+
+def test_the_students_of_a_lost_node_go_to_another_classroom_at_once() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        for one in (ADA, BOB):
+            await broker.enrol(one)
+        assert (await broker.attend(attendance("lost"))).enter == (ADA, BOB)
+        other = asyncio.create_task(broker.attend(attendance("other")))
+        assert await waits(other)
+        assert await broker.lose("lost") == 2
+        assert (await soon(other)).enter == (ADA, BOB)
+        # One of its workers, on another node, is still there, and takes nobody.
+        await broker.enrol(CYD)
+        assert await soon(broker.attend(attendance("lost", ADA, BOB))) == Agenda(close=True)
+        assert await broker.seated() == {"ada": "other", "bob": "other"}
+
+    run(story())
+
+
 def test_a_silent_classrooms_students_are_given_to_one_that_waits() -> None:
     async def story() -> None:
         broker = Broker(lease_seconds=0.5)

@@ -50,6 +50,8 @@ BIG_NODES = cluster({"CPU": 32.0}, {"CPU": 16.0})
         (KUBERNETES, {}, 64, (4, 1, 8, 1, 4)),
         (KUBERNETES, {"gpus_per_worker": 0}, 64, (8, 1, 2, 0, 4)),
         (BIG_NODES, {}, 64, (8, 1, 2, 0, 4)),
+        # A classroom may begin with fewer workers than it should have.
+        (LAPTOP, {"workers": 4, "least_workers": 2}, 32, (1, 4, 8, 0, 1)),
     ],
 )
 def test_a_plan_suits_its_cluster(
@@ -69,6 +71,8 @@ def test_a_plan_suits_its_cluster(
         (LAPTOP, {"cpus_per_worker": 4}, "1 worker of 4 CPU"),
         (LAPTOP, {"gpus_per_worker": 1}, "1 worker of 0.9 CPU and 1 GPU do not fit"),
         (LAPTOP, {"cpus_per_worker": 1}, "2 workers would take every CPU of this cluster .* leave none for the trials"),
+        (LAPTOP, {"workers": 4, "least_workers": 3}, "3 workers of 0.9 CPU"),
+        (LAPTOP, {"workers": 1, "least_workers": 2}, "cluster.least_workers is 2, but cluster.workers is 1"),
         (GPU_NODES, {"workers": 17}, "17 workers of 0.9 CPU and 1 GPU do not fit"),
         (GPU_NODES, {"classrooms": 3, "workers": 6}, "18 workers"),
         # 13 CPUs in all, but each worker must fit on one node.

@@ -216,6 +216,16 @@ def test_a_dismissed_classroom_gives_its_students_to_the_others() -> None:
     assert visit(book, "two").enter == (ADA, BOB)
 
 
+def test_a_classroom_that_lost_its_node_gives_its_students_back_and_nobody_is_to_blame() -> None:
+    book = register(ADA, BOB)
+    for _ in range(3 * LOST_SEATS_ALLOWED):
+        assert visit(book, "room").learn == (ADA.ticket, BOB.ticket)
+        assert book.dismiss("room", blameless=True) == 2
+        assert book.seated() == {}
+    assert book.dismiss("room", blameless=True) == 0
+    assert book.want("ada", 1) is None
+
+
 def test_a_classroom_that_was_only_slow_is_told_that_its_students_sit_elsewhere_now() -> None:
     book = register(ADA, BOB, wanted=3)
     visit(book, "slow", now=0)

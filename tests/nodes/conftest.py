@@ -1,0 +1,24 @@
+"""One cluster of several machines for the tests of a module: a head that teaches nobody, and a machine of 2 CPUs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from machines import Machines, refusal
+
+sys.path.append(str(Path(__file__).parents[1] / "cluster"))  # the small study
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    if (why := refusal()) is not None:
+        pytest.skip(why)
+    machines = Machines()
+    try:
+        machines.add("one", cpus=2)
+        yield machines
+    finally:
+        machines.end()
