@@ -10,7 +10,8 @@ demo: $(VENV)/ready
 	$(RUN) experiments/tune_dkd.py --resume
 
 test: $(VENV)/ready
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not cluster" --numprocesses 2 --dist loadgroup
+	$(RUN) -m pytest -m cluster
 
 check: $(VENV)/ready
 	$(VENV)/bin/ruff check .

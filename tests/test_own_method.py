@@ -73,6 +73,7 @@ def test_the_page_holds_a_file_of_each_kind() -> None:
     assert len(COMMANDS) == 7
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_method_of_ones_own_teaches(workplace: Path) -> None:
     commands = [command for command in COMMANDS if "distill.py" in command]
     lines = run(workplace, sys.executable, "teach.py", *commands).splitlines()

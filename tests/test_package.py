@@ -88,6 +88,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_pa
     assert parse(script, arguments=["--student.arguments"]).student.arguments == {}
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

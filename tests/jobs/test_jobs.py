@@ -15,6 +15,8 @@ from jobs_head import Head
 
 import raykd
 
+pytestmark = pytest.mark.cluster
+
 EPOCHS = 24
 STUDY = shlex.split(
     "python experiments/tune_dkd.py --study.name job --data.train-images 300 --data.name digits "

@@ -24,7 +24,7 @@ from small import small_experiment
 from raykd.config import Experiment
 from raykd.settings_io import override, save_experiment
 
-pytestmark = pytest.mark.skipif(refusal() is not None, reason=str(refusal()))
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(refusal() is not None, reason=str(refusal()))]
 
 SCRIPTS = Path(__file__).parents[2] / "experiments"
 SPACE = "temperature.multiplier: {low: 0.5, high: 4.0, log: true}\n"
