@@ -69,7 +69,7 @@ class Server:
                 start_new_session=True,
                 env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             )
-        for _ in range(600):
+        for _ in range(1800):
             try:
                 urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
                 return

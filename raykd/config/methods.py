@@ -8,7 +8,7 @@ import tyro
 from pydantic import Field, create_model, field_validator, model_validator
 
 from raykd.arguments import KeywordArguments
-from raykd.errors import RaykdError, unknown_name
+from raykd.errors import unknown_name
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, Method
 from raykd.knowledge.methods.own import OwnFunction, own_method
@@ -42,9 +42,6 @@ class _MethodSettings(Settings):
         beside = METHODS.get(self.beside)
         if beside is not None and not issubclass(beside, AnswerMethod):
             raise ValueError(f"method.beside must be a method of answers, such as kd, not {self.beside}")
-        listens = ":" in self.name or issubclass(METHODS[self.name], FeatureMethod)
-        if not listens and (self.student_layers or self.teacher_layers):
-            raise ValueError(f"method {self.name} listens to no layers: leave student_layers and teacher_layers out")
         return self
 
     @classmethod
@@ -53,15 +50,24 @@ class _MethodSettings(Settings):
         return MethodSettings(name=method.name, **({method.name: method} if type(method).model_fields else {}))
 
     def chosen(self) -> Method | OwnFunction:
-        """The method. Raises RaykdError if an import path leads nowhere, or a built-in method is given arguments."""
-        if ":" not in self.name and self.arguments:
-            raise RaykdError(f"method.arguments are for methods by import path: set method.{self.name}. ... instead")
+        """The method. Raises RaykdError if an import path leads nowhere."""
         return self._named(self.name)
 
     def chosen_for_answers(self) -> AnswerMethod | OwnFunction | None:
         """The method of the answers: the chosen one, or the one beside a feature method; None of a baseline."""
         method = self._named(self.beside) if isinstance(self.chosen(), FeatureMethod) else self.chosen()
         return method if isinstance(method, AnswerMethod | OwnFunction) else None
+
+    @property
+    def useless(self) -> str | None:
+        """What is set although the chosen method does not take it, and what to do; None if nothing is."""
+        if ":" in self.name:
+            return None
+        if not issubclass(METHODS[self.name], FeatureMethod) and (self.student_layers or self.teacher_layers):
+            return f"method {self.name} listens to no layers: leave method.student_layers and method.teacher_layers out"
+        if self.arguments:
+            return f"method.arguments are for methods by import path: set method.{self.name}. ... instead"
+        return None
 
     @property
     def idle(self) -> set[str]:
