@@ -123,6 +123,13 @@ def setting_value(experiment: Experiment, name: str) -> Any:
     return value
 
 
+def settings_with_a_say(experiment: Experiment, sections: tuple[str, ...]) -> dict[str, Any]:
+    """The settings whose names begin with one of the sections, but for those of methods that have no part in it."""
+    idle = tuple(f"method.{name}." for name in experiment.method.idle)
+    names = [name for name in setting_names() if name.startswith(sections) and not name.startswith(idle)]
+    return {name: setting_value(experiment, name) for name in names}
+
+
 def setting_names() -> list[str]:
     """The dotted names of all settings, in the order of `raykd.config`."""
     return list(_settings())

@@ -13,7 +13,7 @@ from raykd.config import Ablation, Experiment, Lesson
 from raykd.errors import RaykdError
 from raykd.knowledge.methods.base import AnswerMethod
 from raykd.report.progress import standard_output
-from raykd.settings_io import override, setting_names, setting_value
+from raykd.settings_io import override, settings_with_a_say
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
@@ -278,10 +278,9 @@ def _row(contender: Contender) -> ComparedTeacher:
 
 
 def _parameters(experiment: Experiment) -> dict[str, Any]:
-    """What decides the result; not the settings of methods that have no part in it."""
-    names = [name for name in setting_names() if name.startswith(SECTIONS) and name != "teacher.kind"]
-    idle = tuple(f"method.{name}." for name in experiment.method.idle)
-    return {name: setting_value(experiment, name) for name in names if not name.startswith(idle)}
+    """What decides the result."""
+    settings = settings_with_a_say(experiment, SECTIONS)
+    return {name: value for name, value in settings.items() if name != "teacher.kind"}
 
 
 def _teacher_parameters(contender: Contender) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from raykd.config import Experiment
 from raykd.data import DataInfo
 from raykd.report.progress import standard_output
-from raykd.settings_io import setting_names, setting_value
+from raykd.settings_io import settings_with_a_say
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
@@ -123,9 +123,7 @@ def _run(
         if "teacher" in roles:
             remember_teacher(briefing.experiment)
         tracker = stack.enter_context(tracked(experiment, folder, console))
-        idle = tuple(f"method.{name}." for name in experiment.method.idle)
-        names = [name for name in setting_names() if name.startswith(SECTIONS[kind]) and not name.startswith(idle)]
-        parameters = {name: setting_value(experiment, name) for name in names}
+        parameters = settings_with_a_say(experiment, SECTIONS[kind])
         tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / SETTINGS])
         lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
         show_briefing(console, experiment, briefing, lines)

@@ -63,7 +63,7 @@ class Classroom:
     def _seat(self, enrolment: Enrolment) -> tuple[Report, ...]:
         """Seat a student, and return what it did before it came here."""
         # The first worker decides, for file systems show a new file to one node before the other.
-        if told := self._team.from_first(_told(enrolment)):
+        if told := self._team.from_first(_told(enrolment) if self._team.rank == 0 else None):
             return told
         failure: str | None = None
         try:
