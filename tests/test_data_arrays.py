@@ -140,6 +140,8 @@ def test_fashion_mnist_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.zeros(19, np.uint8))), r"20 test images, but 19 labels"),
         ("t10k-labels-idx1-ubyte.gz", None, r"t10k-labels-idx1-ubyte\(.gz\) is missing"),
     ],
+    # names of their own: a gzip header holds the time, and parallel workers must collect the same tests
+    ids=["not gzip", "one dimension", "labels cut short", "a label too few", "no file"],
 )
 def test_damaged_idx_files(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     write_fashion_mnist(tmp_path, zipped=True)
