@@ -17,6 +17,7 @@ from .config import TrackingSettings as TrackingSettings
 from .config import TrainingSettings as TrainingSettings
 from .errors import RaykdError as RaykdError
 from .study.comparison import compare_teachers as compare_teachers
+from .study.load import load_study as load_study
 from .study.single import distill as distill
 from .study.single import train_teacher as train_teacher
 from .study.study import tune as tune

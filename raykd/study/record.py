@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import load_experiment, save_experiment, setting_names, setting_value
+from raykd.training.folder import replacing
 
 SETTINGS = "experiment.yaml"
 JOURNAL = "study.journal"
 BEST = "best"
 PLAIN = "plain"
 STUDENT = "student"
+TEACHER = "teacher.json"
+"""What is known of the study's teacher (see `raykd.training.folder`), and its folder: readable without the cache."""
 RAY = "ray"
 
 MAY_CHANGE = (
@@ -72,6 +78,12 @@ def begin_folder(experiment: Experiment) -> Path:
     experiment.folder.mkdir(parents=True, exist_ok=True)
     save_experiment(experiment, experiment.folder / SETTINGS)
     return experiment.folder
+
+
+def remember_taught(folder: Path, teacher: Mapping[str, Any]) -> None:
+    """Write down in a study's folder what is known of its teacher."""
+    with replacing(folder / TEACHER) as temporary:
+        temporary.write_text(json.dumps(teacher, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_same(begun: Experiment, now: Experiment, file: Path) -> None:

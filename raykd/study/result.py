@@ -78,7 +78,7 @@ class StudyResult:
 
     - folder: the study's
     - trials: all of them, in order
-    - teacher, plain: descriptions of the teacher and of the student trained without one (see
+    - teacher, plain: descriptions of the teacher, with its ``folder``, and of the student trained without one (see
       `raykd.training.folder`); the latter is None if it could not be trained
     - place: where MLflow has it
     """

@@ -22,7 +22,16 @@ from raykd.study.cluster import Plan, Resources
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
 from raykd.study.names import METRIC
-from raykd.study.record import JOURNAL, PLAIN, RAY, SETTINGS, begin_folder, check_folder, with_lasting_paths
+from raykd.study.record import (
+    JOURNAL,
+    PLAIN,
+    RAY,
+    SETTINGS,
+    begin_folder,
+    check_folder,
+    remember_taught,
+    with_lasting_paths,
+)
 from raykd.study.rehearsal import rehearse
 from raykd.study.result import StudyResult
 from raykd.study.search import search
@@ -148,6 +157,7 @@ class _Run:
         self._taught = True
         with Classrooms(sizes, self._experiment.cluster, self._folder / RAY, self._console) as classrooms:
             teach_teachers(classrooms.broker, self._teachers, self._console)
+            remember_taught(self._folder, self._teacher())
             # It outlives an interrupted search no longer than the classrooms do.
             beside = ThreadPoolExecutor(1)
             plain: Future[Any] = beside.submit(teach, classrooms.broker, self._plain)
@@ -166,9 +176,8 @@ class _Run:
         """
         if self.remaining > 0:
             raise KeyboardInterrupt
-        teacher, plain = description(self._teachers[-1].folder), description(self._plain.folder)
-        assert teacher is not None
-        result = StudyResult.of(self._folder, self._study, teacher, plain, self._tracker.describe())
+        plain = description(self._plain.folder)
+        result = StudyResult.of(self._folder, self._study, self._teacher(), plain, self._tracker.describe())
         if result.best is None:
             result.show(self._console)
             raise RaykdError(f"no trial finished; {self._folder}/trials holds what is known of each")
@@ -177,6 +186,13 @@ class _Run:
             self._log_best(result)
         result.show(self._console)
         return result
+
+    def _teacher(self) -> dict[str, Any]:
+        """What is known of the teacher, and its folder."""
+        folder = self._teachers[-1].folder
+        found = description(folder)
+        assert found is not None
+        return found | {"folder": folder}
 
     def _wait_for_plain(self, plain: Future[Any]) -> None:
         try:

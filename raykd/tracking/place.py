@@ -77,6 +77,17 @@ def look(uri: str, experiment: str = "") -> str:
     return f"{address}/#/experiments/{experiment}" if experiment and scheme(uri) != "databricks" else address
 
 
+def place_of(settings: TrackingSettings, folder: Path) -> Place:
+    """Where a study's settings say that it is logged.
+
+    Args:
+        settings: The study's.
+        folder: The study's.
+    """
+    uri = tracking_uri(settings, folder)
+    return Place(hide_password(uri), look(uri))
+
+
 def check(settings: TrackingSettings) -> None:
     """Finds a tracking server or database that cannot be used, before the study starts.
 

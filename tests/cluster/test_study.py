@@ -65,6 +65,13 @@ def test_the_output_folder_keeps_its_contract(finished):
     assert len(finished.result.trials) == 6
 
 
+def test_a_study_is_read_back_from_its_folder_alone(finished):
+    found = raykd.load_study(finished.experiment.folder)
+    assert found == finished.result
+    with pytest.raises(raykd.RaykdError, match=r"unknown study 'smal' in .*did you mean 'small'"):
+        raykd.load_study("smal", finished.experiment.study.output)
+
+
 def test_the_best_student_loads_in_two_lines_with_the_reported_accuracy(finished):
     student = raykd.load_model(finished.experiment.folder / "best")
     assert validation_accuracy(student, finished.experiment) == pytest.approx(finished.result.best.accuracy)
