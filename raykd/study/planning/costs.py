@@ -38,7 +38,7 @@ class EpochCosts:
 
 @dataclass(frozen=True)
 class Overheads:
-    """Seconds around the epochs. The defaults are estimates; `benchmarks/scaling.py` measures some of them.
+    """Seconds around the epochs. `process_cpu`, `trial` and `result` are `benchmarks/scaling.py`'s, the rest estimates.
 
     - cluster: until a cluster has been joined and its broker lives
     - classroom: until a worker group has been started, torch imported, data and networks loaded
@@ -56,8 +56,8 @@ class Overheads:
     classroom: float = 10.0
     classroom_cpu: float = 3.0
     tune: float = 1.0
-    process_cpu: float = 1.3
-    trial: float = 0.05
+    process_cpu: float = 2.5
+    trial: float = 0.14
     result: float = 0.01
     epoch: float = 0.01
     ending: float = 10.0
