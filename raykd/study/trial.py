@@ -69,6 +69,7 @@ class StudentTrial(tune.Trainable):
             METRIC: report.metrics.get(METRIC, 0.0),
             "metrics": dict(report.metrics),
             "seconds": report.metrics.get("seconds", 0.0),
+            "weights": report.weights,
             "epoch": report.epoch,
             "finished": report.finished,
             "diverged": report.diverged,

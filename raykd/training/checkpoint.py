@@ -39,7 +39,12 @@ def write_checkpoint(enrolment: Enrolment, lesson: Lesson, checkpoint: Checkpoin
         "state": dict(checkpoint.state),
         "views": list(checkpoint.views),
         "history": [
-            {"metrics": dict(report.metrics), "finished": report.finished, "diverged": report.diverged}
+            {
+                "metrics": dict(report.metrics),
+                "finished": report.finished,
+                "diverged": report.diverged,
+                "weights": report.weights,
+            }
             for report in checkpoint.history
         ],
     }

@@ -51,7 +51,7 @@ class Classroom:
         learning: dict[str, list[Student]] = {}
         for ticket in agenda.learn:
             if student := self._students.get(ticket):
-                learning.setdefault(_group_key(student.lesson), []).append(student)
+                learning.setdefault(_group_key(student.enrolment, student.lesson), []).append(student)
         self._forget_unused()
         for key, students in learning.items():
             reports += self._teach(self._groups[key], students)
@@ -67,7 +67,7 @@ class Classroom:
             return told
         failure: str | None = None
         try:
-            group = self._group(Lesson.model_validate(enrolment.lesson))
+            group = self._group(enrolment, Lesson.model_validate(enrolment.lesson))
             student = Student(enrolment, group.data, self._team, group.invite(enrolment.teacher))
         except Exception as error:
             failure = _explain(enrolment, error)
@@ -76,7 +76,7 @@ class Classroom:
             return (Report(enrolment.student, enrolment.ticket, epoch=1, failure=failure),)
         if not student.over:
             student.join_team()
-            if student.views and not self._members(_group_key(student.lesson)):
+            if student.views and not self._members(_group_key(enrolment, student.lesson)):
                 # Whoever comes back alone goes on with the view that would have been next.
                 group.view = student.views[-1] + 1
             self._students[enrolment.ticket] = student
@@ -91,8 +91,8 @@ class Classroom:
                 raise
             return [_failed(student, str(error)) for student in students]
 
-    def _group(self, lesson: Lesson) -> Group:
-        key = _group_key(lesson)
+    def _group(self, enrolment: Enrolment, lesson: Lesson) -> Group:
+        key = _group_key(enrolment, lesson)
         if key not in self._groups:
             self._groups[key] = Group(lesson, self._load(lesson.data), self._team)
         return self._groups[key]
@@ -104,7 +104,7 @@ class Classroom:
         return self._images[key]
 
     def _forget_unused(self) -> None:
-        used = {_group_key(student.lesson) for student in self._students.values()}
+        used = {_group_key(student.enrolment, student.lesson) for student in self._students.values()}
         if used:
             self._groups = {key: group for key, group in self._groups.items() if key in used}
             data = {student.lesson.data.model_dump_json() for student in self._students.values()}
@@ -114,13 +114,15 @@ class Classroom:
 
     def _members(self, key: str) -> list[Student]:
         """The seated students of a group."""
-        return [student for student in self._students.values() if _group_key(student.lesson) == key]
+        return [student for student in self._students.values() if _group_key(student.enrolment, student.lesson) == key]
 
 
-def _group_key(lesson: Lesson) -> str:
+def _group_key(enrolment: Enrolment, lesson: Lesson) -> str:
     training = lesson.training
+    # Whoever must see views of its own sits in a group of its own.
+    alone = enrolment.ticket if enrolment.views else ""
     return "/".join(
-        [lesson.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision)]
+        [lesson.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision), alone]
     )
 
 
@@ -212,7 +214,7 @@ class Group:
         for student in students:
             if (folder := student.enrolment.teacher) is not None:
                 layers.setdefault(folder, set()).update(student.teacher_layers)
-        view = self.view % self._epochs
+        view = students[0].next_view(self.view % self._epochs)
         lessons = _Attempt(students, self._team)
         for student in students:
             student.network.train()

@@ -19,6 +19,8 @@ class Enrolment:
     - lesson: the settings of `raykd.config.Lesson`, as JSON data
     - teacher: folder of the finished teacher, or None to learn from labels alone
     - folder: where its checkpoint is and its finished model goes; every worker must see it
+    - views: the views it must see, epoch by epoch, as one that is replayed; it then shares them with nobody. Empty:
+      those of its class
     - ticket: tells this enrolment from an earlier one of the same student
     """
 
@@ -26,6 +28,7 @@ class Enrolment:
     lesson: Mapping[str, Any]
     teacher: str | None
     folder: str
+    views: tuple[int, ...] = ()
     ticket: str = field(default_factory=lambda: uuid4().hex)
 
 
@@ -38,6 +41,7 @@ class Report:
     - finished: all epochs of the lesson are done, and the finished model is in the student's folder
     - diverged: the loss or the weights are no longer finite; the student has left its seat
     - failure: why the student cannot be taught (then there are no metrics), or None
+    - weights: digest of its weights after this epoch, see `raykd.training.digest`
     """
 
     student: str
@@ -47,6 +51,7 @@ class Report:
     finished: bool = False
     diverged: bool = False
     failure: str | None = None
+    weights: str | None = None
 
     @property
     def last(self) -> bool:

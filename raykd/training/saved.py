@@ -48,6 +48,7 @@ def save_model(
         "epochs": report.epoch,
         "seconds": sum(each.metrics.get("seconds", 0.0) for each in history),
         "alone": all(each.metrics.get("class_size", 1.0) == 1.0 for each in history),
+        "weights": report.weights,
         "views": list(views),
     }
     write_description(folder, content)

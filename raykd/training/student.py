@@ -20,6 +20,7 @@ from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
 from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from raykd.training.digest import weights_digest
 from raykd.training.folder import description
 from raykd.training.listening import listening
 from raykd.training.messages import Enrolment, Report
@@ -111,6 +112,10 @@ class Student:
         """The reports of all finished epochs."""
         return tuple(self._history)
 
+    def next_view(self, of_class: int) -> int:
+        """The view of its next epoch: the class's, or the one that it must see."""
+        return self.enrolment.views[self.epoch] if self.enrolment.views else of_class
+
     @property
     def teacher_layers(self) -> tuple[str, ...]:
         """The layers of its teacher that it listens to."""
@@ -201,6 +206,7 @@ class Student:
             metrics=metrics,
             finished=self.epoch + 1 == self.lesson.training.epochs and not diverged,
             diverged=diverged,
+            weights=weights_digest(self.network.state_dict()) if self._team.rank == 0 else None,
         )
         self._history.append(report)
         if self._team.rank == 0:
