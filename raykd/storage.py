@@ -111,20 +111,22 @@ def check(folder: str, setting: str) -> None:
         RaykdError: they cannot.
     """
     name, content = f"raykd-probe-{uuid4().hex}", b"deleted at once"
+    if not is_url(folder) and not _path(folder).is_dir():
+        raise RaykdError(f"{setting} {folder}: no such folder\nmake it, or mount the share that it lies on")
     try:
-        if not is_url(folder) and not _path(folder).is_dir():
-            raise RaykdError(f"{setting} {folder}: no such folder\nmake it, or mount the share that it lies on")
         if is_url(folder):
             filesystem, place = _place(folder, name)
             _put(folder, name, content)
             found = _get(folder, name)
             filesystem.delete_file(place)
-            _get(folder, name)  # some stores refuse to tell those what is missing who may not list
+            _get(folder, name)  # some stores refuse to tell what is missing to those who may not list
             _answered.add(_root(folder))
         else:
             write(folder, name, content)
             found = read(folder, name)
             (_path(folder) / name).unlink()
+    except RaykdError as error:
+        raise RaykdError(f"{setting}: {error}") from error
     except OSError as error:
         raise RaykdError(f"{setting} {folder} cannot be used: {_reason(error)}\n{_advice(folder)}") from error
     if found != content:
@@ -207,7 +209,10 @@ def _filesystem(root: str) -> tuple[FileSystem, str]:
     if url.scheme not in STORES:
         raise unknown_name("store", url.scheme, STORES, root)
     if url.password is not None:
-        raise RaykdError(f"{url.scheme}://{url.hostname}: no passwords in URLs, which are logged\n{_advice(root)}")
+        raise RaykdError(
+            f"{url.scheme}://{url.hostname}: no passwords in URLs, which are logged\n"
+            "give them in the environment, on every node: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for instance"
+        )
     try:
         filesystem, path = FileSystem.from_uri(_with_options(url))
     except ValueError as error:
