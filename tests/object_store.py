@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def running() -> Iterator[ObjectStore]:
 
     def application(request: Request, start_response: Any) -> Any:
         if store.cuts(request):
-            request["werkzeug.socket"].close()
+            request["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError
         return answers(request, start_response)
 
