@@ -53,11 +53,15 @@ class Experiment(Lesson):
         if source is not None and Path(source).expanduser().exists():
             source = str(Path(source).expanduser().absolute())
         output = self.study.output.expanduser().absolute()
+        storage = self.cluster.storage
+        if storage is not None and "://" not in storage:
+            storage = str(Path(storage).expanduser().absolute())
         return self.model_copy(
             update={
                 "data": self.data.model_copy(update={"root": root}),
                 "teacher": self.teacher.model_copy(update={"cache": cache, "source": source}),
                 "study": self.study.model_copy(update={"output": output}),
+                "cluster": self.cluster.model_copy(update={"storage": storage}),
             }
         )
 

@@ -41,6 +41,9 @@ class ClusterSettings(Settings):
 
     address: str | None = None
     """Ray cluster to join. None: the cluster this script was submitted to or RAY_ADDRESS names, else a local one."""
+    storage: str | None = None
+    """What all nodes must see (students, teachers, Ray's own files) lies below this: a folder that they share, or an
+    object store's URL (s3://, gs://, abfs://). None: in study.output and teacher.cache, which they must share then."""
     classrooms: Count | None = None
     """Ray Train worker groups. None: one per GPU, without GPUs one per CPU, up to 4 a node; more as nodes join."""
     workers: Count = 1

@@ -50,7 +50,8 @@ class TeacherSettings(Settings):
     name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,
     runs:/ID/NAME; modules that are not raykd's get images in [0, 1]). A generous teacher is taught by it."""
     cache: Path = Path("~/.cache/raykd")
-    """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see."""
+    """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see, unless
+    cluster.storage holds the teachers."""
 
 
 class ComparisonSettings(Settings):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import ray
 
 from raykd.config import Experiment
@@ -33,11 +31,11 @@ def _judge(folder: str, experiment: Experiment, threads: int) -> str | None:
     from raykd.models.weights import shortened
     from raykd.training.adopted import judge_adopted
 
-    if description(folder) is None:
-        return f"{folder} is not seen from every node: set teacher.cache to shared storage"
     torch.set_num_threads(threads)
     try:
-        judge_adopted(Path(folder), experiment.data)
+        if description(folder) is None:
+            return f"{folder} is not seen from every node: set cluster.storage to what all nodes share"
+        judge_adopted(folder, experiment.data)
     except RaykdError as error:
         return str(error)
     except Exception as error:

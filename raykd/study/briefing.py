@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -14,6 +13,8 @@ from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
 from raykd.models import build_model, parameter_count
+from raykd.storage import below, name_of
+from raykd.study.places import teachers_folder
 from raykd.training.adopted import adopt
 from raykd.training.folder import description
 from raykd.training.saved import load_model
@@ -68,7 +69,7 @@ def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
 def remember_teacher(briefed: Experiment) -> None:
     """Write down in the study's folder which teacher was adopted, so that a resumed study goes on with the same."""
     if briefed.teacher.source is not None:
-        (briefed.folder / ADOPTED).write_text(f"{Path(briefed.teacher.source).name}\n")
+        (briefed.folder / ADOPTED).write_text(f"{name_of(briefed.teacher.source)}\n")
 
 
 def _with_adopted_teacher(experiment: Experiment, source: str, info: DataInfo) -> Experiment:
@@ -78,15 +79,16 @@ def _with_adopted_teacher(experiment: Experiment, source: str, info: DataInfo) -
     """
     teacher, record = experiment.teacher, experiment.folder / ADOPTED
     begun = record.read_text().strip() if experiment.study.resume and record.exists() else None
-    folder = teacher.cache / "teachers" / (begun or "")
+    teachers = teachers_folder(experiment)
+    folder = below(teachers, begun or "")
     if begun is None or (description(folder) or {}).get("data", {}).get("fingerprint") != info.fingerprint:
-        folder = adopt(source, teacher.model, info, teacher.cache, experiment.tracking)
-    if begun not in (None, folder.name):
+        folder = adopt(source, teacher.model, info, teachers, experiment.tracking)
+    if begun not in (None, name_of(folder)):
         raise RaykdError(
             f"teacher.source {source}: teacher or data are others than those that {experiment.folder} was begun with:\n"
             "give those back, or name another study with --study.name"
         )
-    return experiment.model_copy(update={"teacher": teacher.model_copy(update={"source": str(folder)})})
+    return experiment.model_copy(update={"teacher": teacher.model_copy(update={"source": folder})})
 
 
 def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:

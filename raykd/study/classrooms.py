@@ -54,11 +54,13 @@ class Classrooms:
     Args:
         plan: How many, and how large.
         settings: Restarts, leases, and what becomes of them as nodes come and go.
-        storage: Folder for Ray Train's own files, seen by all nodes.
+        storage: Folder for Ray Train's own files, a path or URL, seen by all nodes.
         console: Where it is said what became of them. None: nobody hears of it.
     """
 
-    def __init__(self, plan: Plan, settings: ClusterSettings, storage: Path, console: Console | None = None) -> None:
+    def __init__(
+        self, plan: Plan, settings: ClusterSettings, storage: str | Path, console: Console | None = None
+    ) -> None:
         self.name = f"broker-{uuid4().hex[:8]}"
         self.broker: Any = None
         self._plan = plan

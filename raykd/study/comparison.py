@@ -14,6 +14,7 @@ from raykd.errors import RaykdError
 from raykd.knowledge.methods.base import AnswerMethod
 from raykd.report.progress import standard_output
 from raykd.settings_io import override, settings_with_a_say
+from raykd.storage import below
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
@@ -21,6 +22,7 @@ from raykd.study.cluster import Plan
 from raykd.study.compared import GENEROUS, PLAIN, STANDARD, ComparedTeacher, ComparisonResult
 from raykd.study.joining import connected
 from raykd.study.lessons import Ending, teach_shown, teach_together
+from raykd.study.places import check_storage, shared_folder
 from raykd.study.record import RAY, SETTINGS, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
 from raykd.study.teachers import teachers
@@ -87,6 +89,7 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
     """
     console = console or standard_output()
     experiment = with_lasting_paths(experiment)
+    check_storage(experiment)
     briefing = brief(experiment, "teacher", "student")
     rehearse(briefing.experiment, briefing.data)
     run = _Run(experiment, contenders(briefing.experiment, briefing.data.fingerprint), console)
@@ -153,7 +156,7 @@ def _students(experiment: Experiment, lesson: Lesson, name: str, teacher: Enrolm
             student=student,
             lesson=lesson.model_copy(update={"training": training}).model_dump(mode="json"),
             teacher=None if teacher is None else teacher.folder,
-            folder=str(experiment.folder / STUDENTS / student),
+            folder=below(shared_folder(experiment), STUDENTS, student),
         )
     return students
 
@@ -198,7 +201,7 @@ class _Run:
         tracker.start_study(
             _parameters(experiment), tags={"raykd.kind": "compare_teachers"}, artifacts=[experiment.folder / SETTINGS]
         )
-        with Classrooms(sizes, experiment.cluster, experiment.folder / RAY, self._console) as classrooms:
+        with Classrooms(sizes, experiment.cluster, below(shared_folder(experiment), RAY), self._console) as classrooms:
             ready = [each for each in self._contenders if self._teach_teacher(classrooms.broker, each, tracker)]
             self._teach_students(classrooms.broker, ready, tracker)
 
@@ -213,7 +216,8 @@ class _Run:
         trained_here = frozenset(self._trained_here)
         result = ComparisonResult(self._experiment.folder, rows, seeds, trained_here, tracker.describe())
         if not any(row.students for row in rows):
-            raise RaykdError(f"no student finished; {self._experiment.folder / STUDENTS} holds what is known of each")
+            students = below(shared_folder(self._experiment), STUDENTS)
+            raise RaykdError(f"no student finished; {students} holds what is known of each")
         tracker.study_metrics(result.summary())
         result.show(self._console)
         return result

@@ -14,6 +14,7 @@ from rich.console import Console
 from raykd.config import Lesson
 from raykd.errors import RaykdError
 from raykd.report.progress import RunProgress
+from raykd.storage import StorageError
 from raykd.study.names import METRIC
 from raykd.study.seat import teach
 from raykd.tracking import TrialState
@@ -138,6 +139,8 @@ def _attend(broker: Any, enrolment: Enrolment, news: SimpleQueue[Report | Ending
 
     try:
         teach(broker, enrolment, told)
+    except StorageError as error:
+        news.put(error)  # no student's fault, and none can be taught
     except RaykdError as error:
         news.put(Ending(enrolment.student, "diverged" if diverged else "failed", str(error)))
     except BaseException as error:

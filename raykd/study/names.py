@@ -11,6 +11,9 @@ TIME = "epoch"
 TRIAL = "trial"
 """The key beside the settings in a trial's config: its number in the Optuna study."""
 
+TRIALS = "trials"
+"""Folder of the trials, below the study's."""
+
 
 def trial_name(number: int) -> str:
     """The name of a trial: in folders, in MLflow and in tables."""

@@ -10,7 +10,7 @@ from typing import Any
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import load_experiment, save_experiment, setting_names, setting_value
-from raykd.training.folder import replacing
+from raykd.storage import replacing
 
 SETTINGS = "experiment.yaml"
 JOURNAL = "study.journal"
@@ -32,6 +32,8 @@ MAY_CHANGE = (
     "teacher.cache",
 )
 """Settings that a resumed study may change: they do not change what its trials give."""
+STAYS = "cluster.storage"
+"""May not, though of the cluster: the students lie there."""
 
 
 JOB_COPIES = "working_dir_files"
@@ -88,7 +90,7 @@ def remember_taught(folder: Path, teacher: Mapping[str, Any]) -> None:
 
 def _check_same(begun: Experiment, now: Experiment, file: Path) -> None:
     for name in setting_names():
-        if name.startswith(MAY_CHANGE):
+        if name.startswith(MAY_CHANGE) and name != STAYS:
             continue
         before, after = setting_value(begun, name), setting_value(now, name)
         if before != after:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from raykd.study.names import trial_name
+from raykd.storage import below
+from raykd.study.names import TRIALS, trial_name
 from raykd.study.record import BEST
 from raykd.tracking import Place
+from raykd.training.folder import keep_model
 
 SHOWN_TRIALS = 5
 
@@ -118,17 +118,10 @@ class StudyResult:
         """Where the best student lies: weights and settings, for `raykd.load_model`."""
         return self.folder / BEST
 
-    def keep_best(self) -> None:
-        """Copy the best student out of its trial's folder."""
-        if self.best is None:
-            return
-        temporary = self.folder / f"{BEST}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        for file in (self.folder / "trials" / self.best.name).glob("model.*"):
-            shutil.copy2(file, temporary)
-        shutil.rmtree(self.best_folder, ignore_errors=True)
-        os.replace(temporary, self.best_folder)
+    def keep_best(self, shared: str) -> None:
+        """Copy the best student out of its trial's folder, below the study's shared folder, into the study's own."""
+        if self.best is not None:
+            keep_model(below(shared, TRIALS, self.best.name), self.best_folder)
 
     def show(self, console: Console) -> None:
         """Print the best trials beside the teacher and the plain student, and where to look further."""

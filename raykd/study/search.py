@@ -8,8 +8,10 @@ from collections.abc import Callable
 import optuna
 from ray import tune
 
+from raykd.storage import below
 from raykd.study.callback import StudyCallback
 from raykd.study.cluster import TRIAL_CPUS
+from raykd.study.places import shared_folder
 from raykd.study.record import RAY
 from raykd.study.schedulers import feed_history, make_scheduler
 from raykd.study.searcher import OptunaSearcher
@@ -52,7 +54,7 @@ def search(
         ),
         run_config=tune.RunConfig(
             name=f"tune-{context.broker}",
-            storage_path=str(experiment.folder / RAY),
+            storage_path=below(shared_folder(experiment), RAY),
             callbacks=[callback],
             failure_config=tune.FailureConfig(max_failures=settings.retries),
             verbose=0,

@@ -78,7 +78,7 @@ def _finished_model(enrolment: Enrolment) -> dict[str, Any]:
         if time.monotonic() > patience_ends:
             raise RaykdError(
                 f"{enrolment.student} has been taught, but its model is not in {enrolment.folder} on this machine:\n"
-                "every node must see this folder; set study.output and teacher.cache to shared storage"
+                "every node must see this folder; set cluster.storage to a shared folder or an object store's URL"
             )
         time.sleep(0.5)
     return found

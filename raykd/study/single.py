@@ -14,11 +14,13 @@ from raykd.config import Experiment
 from raykd.data import DataInfo
 from raykd.report.progress import standard_output
 from raykd.settings_io import settings_with_a_say
+from raykd.storage import below, is_url
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.classrooms import Classrooms
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_shown, teach_teachers
+from raykd.study.places import check_storage, shared_folder
 from raykd.study.record import RAY, SETTINGS, STUDENT, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
 from raykd.study.teachers import teachers
@@ -38,11 +40,11 @@ SECTIONS = {
 class ModelResult:
     """A finished model.
 
-    - folder: where it lies, for `raykd.load_model`
+    - folder: where it lies, for `raykd.load_model`: a path, or a URL below `cluster.storage`
     - metrics: of its last epoch, on the validation split
     """
 
-    folder: Path
+    folder: Path | str
     metrics: dict[str, float]
 
 
@@ -65,7 +67,7 @@ def distill(experiment: Experiment, console: Console | None = None) -> ModelResu
             student=STUDENT,
             lesson=lesson.model_dump(mode="json"),
             teacher=chain[-1].folder if chain else None,
-            folder=str(room.experiment.folder / STUDENT),
+            folder=below(shared_folder(room.experiment), STUDENT),
         )
         return student, teach_shown(room.broker, student, "student", room.console, room.log)
 
@@ -110,6 +112,7 @@ def _run(
     console: Console,
 ) -> ModelResult:
     experiment = with_lasting_paths(experiment)
+    check_storage(experiment)
     briefing = brief(experiment, *roles)
     if "student" in roles:
         rehearse(briefing.experiment, briefing.data)
@@ -127,11 +130,12 @@ def _run(
         tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / SETTINGS])
         lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
         show_briefing(console, experiment, briefing, lines)
-        with Classrooms(sizes, experiment.cluster, folder / RAY, console) as classrooms:
+        with Classrooms(sizes, experiment.cluster, below(shared_folder(experiment), RAY), console) as classrooms:
 
             def log(report: Report) -> None:
                 tracker.study_metrics(report.metrics, step=report.epoch)
 
             enrolment, found = job(_Room(briefing.experiment, briefing.data, classrooms.broker, console, log))
         console.print(f"look further: {tracker.describe().look}", soft_wrap=True, highlight=False)
-    return ModelResult(Path(enrolment.folder), found["metrics"])
+    lies = enrolment.folder
+    return ModelResult(lies if is_url(lies) else Path(lies), found["metrics"])

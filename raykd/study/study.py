@@ -14,6 +14,7 @@ from raykd.config import Experiment
 from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
 from raykd.report.progress import RunProgress, standard_output
+from raykd.storage import below
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.callback import StudyCallback
@@ -21,7 +22,8 @@ from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Plan, Resources
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
-from raykd.study.names import METRIC
+from raykd.study.names import METRIC, TRIALS
+from raykd.study.places import check_storage, shared_folder
 from raykd.study.record import (
     JOURNAL,
     PLAIN,
@@ -43,7 +45,7 @@ from raykd.study.tracked import tracked
 from raykd.study.trial import TrialContext
 from raykd.study.waiting import sized
 from raykd.tracking import Tracker, check
-from raykd.training.folder import description
+from raykd.training.folder import description, keep_model
 from raykd.training.messages import Enrolment
 from raykd.training.saved import load_model
 
@@ -66,6 +68,7 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     console = console or standard_output()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     experiment = with_lasting_paths(experiment)
+    check_storage(experiment)
     space = load_space(experiment.study.space, experiment)
     briefing = brief(experiment, "teacher", "student")
     rehearse(briefing.experiment, briefing.data, space)
@@ -102,7 +105,7 @@ def _plain_student(experiment: Experiment) -> Enrolment:
         student=PLAIN,
         lesson=experiment.lesson().without_teacher().model_dump(mode="json"),
         teacher=None,
-        folder=str(experiment.folder / PLAIN),
+        folder=below(shared_folder(experiment), PLAIN),
     )
 
 
@@ -128,6 +131,7 @@ class _Run:
         self._tracker = tracker
         self._console = console
         self._folder = experiment.folder
+        self._shared = shared_folder(experiment)
         self._study = _open_study(experiment)
         self._teachers = teachers(experiment, data.fingerprint)
         self._plain = _plain_student(experiment)
@@ -155,7 +159,7 @@ class _Run:
         """Have the teacher taught, then run the trials, with the plain student beside them."""
         self._start_tracking()
         self._taught = True
-        with Classrooms(sizes, self._experiment.cluster, self._folder / RAY, self._console) as classrooms:
+        with Classrooms(sizes, self._experiment.cluster, below(self._shared, RAY), self._console) as classrooms:
             teach_teachers(classrooms.broker, self._teachers, self._console)
             remember_taught(self._folder, self._teacher())
             # It outlives an interrupted search no longer than the classrooms do.
@@ -180,9 +184,11 @@ class _Run:
         result = StudyResult.of(self._folder, self._study, self._teacher(), plain, self._tracker.describe())
         if result.best is None:
             result.show(self._console)
-            raise RaykdError(f"no trial finished; {self._folder}/trials holds what is known of each")
+            raise RaykdError(f"no trial finished; {below(self._shared, TRIALS)} holds what is known of each")
         if self._taught or not result.best_folder.exists():
-            result.keep_best()
+            result.keep_best(self._shared)
+            if plain is not None and self._experiment.cluster.storage is not None:
+                keep_model(self._plain.folder, self._folder / PLAIN)
             self._log_best(result)
         result.show(self._console)
         return result

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 from raykd.config import Experiment, Lesson
+from raykd.storage import below, name_of
+from raykd.study.places import teachers_folder
 from raykd.training.identity import identity
 from raykd.training.messages import Enrolment
 
@@ -35,7 +36,7 @@ def _adopted(experiment: Experiment) -> Enrolment | None:
     if folder is None:
         return None
     lesson = experiment.standard_teacher_lesson().model_dump(mode="json")
-    return Enrolment(f"teacher-{Path(folder).name}", lesson, teacher=None, folder=folder)
+    return Enrolment(f"teacher-{name_of(folder)}", lesson, teacher=None, folder=folder)
 
 
 def _enrolment(experiment: Experiment, lesson: Lesson, fingerprint: str, taught_by: Enrolment | None) -> Enrolment:
@@ -46,10 +47,9 @@ def _enrolment(experiment: Experiment, lesson: Lesson, fingerprint: str, taught_
         "teacher": None if taught_by is None else taught_by.student,
     }
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    folder = experiment.teacher.cache / "teachers" / key
     return Enrolment(
         student=f"teacher-{key}",
         lesson=lesson.model_dump(mode="json"),
         teacher=None if taught_by is None else taught_by.folder,
-        folder=str(Path(folder)),
+        folder=below(teachers_folder(experiment), key),
     )

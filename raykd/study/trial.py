@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,15 +11,17 @@ from ray import tune
 
 from raykd.config import Experiment
 from raykd.settings_io import override
-from raykd.study.names import METRIC, TRIAL, trial_name
+from raykd.storage import below
+from raykd.study.names import METRIC, TRIAL, TRIALS, trial_name
+from raykd.study.places import shared_folder
 from raykd.study.seat import Seat, teach
 from raykd.study.teachers import teachers
 from raykd.training.messages import NAMESPACE, Enrolment
 
 
-def trial_folder(experiment: Experiment, number: int) -> Path:
-    """The folder of a trial below its study's."""
-    return experiment.folder / "trials" / trial_name(number)
+def trial_folder(experiment: Experiment, number: int) -> str:
+    """The folder of a trial, a path or URL."""
+    return below(shared_folder(experiment), TRIALS, trial_name(number))
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,6 @@ class StudentTrial(tune.Trainable):
             student=trial_name(self._number),
             lesson=lesson.model_dump(mode="json"),
             teacher=chain[-1].folder if chain else None,
-            folder=str(trial_folder(experiment, self._number)),
+            folder=trial_folder(experiment, self._number),
         )
         return Seat(self._broker, enrolment)

@@ -16,6 +16,7 @@ from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_pretrained, normalisation
 from raykd.models.weights import SUFFIXES, shortened
+from raykd.storage import below, is_url, read
 from raykd.tracking.stored import SCHEMES, stored_network
 from raykd.training.folder import MODULE, description, write_description
 from raykd.training.saved import load_model, save_module, save_weights
@@ -42,16 +43,17 @@ class _Found:
     class_names: Sequence[str] | None = None
 
 
-def adopt(source: str, model: ModelSettings, info: DataInfo, cache: Path, tracking: TrackingSettings) -> Path:
-    """Bring a finished teacher into the teacher cache, and return its folder there.
+def adopt(source: str, model: ModelSettings, info: DataInfo, teachers: str, tracking: TrackingSettings) -> str:
+    """Bring a finished teacher to the other teachers, and return its folder there.
 
     The folder is named by all that the teacher's answers hang on, and by the data: what is there is not written again.
 
     Args:
-        source: A raykd model folder, a checkpoint file, the name of torchvision's or timm's weights, or an MLflow URI.
+        source: A raykd model folder (path or URL), a checkpoint file, the name of torchvision's or timm's weights, or
+            an MLflow URI.
         model: The network that a checkpoint or weights by name are for.
         info: The data that it will teach.
-        cache: The teacher cache.
+        teachers: Path or URL of the folder that holds a folder of each teacher.
         tracking: Where an MLflow URI is looked for.
 
     Raises:
@@ -63,10 +65,9 @@ def adopt(source: str, model: ModelSettings, info: DataInfo, cache: Path, tracki
     # As float32, in which images are normalised: other forms of the same network know no more digits.
     mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (found.mean, found.std))
     found = replace(found, mean=mean, std=std)
-    folder = cache / "teachers" / _key(found, info)
+    folder = below(teachers, _key(found, info))
     if description(folder) is not None:
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
     if found.settings is None:
         save_module(folder, found.file)
     else:
@@ -83,7 +84,7 @@ def adopt(source: str, model: ModelSettings, info: DataInfo, cache: Path, tracki
     return folder
 
 
-def judge_adopted(folder: Path, settings: DataSettings) -> None:
+def judge_adopted(folder: str | Path, settings: DataSettings) -> None:
     """Let an adopted teacher answer the validation split, once, and write down how well it does."""
     found = description(folder)
     assert found is not None
@@ -153,9 +154,11 @@ def _find(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingS
             return _of_module(*stored_network(source, tracking))
         except RaykdError as error:
             raise RaykdError(f"teacher.source {source}: {error}") from error
+    if is_url(source):
+        return _in_folder(source, source)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _in_folder(path, source)
+        return _in_folder(str(path), source)
     if path.is_file():
         source = str(path)
     elif source.endswith(SUFFIXES) or "/" in source:
@@ -175,16 +178,14 @@ def _find(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingS
     return _Found(network, mean, std, settings.model_copy(update={"weights": None}))
 
 
-def _in_folder(path: Path, source: str) -> _Found:
-    found = description(path)
+def _in_folder(folder: str, source: str) -> _Found:
+    found = description(folder)
     if found is None:
         raise RaykdError(f"teacher.source {source}: no finished raykd model in this folder")
-    data, settings, file = found["data"], None, b""
-    if (path / MODULE).exists():
-        file = (path / MODULE).read_bytes()
-    else:
+    data, settings, file = found["data"], None, read(folder, MODULE)
+    if file is None:
         settings = ModelSettings.model_validate(found["lesson"]["student"]).model_copy(update={"weights": None})
-    return _Found(load_model(path).network, data["mean"], data["std"], settings, file, data["class_names"])
+    return _Found(load_model(folder).network, data["mean"], data["std"], settings, file or b"", data["class_names"])
 
 
 def _of_module(module: nn.Module, file: bytes) -> _Found:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from raykd.config import Lesson
 from raykd.errors import RaykdError
-from raykd.training.folder import CHECKPOINT, description, replacing
+from raykd.storage import below, read, write
+from raykd.training.folder import CHECKPOINT, description
 from raykd.training.identity import identity
 from raykd.training.messages import Enrolment, Report
 
@@ -32,8 +33,6 @@ class Checkpoint:
 
 def write_checkpoint(enrolment: Enrolment, lesson: Lesson, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint in the student's folder, in one move."""
-    folder = Path(enrolment.folder)
-    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "lesson": identity(lesson),
         "state": dict(checkpoint.state),
@@ -48,8 +47,9 @@ def write_checkpoint(enrolment: Enrolment, lesson: Lesson, checkpoint: Checkpoin
             for report in checkpoint.history
         ],
     }
-    with replacing(folder / CHECKPOINT) as temporary:
-        torch.save(content, temporary)
+    file = io.BytesIO()
+    torch.save(content, file)
+    write(enrolment.folder, CHECKPOINT, file.getvalue())
 
 
 def read_checkpoint(enrolment: Enrolment, lesson: Lesson, device: torch.device) -> Checkpoint | None:
@@ -58,13 +58,13 @@ def read_checkpoint(enrolment: Enrolment, lesson: Lesson, device: torch.device) 
     Raises:
         RaykdError: It is another lesson's.
     """
-    path = Path(enrolment.folder) / CHECKPOINT
-    if not path.exists():
+    file = read(enrolment.folder, CHECKPOINT)
+    if file is None:
         return None
-    content = torch.load(path, map_location=device, weights_only=True)
+    content = torch.load(io.BytesIO(file), map_location=device, weights_only=True)
     if content["lesson"] != identity(lesson):
         raise RaykdError(
-            f"{path} is the checkpoint of another lesson than {enrolment.student}'s: "
+            f"{below(enrolment.folder, CHECKPOINT)} is the checkpoint of another lesson than {enrolment.student}'s: "
             "use another study.name, or delete the folder"
         )
     history = [

@@ -10,13 +10,13 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from torch import Tensor
 
 from raykd.config import DataSettings, Lesson
 from raykd.data import ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
+from raykd.storage import StorageError, below, write
 from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history
 from raykd.training.folder import FAILURE
@@ -69,6 +69,8 @@ class Classroom:
         try:
             group = self._group(enrolment, Lesson.model_validate(enrolment.lesson))
             student = Student(enrolment, group.data, self._team, group.invite(enrolment.teacher))
+        except StorageError:
+            raise  # It is not the student's fault, who is seated again when the classroom has restarted.
         except Exception as error:
             failure = _explain(enrolment, error)
         failure = self._team.first_of_all(failure)
@@ -85,6 +87,8 @@ class Classroom:
     def _teach(self, group: Group, students: Sequence[Student]) -> list[Report]:
         try:
             return group.teach(students)
+        except StorageError:
+            raise
         except RaykdError as error:
             # The images cannot be read: nobody can learn from them.
             if not self._team.alone:
@@ -130,9 +134,8 @@ def _explain(enrolment: Enrolment, error: Exception) -> str:
     """What a user should read about an error: a line; the traceback goes to the student's folder."""
     if isinstance(error, RaykdError):
         return str(error)
-    file = Path(enrolment.folder) / FAILURE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(traceback.format_exception(error)))
+    write(enrolment.folder, FAILURE, "".join(traceback.format_exception(error)).encode())
+    file = below(enrolment.folder, FAILURE)
     return f"{''.join(traceback.format_exception_only(error)).splitlines()[0]} (traceback in {file})"
 
 
@@ -140,6 +143,8 @@ def _told(enrolment: Enrolment) -> tuple[Report, ...]:
     """All that a student has to tell that needs no seat: it is finished, or cannot be taught."""
     try:
         return finished_history(enrolment, Lesson.model_validate(enrolment.lesson))
+    except StorageError:
+        raise
     except Exception as error:
         return (Report(enrolment.student, enrolment.ticket, epoch=1, failure=_explain(enrolment, error)),)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
+
+from raykd.errors import RaykdError
+from raykd.storage import read, write
 
 CHECKPOINT = "checkpoint.pt"
 """State after the last finished epoch, from which training goes on."""
@@ -24,25 +26,28 @@ FAILURE = "failure.txt"
 
 def description(folder: str | Path) -> dict[str, Any] | None:
     """What is known of the finished model in a folder, or None if there is none yet."""
-    path = Path(folder) / DESCRIPTION
-    return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
+    content = read(folder, DESCRIPTION)
+    return None if content is None else cast(dict[str, Any], json.loads(content))
 
 
 def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:
     """Declare the model in a folder finished."""
-    with replacing(Path(folder) / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    write(folder, DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name to write a file under; it takes the path's place in one move once it is whole.
+def keep_model(folder: str | Path, target: Path) -> None:
+    """Copy a finished model out of its student's folder; what the target held is replaced.
 
-    The name is nobody else's: two studies may teach the same teacher into one cache.
+    Raises:
+        RaykdError: there is no finished model.
     """
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    for name in (WEIGHTS, DESCRIPTION):
+        content = read(folder, name)
+        if content is None:
+            raise RaykdError(f"no finished model in {folder}: {name} is missing")
+        (temporary / name).write_bytes(content)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +15,13 @@ from raykd.config import Lesson, ModelSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
-from raykd.training.folder import DESCRIPTION, MODULE, WEIGHTS, description, replacing, write_description
+from raykd.storage import below, read, write
+from raykd.training.folder import DESCRIPTION, MODULE, WEIGHTS, description, write_description
 from raykd.training.messages import Report
 
 
 def save_model(
-    folder: Path,
+    folder: str | Path,
     network: nn.Module,
     lesson: Lesson,
     data: DataInfo,
@@ -30,7 +32,7 @@ def save_model(
     """Write a finished model into a folder, weights first, description last.
 
     Args:
-        folder: Exists.
+        folder: A path or URL; it need not exist.
         network: The bare network, without normalisation.
         lesson: What it was taught by.
         data: What it was taught with.
@@ -54,30 +56,28 @@ def save_model(
     write_description(folder, content)
 
 
-def save_weights(folder: Path, network: nn.Module) -> None:
+def save_weights(folder: str | Path, network: nn.Module) -> None:
     """Write a network's weights into a folder."""
     # Each its own copy: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
-    with replacing(folder / WEIGHTS) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
+    write(folder, WEIGHTS, safetensors.torch.save(tensors))
 
 
-def save_module(folder: Path, file: bytes) -> None:
+def save_module(folder: str | Path, file: bytes) -> None:
     """Write a whole network into a folder, for one that no settings can build again.
 
     Args:
-        folder: Exists.
+        folder: A path or URL; it need not exist.
         file: What `torch.load` makes the network of, or a `Classifier` with the network.
     """
-    with replacing(folder / MODULE) as temporary:
-        temporary.write_bytes(file)
+    write(folder, MODULE, file)
 
 
 def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
-    """A finished model (student or teacher) from its folder, in evaluation mode.
+    """A finished model (student or teacher) from its folder, a path or an object store's URL, in evaluation mode.
 
     It takes float images [B, C, H, W] in [0, 1] and gives logits [B, classes]; normalisation is inside.
 
@@ -88,18 +88,22 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
     if found is None:
         raise RaykdError(f"no finished model in {folder}: {DESCRIPTION} is missing")
     data = found["data"]
-    if (module := Path(folder) / MODULE).exists():
+    if (module := read(folder, MODULE)) is not None:
         # Unpickling runs code: such files are raykd's own, written when the user named their source.
         try:
-            loaded: nn.Module = torch.load(module, map_location="cpu", weights_only=False)
+            loaded: nn.Module = torch.load(io.BytesIO(module), map_location="cpu", weights_only=False)
         except (ImportError, AttributeError) as error:
             raise RaykdError(
-                f"the network in {module} cannot be loaded: {error}\ninstall the package that it was written in"
+                f"the network in {below(folder, MODULE)} cannot be loaded: {error}\n"
+                "install the package that it was written in"
             ) from error
         network = loaded.network if isinstance(loaded, Classifier) else loaded
     else:
         settings = ModelSettings.model_validate(found["lesson"]["student"]).model_copy(update={"weights": None})
         network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
-        network.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS))
+        weights = read(folder, WEIGHTS)
+        if weights is None:
+            raise RaykdError(f"no finished model in {folder}: {WEIGHTS} is missing")
+        network.load_state_dict(safetensors.torch.load(weights))
     classifier = Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
     return classifier.to(device).eval()

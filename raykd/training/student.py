@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -227,8 +226,7 @@ class Student:
     def _save_model(self) -> None:
         if self._team.rank == 0:
             *earlier, last = self._history
-            folder = Path(self.enrolment.folder)
-            save_model(folder, self.network, self.lesson, self._data, last, self.views, earlier)
+            save_model(self.enrolment.folder, self.network, self.lesson, self._data, last, self.views, earlier)
 
     def _stateful(self) -> dict[str, Any]:
         """All that a checkpoint must hold the state of."""

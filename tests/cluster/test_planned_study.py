@@ -33,7 +33,7 @@ def test_asha_stops_the_same_trials_after_the_same_epochs(cluster: str, tmp_path
         cluster=raykd.ClusterSettings(classrooms=1, seats=1, threads_per_worker=1),
     )
     result = raykd.tune(experiment, quiet_console()[0])
-    told = [history(trial_folder(experiment, number)) for number in range(8)]
+    told = [history(Path(trial_folder(experiment, number))) for number in range(8)]
     assert [trial.epochs for trial in result.trials] == [len(each) for each in told]
     metrics = [epoch for trial in told for epoch in trial]
     costs = costs_of_reports(metrics)

@@ -59,7 +59,7 @@ def stirred(built: nn.Module, images: Tensor) -> nn.Module:
 
 
 def adopted(source: object, info: DataInfo, cache: Path, model: ModelSettings = HALF, uri: str | None = None) -> Path:
-    return adopt(str(source), model, info, cache, TrackingSettings(uri=uri))
+    return Path(adopt(str(source), model, info, str(cache / "teachers"), TrackingSettings(uri=uri)))
 
 
 def same_answers(folder: Path, info: DataInfo, expected: Callable[[Tensor], Tensor]) -> None:

@@ -1,0 +1,242 @@
+"""Files of a folder, read and written by name, wherever the folder is: on disk, or below an object store's URL.
+
+A file is there whole or not at all, and a later one takes its place in one move. Folders on disk cost no pyarrow.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
+from uuid import uuid4
+
+from raykd.errors import RaykdError, unknown_name
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+STORES = {"s3": {"allow_delayed_open": "true"}, "gs": {"retry_limit_seconds": "10"}, "abfs": {}, "abfss": {}}
+"""Schemes of stores whose puts are atomic, with options of their URLs that a user need not name.
+
+s3: small files in one request instead of three; gs: to hear of a wrong address in seconds, not in 15 minutes.
+"""
+PATIENCE_SECONDS = 600.0
+"""How long a store is waited for that has answered this process before; one that never has is not waited for."""
+LONGEST_PAUSE = 15.0
+
+_answered: set[str] = set()
+
+
+class StorageError(RaykdError):
+    """A store does not answer, or refuses. It says nothing of a student: what is stored is still there."""
+
+
+def is_url(folder: str | Path) -> bool:
+    """Whether a folder is an object store's."""
+    return "://" in str(folder) and not str(folder).startswith("file://")
+
+
+def below(folder: str | Path, *names: str) -> str:
+    """The path or URL of what lies below a folder; a URL keeps its query, such as endpoint_override=HOST:PORT."""
+    if not is_url(folder):
+        return str(_path(folder).joinpath(*names))
+    url = urlsplit(str(folder))
+    return url._replace(path="/".join([url.path.rstrip("/"), *names])).geturl()
+
+
+def name_of(folder: str | Path) -> str:
+    """The last name of a folder's path."""
+    return Path(urlsplit(str(folder)).path if is_url(folder) else folder).name
+
+
+def read(folder: str | Path, name: str) -> bytes | None:
+    """A file's content, or None if there is no such file.
+
+    Raises:
+        StorageError: the store does not answer, or refuses.
+    """
+    if is_url(folder):
+        return _patiently(str(folder), lambda: _get(str(folder), name))
+    try:
+        return (_path(folder) / name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write(folder: str | Path, name: str, content: bytes) -> None:
+    """Write a file, in one move; its folder need not exist.
+
+    Raises:
+        StorageError: the store does not answer, or refuses.
+    """
+    if is_url(folder):
+        _patiently(str(folder), lambda: _put(str(folder), name, content))
+        return
+    path = _path(folder) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def is_empty(folder: str | Path) -> bool:
+    """Whether nothing lies below a folder, or there is none.
+
+    Raises:
+        StorageError: the store does not answer, or refuses.
+    """
+    if is_url(folder):
+        return _patiently(str(folder), lambda: _nothing_in(str(folder)))
+    path = _path(folder)
+    return not path.is_dir() or not any(path.iterdir())
+
+
+def check(folder: str, setting: str) -> None:
+    """Make sure, without waiting, that files can be written below a shared folder, read again and deleted.
+
+    Args:
+        folder: On disk it must exist: below the mount point of a share that is not mounted, nobody else would see it.
+        setting: Which setting names it, for errors.
+
+    Raises:
+        RaykdError: they cannot.
+    """
+    name, content = f"raykd-probe-{uuid4().hex}", b"deleted at once"
+    if not is_url(folder) and not _path(folder).is_dir():
+        raise RaykdError(f"{setting} {folder}: no such folder\nmake it, or mount the share that it lies on")
+    try:
+        if is_url(folder):
+            filesystem, place = _place(folder, name)
+            _put(folder, name, content)
+            found = _get(folder, name)
+            filesystem.delete_file(place)
+            _get(folder, name)  # some stores refuse to tell what is missing to those who may not list
+            _answered.add(_root(folder))
+        else:
+            write(folder, name, content)
+            found = read(folder, name)
+            (_path(folder) / name).unlink()
+    except RaykdError as error:
+        raise RaykdError(f"{setting}: {error}") from error
+    except OSError as error:
+        raise RaykdError(f"{setting} {folder} cannot be used: {_reason(error)}\n{_advice(folder)}") from error
+    if found != content:
+        raise RaykdError(f"{setting} {folder}: what was written there is not what was read\n{_advice(folder)}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write a file under; it takes the path's place in one move once it is whole.
+
+    The name is nobody else's: two studies may teach the same teacher into one cache.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _patiently(folder: str, act: Callable[[], T]) -> T:
+    """What an act on a store gives, tried again until patience ends if the store has answered this process before."""
+    root, ends, pause = _root(folder), time.monotonic() + PATIENCE_SECONDS, 0.5
+    while True:
+        try:
+            result = act()
+        except OSError as error:
+            if root not in _answered or time.monotonic() + pause > ends:
+                raise StorageError(f"{folder} does not answer: {_reason(error)}\n{_advice(folder)}") from error
+            log.warning("%s does not answer (%s): tried again", folder, _reason(error))
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        else:
+            _answered.add(root)
+            return result
+
+
+def _get(folder: str, name: str) -> bytes | None:
+    filesystem, place = _place(folder, name)
+    try:
+        with filesystem.open_input_stream(place) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        return None
+
+
+def _put(folder: str, name: str, content: bytes) -> None:
+    filesystem, place = _place(folder, name)
+    with filesystem.open_output_stream(place) as stream:
+        stream.write(content)
+
+
+def _nothing_in(folder: str) -> bool:
+    from pyarrow.fs import FileSelector
+
+    filesystem, place = _place(folder)
+    return not filesystem.get_file_info(FileSelector(place, allow_not_found=True))
+
+
+def _place(folder: str, *names: str) -> tuple[FileSystem, str]:
+    """The file system of a URL, and the path there of what lies below it."""
+    filesystem, base = _filesystem(_root(folder))
+    return filesystem, "/".join([base, *filter(None, unquote(urlsplit(folder).path).split("/")), *names])
+
+
+def _root(folder: str) -> str:
+    return urlsplit(folder)._replace(path="").geturl()
+
+
+@cache
+def _filesystem(root: str) -> tuple[FileSystem, str]:
+    """The file system of a URL without path, which is made once a process, and the bucket's path there.
+
+    Raises:
+        RaykdError: pyarrow knows no such store, or not its options.
+    """
+    from pyarrow.fs import FileSystem
+
+    url = urlsplit(root)
+    if url.scheme not in STORES:
+        raise unknown_name("store", url.scheme, STORES, root)
+    if url.password is not None:
+        raise RaykdError(
+            f"{url.scheme}://{url.hostname}: no passwords in URLs, which are logged\n"
+            "give them in the environment, on every node: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for instance"
+        )
+    try:
+        filesystem, path = FileSystem.from_uri(_with_options(url))
+    except ValueError as error:
+        raise RaykdError(f"{root}: {_reason(error)}") from error
+    return filesystem, path.rstrip("/")
+
+
+def _with_options(url: SplitResult) -> str:
+    options: dict[str, Any] = {**STORES[url.scheme], **parse_qs(url.query)}
+    return url._replace(query=urlencode(options, doseq=True)).geturl()
+
+
+def _path(folder: str | Path) -> Path:
+    text = str(folder)
+    return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
+
+
+def _reason(error: Exception) -> str:
+    """What a store's library says, on one line, without what only its developers need."""
+    text = " ".join(str(error).split())
+    return re.sub(r"^When .*?(?=AWS Error)|\s*\(Request ID.*| error_info=.*", "", text)[:200]
+
+
+def _advice(folder: str) -> str:
+    if not is_url(folder):
+        return "check who may write there"
+    return "check address and bucket, and that this machine's credentials may read, write and delete there"

@@ -1,0 +1,168 @@
+"""Files are read and written by name, on disk and in an object store, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from object_store import ObjectStore, Request
+from pyarrow.fs import FileSystem
+
+from raykd import storage
+from raykd.errors import RaykdError
+from raykd.storage import StorageError, below, check, is_empty, name_of, read, write
+
+ROOT = Path(__file__).parents[1]
+
+NAMES = st.text("abcXYZ019._-", min_size=1, max_size=6).filter(lambda name: name.strip("."))
+FILES = st.lists(st.tuples(st.lists(NAMES, max_size=2).map(tuple), NAMES.map("{}.txt".format), st.binary(max_size=99)))
+
+
+@pytest.fixture(params=["disk", "file URL", "S3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, object_store: ObjectStore) -> str:
+    folders = {"disk": str(tmp_path), "file URL": f"file://{tmp_path}", "S3": object_store.folder()}
+    return folders[request.param]
+
+
+@pytest.fixture(params=["disk", "S3"], scope="module")
+def anywhere(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore
+) -> str:
+    return str(tmp_path_factory.mktemp("files")) if request.param == "disk" else object_store.folder()
+
+
+@given(files=FILES)
+@settings(max_examples=20)
+def test_what_was_written_last_is_read(anywhere: str, files: list[tuple[tuple[str, ...], str, bytes]]) -> None:
+    fresh = below(anywhere, os.urandom(8).hex())
+    assert is_empty(fresh)
+    expected = {}
+    for names, name, content in files:
+        assert read(below(fresh, *names), name) == expected.get((names, name))
+        write(below(fresh, *names), name, content)
+        expected[names, name] = content
+    for (names, name), content in expected.items():
+        assert read(below(fresh, *names), name) == content
+    assert is_empty(fresh) == (not files)
+
+
+def test_large_files_and_those_that_are_not_there(folder: str) -> None:
+    large = os.urandom(12_000_000)
+    for content in (b"before", large, b""):
+        write(folder, "weights", content)
+        assert read(folder, "weights") == content
+    assert read(folder, "nothing") is None
+    assert read(below(folder, "nowhere"), "nothing") is None
+    assert read(below(folder, "weights"), "nothing") is None
+    assert is_empty(below(folder, "nowhere"))
+    assert not is_empty(folder)
+
+
+def test_a_probed_folder_is_left_as_it_was(folder: str) -> None:
+    check(folder, "cluster.storage")
+    assert is_empty(folder)
+
+
+def test_paths_below_a_url_are_those_that_ray_makes_of_it(object_store: ObjectStore) -> None:
+    url = object_store.folder().replace("?", "/with%20space/?")
+    inner = below(url, "studies", "digits")
+    write(inner, "file", b"x")
+    assert urlsplit(inner).query == urlsplit(url).query
+    assert name_of(inner) == "digits"
+    filesystem, path = FileSystem.from_uri(inner)
+    assert path.endswith("/with space/studies/digits")
+    assert f"{path}/file".removeprefix("bucket/") in object_store.contents()
+    assert filesystem.open_input_stream(f"{path}/file").read() == b"x"
+    assert below("/shared", "studies", "digits") == "/shared/studies/digits"
+    assert name_of("/shared/studies/digits/") == "digits"
+
+
+def test_a_broken_upload_leaves_the_file_as_it_was(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.0)
+    folder = object_store.folder()
+    write(folder, "weights", b"before")
+    with object_store.cut(lambda request: "partNumber=2" in request["QUERY_STRING"]), pytest.raises(StorageError):
+        write(folder, "weights", os.urandom(25_000_000))
+    assert read(folder, "weights") == b"before"
+
+
+def test_a_store_that_has_answered_is_waited_for(object_store: ObjectStore) -> None:
+    folder = object_store.folder()
+    write(folder, "checkpoint", b"1")
+    asked = threading.Event()
+
+    def away(request: Request) -> bool:
+        asked.set()
+        return True
+
+    second = threading.Thread(target=write, args=(folder, "checkpoint", b"2"))
+    with object_store.cut(away):
+        second.start()
+        assert asked.wait(10)
+        second.join(8)  # pyarrow by itself has given up by then
+        assert second.is_alive()
+    second.join(30)
+    assert read(folder, "checkpoint") == b"2"
+
+
+def test_a_store_that_has_never_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"^s3://never/x does not answer: AWS Error NETWORK_CONNECTION .*\ncheck"):
+        read("s3://never/x", "file")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://host/x", "unknown store 'ftp' in ftp://host"),
+        ("s3://bucket/x?foo=1", "Unexpected query parameter in S3 URI: 'foo'"),
+        ("s3://key:secret@bucket/x", "no passwords in URLs"),
+        ("/nowhere/at/all", "no such folder"),
+        ("file:///nowhere/at/all", "no such folder"),
+    ],
+)
+def test_what_cannot_be_a_storage_is_refused(url: str, message: str) -> None:
+    with pytest.raises(RaykdError, match=r"^cluster\.storage") as refused:
+        check(url, "cluster.storage")
+    assert message in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert str(refused.value).count("\n") <= 1
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("s3://nobucket/x?endpoint_override={endpoint}&scheme=http", ["NO_SUCH_BUCKET", "check address and bucket"]),
+        ("s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http", ["NETWORK_CONNECTION", "check address and bucket"]),
+    ],
+)
+def test_a_wrong_bucket_or_address_ends_before_anything_starts(
+    url: str, words: list[str], object_store: ObjectStore, tmp_path: Path
+) -> None:
+    url = url.format(endpoint=object_store.endpoint)
+    script = str(ROOT / "experiments/tune_dkd.py")
+    command = [sys.executable, script, "--teacher.cache", "cache", "--cluster.storage", url]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith(f"error: cluster.storage {url} cannot be used: AWS Error")
+    assert len(rest) == 1
+    for word in words:
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_on_disk_cost_no_pyarrow() -> None:
+    code = "import sys; from raykd.training import folder; folder.description('.'); print('pyarrow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,106 @@
+"""Students whose folders are URLs of an object store learn as those on disk do, and outlive its absence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lessons import enrolled, lesson, plain, same, state, taught
+from object_store import ObjectStore, Request
+
+from raykd import storage
+from raykd.config import Lesson, ModelSettings, TrackingSettings
+from raykd.data import load_data
+from raykd.storage import StorageError, below, read
+from raykd.training.adopted import adopt, judge_adopted
+from raykd.training.classroom import Classroom
+from raykd.training.folder import CHECKPOINT, DESCRIPTION, FAILURE, WEIGHTS, description, keep_model
+from raykd.training.messages import Agenda, Enrolment
+from raykd.training.saved import load_model
+from raykd.training.team import Team
+
+Enrol = Callable[..., Enrolment]
+
+
+@pytest.fixture
+def enrol(object_store: ObjectStore) -> Enrol:
+    folder = object_store.folder()
+
+    def enrolment(what: Lesson, teacher: str | None = None) -> Enrolment:
+        return Enrolment("student", what.model_dump(mode="json"), teacher, folder)
+
+    return enrolment
+
+
+def copied(folder: str, target: Path) -> Path:
+    """A copy of a student's folder, on disk."""
+    target.mkdir()
+    for name in (CHECKPOINT, WEIGHTS, DESCRIPTION):
+        content = read(folder, name)
+        assert content is not None
+        (target / name).write_bytes(content)
+    return target
+
+
+def test_a_student_goes_on_from_the_store_and_ends_as_on_disk(enrol: Enrol, teacher: Path, tmp_path: Path) -> None:
+    assert taught(enrolled(lesson(), tmp_path / "student", teacher))[-1].finished
+    student = enrol(lesson(), teacher=str(teacher))
+    assert len(taught(student, epochs=2)) == 2
+    assert description(student.folder) is None
+    assert len(taught(student)) == 3, "it tells its history, and learns one epoch more"
+    assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))
+    there, here = load_model(student.folder).state_dict(), load_model(tmp_path / "student").state_dict()
+    assert same(dict(there), dict(here))
+    assert [report.finished for report in taught(student)] == [False, False, True]
+    keep_model(student.folder, tmp_path / "kept")
+    assert description(tmp_path / "kept") == description(student.folder)
+
+
+def test_a_student_learns_from_a_teacher_in_the_store(
+    enrol: Enrol, object_store: ObjectStore, teacher: Path, tmp_path: Path
+) -> None:
+    data = lesson().data
+    info, half = load_data(data).info, ModelSettings(name="resnet8", arguments={"width": 0.5})
+    teachers = below(object_store.folder(), "teachers")
+    there = adopt(str(teacher), half, info, teachers, TrackingSettings())
+    judge_adopted(there, data)
+    assert adopt(there, half, info, teachers, TrackingSettings()) == there, "a URL is a source, too"
+    here = adopt(str(teacher), half, info, str(tmp_path / "teachers"), TrackingSettings())
+    judge_adopted(here, data)
+    assert description(there) == description(here)
+    student = enrol(lesson(), teacher=there)
+    assert taught(student)[-1].finished
+    assert taught(enrolled(lesson(), tmp_path / "student", teacher))[-1].finished
+    assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))
+
+
+def test_what_went_wrong_is_in_the_store(enrol: Enrol) -> None:
+    student = enrol(plain(student={"name": "pupils:Unbuildable"}))
+    (report,) = taught(student)
+    assert report.failure is not None
+    assert below(student.folder, FAILURE) in report.failure
+    assert b"Traceback" in (read(student.folder, FAILURE) or b"")
+
+
+def test_a_store_that_is_away_is_nobodys_failure(
+    enrol: Enrol, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The classroom ends, to be started again; the student goes on from its last epoch."""
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.0)
+    student = enrol(plain())
+    classroom = Classroom(Team())
+    taught(student, classroom=classroom, epochs=1)
+
+    def puts(request: Request) -> bool:
+        return request["REQUEST_METHOD"] in ("PUT", "POST")
+
+    with object_store.cut(puts), pytest.raises(StorageError):
+        classroom.follow(Agenda(learn=classroom.seated))
+    with object_store.cut(), pytest.raises(StorageError):
+        Classroom(Team()).follow(Agenda(enter=(student,)))
+    reports = taught(student)
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    assert all(report.failure is None for report in reports)
+    assert taught(enrolled(plain(), tmp_path / "student"))[-1].finished
+    assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))
