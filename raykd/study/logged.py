@@ -28,6 +28,9 @@ log = logging.getLogger("raykd.tracking")
 CONTEXTS = {"train": "training", "validation": "validation"}
 """What the splits that a study looks at are called in MLflow."""
 
+FIRST = (METRIC, f"best_{METRIC}")
+"""The metrics that people sort by."""
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -114,7 +117,8 @@ class TrialLog:
         """A trial has learnt an epoch, 1-based."""
         if epoch == 1 and "view" in metrics:
             self._tracker.tags({"raykd.first_view": f"{metrics['view']:.0f}"}, trial)
-        self._tracker.epoch(trial, epoch, metrics)
+        # MLflow's comparison opens with the metric that was logged first.
+        self._tracker.epoch(trial, epoch, {name: metrics[name] for name in FIRST if name in metrics} | dict(metrics))
 
     def end(self, trial: str, state: TrialState, reason: str | None, epochs: int) -> None:
         """A trial is over after so many epochs."""
@@ -126,19 +130,18 @@ def log_outcome(tracker: Tracker, result: StudyResult) -> None:
     states = [trial.state for trial in result.trials]
     counts = {state: states.count(state) for state in dict.fromkeys(states)}
     metrics = {f"trials_{state.replace(' ', '_')}": float(count) for state, count in counts.items()}
-    shown = [f"{len(states)} trials: {', '.join(f'{count} {state}' for state, count in counts.items())}."]
-    tags = {}
-    for name, found in {"teacher": result.teacher, "plain": result.plain}.items():
+    beside = []
+    for name, title, found in (("teacher", "teacher", result.teacher), ("plain", "plain student", result.plain)):
         if found is not None:
-            metrics[f"{name}_{METRIC}"] = found["metrics"][METRIC]
-    rows = [("teacher", metrics[f"teacher_{METRIC}"])]
-    if result.plain is not None:
-        rows.append(("plain student", metrics[f"plain_{METRIC}"]))
-    if (best := result.best) is not None and best.accuracy is not None:
-        metrics[f"best_trial_{METRIC}"] = best.accuracy
-        tags["raykd.best_trial"] = best.name
-        rows.append((f"best student, {best.name}", best.accuracy))
-    shown += ["", "| | validation accuracy |", "|---|---:|", *(f"| {name} | {value:.2%} |" for name, value in rows)]
-    shown += ["", "Last epoch of each. The test split was not touched."]
+            metrics[f"{name}_{METRIC}"] = accuracy = found["metrics"][METRIC]
+            beside.append(f"{title} {accuracy:.2%}")
+    tags, best = {}, "No trial finished"
+    if result.best is not None and result.best.accuracy is not None:
+        metrics[f"best_trial_{METRIC}"] = result.best.accuracy
+        tags["raykd.best_trial"] = result.best.name
+        best = f"**Best student: {result.best.name}, {result.best.accuracy:.2%}**"
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    # MLflow's page shows four lines.
+    note = f"{best} ({', '.join(beside)}).\n\n{len(states)} trials: {told}. Validation split, last epoch."
     tracker.study_metrics(metrics)
-    tracker.tags(tags | {"mlflow.note.content": "\n".join(shown)})
+    tracker.tags(tags | {"mlflow.note.content": note})
