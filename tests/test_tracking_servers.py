@@ -141,6 +141,19 @@ def test_a_server_that_refuses_the_account_is_named_at_the_start(
     assert "MLFLOW_TRACKING_PASSWORD" in lines[1]
 
 
+def test_a_database_takes_its_password_from_outside_the_address(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "pgpass"
+    secret.write_text(f"127.0.0.1:{postgresql.port}:*:{postgresql.USER}:{postgresql.PASSWORD}\n")
+    secret.chmod(0o600)
+    settings = TrackingSettings(uri=postgresql.uri().replace(f":{postgresql.PASSWORD}", ""))
+    with pytest.raises(RaykdError, match="no password"):
+        check(settings)
+    monkeypatch.setenv("PGPASSFILE", str(secret))
+    check(settings)
+
+
 def test_a_database_that_refuses_the_password_is_named_at_the_start(postgresql: PostgreSQL) -> None:
     with pytest.raises(RaykdError, match="the database refuses the password") as error:
         check(TrackingSettings(uri=postgresql.uri("wrong-one")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -130,6 +131,21 @@ def test_the_parent_run_sums_up_the_study(finished, runs):
     assert f"Best student: {result.best.name}, {result.best.accuracy:.2%}" in note and "6 trials" in note
     for run in (parent, *children.values()):
         assert datasets(run) == {"digits train": "training", "digits validation": "validation"}
+
+
+def test_the_searches_of_the_page_find_runs(runs):
+    client, parent, _ = runs
+    page = (Path(__file__).parents[2] / "docs" / "mlflow.md").read_text()
+    searches = page.partition("## Search")[2].split("```")[1].strip().splitlines()
+    found = {
+        search: len(client.search_runs([parent.info.experiment_id], search.replace("digits-dkd", "small")))
+        for search in searches
+    }
+    assert len(found) == len(searches) > 9
+    assert found["tags.`raykd.trial` LIKE 'trial-%'"] == 6
+    assert found["tags.`raykd.kind` = 'tune'"] == 1
+    assert found["dataset.name = 'digits train'"] == 7
+    assert found["tags.`raykd.state` != 'finished' AND tags.`raykd.state` != 'stopped early'"] == 0
 
 
 def test_the_parent_run_tells_how_busy_the_nodes_were(runs):
