@@ -16,6 +16,7 @@ import pytest
 import ray
 import torch
 from mlflow import MlflowClient
+from mlflow_places import datasets
 from small import quiet_console, small_experiment
 
 import raykd
@@ -146,6 +147,7 @@ def test_a_study_whose_driver_died_goes_on_where_it_was(cluster, tmp_path, blow)
         assert after[name][: len(epochs)] == epochs, f"{name} did an epoch again"
     client = MlflowClient(result.place.uri)
     experiment_id = client.get_experiment_by_name("small").experiment_id
+    (_,) = client.search_runs([experiment_id], "tags.`raykd.kind` = 'tune'")
     runs = client.search_runs([experiment_id], "tags.`raykd.trial` LIKE 'trial-%'")
     assert sorted(run.data.tags["raykd.trial"] for run in runs) == [trial.name for trial in result.trials]
     for trial in result.trials:
@@ -153,3 +155,5 @@ def test_a_study_whose_driver_died_goes_on_where_it_was(cluster, tmp_path, blow)
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "validation_accuracy")]
         assert steps == list(range(1, trial.epochs + 1))
         assert run.data.tags["raykd.state"] == trial.state
+        assert datasets(run) == {"digits train": "training", "digits validation": "validation"}
+        assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["experiment.yaml"]

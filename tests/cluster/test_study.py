@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow_places import datasets
 from small import quiet_console, small_experiment
 
 import raykd
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
+from raykd.settings_io import load_experiment, override
 from raykd.study.result import StudyResult
 from raykd.training.folder import description
 
@@ -92,6 +96,66 @@ def test_every_trial_is_a_child_run_with_its_settings_and_epochs(finished, runs)
         history = client.get_metric_history(run.info.run_id, "validation_accuracy")
         assert [point.step for point in history] == list(range(1, trial.epochs + 1))
         assert history[-1].value == pytest.approx(trial.accuracy)
+
+
+def test_a_trials_run_is_enough_to_run_it_again(finished, runs, tmp_path):
+    client, _, children = runs
+    first_views = set()
+    for trial in finished.result.trials:
+        run = children[trial.name]
+        file = client.download_artifacts(run.info.run_id, "experiment.yaml", str(tmp_path))
+        begun = finished.experiment.with_absolute_paths()
+        assert load_experiment(file, raykd.Experiment()) == override(begun, dict(trial.values))
+        tags = run.data.tags
+        views = client.get_metric_history(run.info.run_id, "view")
+        assert int(tags["raykd.first_view"]) == views[0].value
+        first_views.add(tags["raykd.first_view"])
+        assert (begun.teacher.cache / "teachers" / tags["raykd.teacher_key"]).is_dir()
+        assert tags["raykd.data_fingerprint"] == load_data(begun.data).info.fingerprint
+        assert json.loads(tags["raykd.versions"])["threads"] == 1
+        assert tags["mlflow.source.name"] and tags["raykd.code"]
+        assert run.data.metrics["epochs"] == trial.epochs
+    assert len(first_views) > 1  # some came when others were already sitting there
+
+
+def test_the_parent_run_sums_up_the_study(finished, runs):
+    _, parent, children = runs
+    result, metrics = finished.result, parent.data.metrics
+    for state in ("finished", "stopped early"):
+        count = sum(trial.state == state for trial in result.trials)
+        assert metrics.get(f"trials_{state.replace(' ', '_')}", 0) == count
+    assert metrics["best_trial_validation_accuracy"] == pytest.approx(result.best.accuracy)
+    assert metrics["teacher_validation_accuracy"] == result.teacher["metrics"]["validation_accuracy"]
+    assert parent.data.tags["raykd.best_trial"] == result.best.name
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"Best student: {result.best.name}, {result.best.accuracy:.2%}" in note and "6 trials" in note
+    for run in (parent, *children.values()):
+        assert datasets(run) == {"digits train": "training", "digits validation": "validation"}
+
+
+def test_the_searches_of_the_page_find_runs(runs):
+    client, parent, _ = runs
+    page = (Path(__file__).parents[2] / "docs" / "mlflow.md").read_text()
+    searches = page.partition("## Search")[2].split("```")[1].strip().splitlines()
+    found = {
+        search: len(client.search_runs([parent.info.experiment_id], search.replace("digits-dkd", "small")))
+        for search in searches
+    }
+    assert len(found) == len(searches) > 9
+    assert found["tags.`raykd.trial` LIKE 'trial-%'"] == 6
+    assert found["tags.`raykd.kind` = 'tune'"] == 1
+    assert found["dataset.name = 'digits train'"] == 7
+    assert found["tags.`raykd.state` != 'finished' AND tags.`raykd.state` != 'stopped early'"] == 0
+
+
+def test_the_parent_run_tells_how_busy_the_nodes_were(runs):
+    client, parent, _ = runs
+    names = [name for name in parent.data.metrics if name.startswith("system/")]
+    assert {name.split("/")[2] for name in names} >= {"cpu_utilization_percentage", "system_memory_usage_percentage"}
+    for name in names:
+        history = client.get_metric_history(parent.info.run_id, name)
+        steps = [point.step for point in history]
+        assert steps == sorted(set(steps)) and all(point.value >= 0 for point in history)
 
 
 def test_metrics_tell_losses_weights_temperatures_and_speed(runs):

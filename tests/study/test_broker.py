@@ -311,3 +311,15 @@ def test_hundreds_may_wait_at_once(students: int) -> None:
         called.cancel()
 
     run(story())
+
+
+def test_how_busy_nodes_are_is_told_once() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        await broker.note_usage("one", {"cpu": 10.0, "gpu_0": 1.0})
+        await broker.note_usage("one", {"cpu": 20.0, "gpu_1": 2.0})
+        await broker.note_usage("two", {"cpu": 5.0})
+        assert await broker.usage() == {"one": {"cpu": 20.0, "gpu_0": 1.0, "gpu_1": 2.0}, "two": {"cpu": 5.0}}
+        assert await broker.usage() == {}
+
+    run(story())
