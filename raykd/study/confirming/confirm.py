@@ -16,8 +16,8 @@ from raykd.models import parameter_count
 from raykd.report.progress import standard_output
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing, student_network, teacher_network
-from raykd.study.classrooms import SEATS, Classrooms
-from raykd.study.cluster import Plan
+from raykd.study.classrooms import Classrooms
+from raykd.study.cluster import SEATS, Plan
 from raykd.study.confirming.contenders import STUDENTS, Contender, NamedTeacher, contenders, named_teachers
 from raykd.study.confirming.preparation import RECORD, Prepared, prepare
 from raykd.study.confirming.result import ConfirmResult, StudentRow, TeacherRow
@@ -59,9 +59,8 @@ def confirm(experiment: Experiment, console: Console | None = None) -> ConfirmRe
     found = contenders(briefing.experiment, prepared.fixed.trials, briefing.data.fingerprint)
     for contender in found:
         rehearse(contender.experiment, briefing.data)
-    run = _Run(
-        prepared, found, named_teachers(briefing.experiment, found, briefing.data.fingerprint), briefing.data, console
-    )
+    teachers = named_teachers(briefing.experiment, found, briefing.data.fingerprint)
+    run = _Run(prepared, found, teachers, briefing.data, console)
     check(own.tracking)
     with ExitStack() as stack:
         sizes: Plan | None = None
@@ -139,7 +138,7 @@ class _Run:
                 LoggedStudent(
                     contender.students[seed],
                     self._teacher_of(contender) or "none",
-                    {"way": contender.name, "training.seed": seed, **contender.values},
+                    {**contender.values, "contender": contender.name, "training.seed": seed},
                 )
                 for seed in self._prepared.fixed.seeds
                 for contender in ready

@@ -90,7 +90,7 @@ def contenders(experiment: Experiment, trials: Sequence[ChosenTrial], fingerprin
     """
     network = {name: value for name, value in trials[0].values.items() if name.startswith("student.")}
     base = override(experiment, network | {"teacher.kind": "standard"})
-    ways = [(PLAIN, base, base.lesson().without_teacher(), {})]
+    ways: list[tuple[str, Experiment, Lesson, Mapping[str, Any]]] = [(PLAIN, base, base.lesson().without_teacher(), {})]
     for name in PUBLISHED:
         published = as_published(base, name)
         ways.append((name, published, published.lesson(), {}))

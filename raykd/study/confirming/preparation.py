@@ -171,7 +171,7 @@ def _check_data(study: RecordedStudy, result: StudyResult) -> None:
     known: Mapping[str, Any] = result.teacher["data"]
     if load_data(data).info.fingerprint != known["fingerprint"]:
         raise RaykdError(
-            f"the images of {data.name} are others than those of study {study.folder}, so its splits are not the same:\n"
+            f"the images of {data.name} are others than those of study {study.folder}, and so are its splits:\n"
             "bring those back, or search anew"
         )
 
