@@ -10,6 +10,7 @@ from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import override
 from raykd.study.confirming.confirm import confirm
+from raykd.study.load import recorded_study
 from raykd.study.record import SETTINGS
 
 HELP = """Confirm a finished study: raykd confirm STUDY [settings]
@@ -34,4 +35,6 @@ def main(arguments: Sequence[str]) -> None:
     place = {"study.name": study}
     if (folder / SETTINGS).exists():
         place = {"study.name": folder.name, "study.output": str(folder.parent)}
+    elif len(Path(study).parts) > 1:
+        recorded_study(study)  # It says what is wrong.
     confirm(parse(override(Experiment(), place, "raykd confirm"), HELP, settings))
