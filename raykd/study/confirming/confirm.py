@@ -111,12 +111,12 @@ class _Run:
 
     def lines(self) -> dict[str, str]:
         """What the briefing adds about the confirm."""
-        fixed, earlier = self._prepared.fixed, self._prepared.earlier
+        fixed, others = self._prepared.fixed, self._prepared.others
         done = sum(description(each.folder) is not None for c in self._contenders for each in c.students.values())
         students = len(self._contenders) * len(fixed.seeds)
         best = fixed.trials[0]
         names = ", ".join(contender.name for contender in self._contenders)
-        used = f"used before by {', '.join(map(str, earlier))}: it is no longer fresh" if earlier else "not used before"
+        used = f"no longer fresh: used by {', '.join(map(str, others))}, too" if others else "not used before"
         return {
             "confirms": f"{fixed.study}; its winner is {best.name}, {best.accuracy:.2%} on the validation split",
             "students": f"{students}: {names}; {len(fixed.seeds)} of each, {self._experiment.training.epochs} epochs"
@@ -166,10 +166,7 @@ class _Run:
 
     def _start_tracking(self, tracker: Tracker) -> None:
         fixed, study, experiment = self._prepared.fixed, self._prepared.study, self._experiment
-        use = f"{experiment.study.name} ({fixed.began})"
-        earlier = ", ".join(map(str, self._prepared.earlier))
-        used = ", ".join(filter(None, (earlier, use)))
-        tags = {"raykd.test_split": used}
+        tags = {"raykd.test_split": ", ".join(map(str, self._prepared.uses))}
         run = tag_study(study.experiment.tracking, study.folder, fixed.study, tags)
         tags |= {"raykd.kind": "confirm", "raykd.study": fixed.study} | ({"raykd.study_run": run} if run else {})
         parameters: dict[str, Any] = {
@@ -222,6 +219,6 @@ class _Run:
             teachers=tuple(TeacherRow(each.name, sizes[each.name], found) for each, found in teachers if found),
             rows=tuple(rows),
             images=self._data.split_sizes["test"],
-            earlier=prepared.earlier,
+            others=prepared.others,
             place=tracker.describe(),
         )

@@ -69,22 +69,27 @@ class Prepared:
     - result: what that study found
     - experiment: its own, with its own folder, below the study's
     - fixed: what it compares
-    - earlier: other confirms that have used the test split
+    - others: other confirms that have used the test split
     """
 
     study: RecordedStudy
     result: StudyResult
     experiment: Experiment
     fixed: Fixed
-    earlier: tuple[Use, ...]
+    others: tuple[Use, ...]
+
+    @property
+    def uses(self) -> list[Use]:
+        """All uses of the test split, this one among them, in the order of time."""
+        own = Use(self.experiment.study.name, self.fixed.began)
+        return sorted((*self.others, own), key=lambda use: use.began)
 
     def begin(self) -> None:
         """Write down what is fixed, and that the test split is used, unless it is written already."""
         with replacing(self.experiment.folder / RECORD) as temporary:
             temporary.write_text(json.dumps(asdict(self.fixed), indent=2) + "\n")
-        own = Use(self.experiment.study.name, self.fixed.began)
         with replacing(self.study.folder / USES) as temporary:
-            temporary.write_text(json.dumps([asdict(use) for use in (*self.earlier, own)], indent=2) + "\n")
+            temporary.write_text(json.dumps([asdict(use) for use in self.uses], indent=2) + "\n")
 
 
 def prepare(given: Experiment) -> Prepared:

@@ -96,7 +96,7 @@ class ConfirmResult:
     - teachers: the standard one first
     - rows: the baselines, the plain student first, then the trials, the winner of the search first
     - images: of the test split
-    - earlier: other confirms that have used this test split
+    - others: other confirms that have used this test split
     - place: where MLflow has it
     """
 
@@ -105,7 +105,7 @@ class ConfirmResult:
     teachers: tuple[TeacherRow, ...]
     rows: tuple[StudentRow, ...]
     images: int
-    earlier: tuple[Use, ...]
+    others: tuple[Use, ...]
     place: Place
 
     def row(self, name: str) -> StudentRow:
@@ -164,7 +164,7 @@ class ConfirmResult:
         return {
             **asdict(self.fixed),
             "test_images": self.images,
-            "earlier_uses_of_the_test_split": [str(use) for use in self.earlier],
+            "other_uses_of_the_test_split": [str(use) for use in self.others],
             "teachers": [
                 {
                     "name": each.name,

@@ -147,9 +147,9 @@ def _notes(result: ConfirmResult) -> list[str]:
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in trained.items()
         )
         notes.append(f"the search has tuned the winner's training as well, unlike the baselines': {own}")
-    if result.earlier:
-        earlier = ", ".join(map(str, result.earlier))
-        notes.append(f"this test split is no longer fresh: it was used by {earlier} as well")
+    if result.others:
+        others = ", ".join(map(str, result.others))
+        notes.append(f"this test split is no longer fresh: it was used by {others}, too")
     return notes
 
 
