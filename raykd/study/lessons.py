@@ -103,7 +103,7 @@ def teach_together(
     held_out = next(map(_held_out, enrolments), "")
     news: SimpleQueue[Report | Ending | BaseException] = SimpleQueue()
     # Seats are given in the order of enrolment, and threads start in any.
-    ray.get([broker.enrol.remote(enrolment) for enrolment in missing])
+    ray.get(broker.enrol_for_all_epochs.remote(missing))
     for enrolment in missing:
         # They outlive an interrupted run no longer than its classrooms do.
         threading.Thread(target=_attend, args=(broker, enrolment, news), daemon=True).start()
