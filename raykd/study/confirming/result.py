@@ -192,12 +192,8 @@ def teacher_images(teacher: TeacherRow) -> int | None:
 
 
 def _as_data(row: StudentRow, best: StudentRow | None) -> dict[str, Any]:
-    estimates = {
-        TEST: row.accuracy,
-        f"best_{TEST}": row.best_accuracy,
-        "over_best_baseline": None if best is None or row is best else row.over(best),
-        "class_seconds": row.seconds,
-    }
+    difference = None if best is None or row is best else row.over(best)
+    estimates = {TEST: row.accuracy, f"best_{TEST}": row.best_accuracy, "class_seconds": row.seconds}
     return {
         "name": row.name,
         "teacher": row.teacher,
@@ -205,6 +201,12 @@ def _as_data(row: StudentRow, best: StudentRow | None) -> dict[str, Any]:
         "parameters": row.parameters,
         "teacher_parameters": row.teacher_parameters,
         "images": row.images,
-        **{name: None if each is None else asdict(each) for name, each in estimates.items()},
+        **{name: None if each is None else _without_test(each) for name, each in estimates.items()},
+        "over_best_baseline": None if difference is None else asdict(difference),
         "by_seed": {seed: found["metrics"][TEST] for seed, found in sorted(row.students.items())},
     }
+
+
+def _without_test(estimate: Estimate) -> dict[str, Any]:
+    """An estimate that nobody asks to be above 0."""
+    return {name: value for name, value in asdict(estimate).items() if name != "p"}

@@ -133,8 +133,8 @@ def _notes(result: ConfirmResult) -> list[str]:
     notes = [
         f"students: mean±standard deviation over seeds {seeds[0]} to {seeds[-1]} (weights, order and augmentation; "
         "splits as in the study), taught by train and validation at the same budget; the last epoch is the result",
-        "over best baseline: of the differences seed by seed, with the t-test of pairs, two-sided; a teacher is a "
-        f"fixed number. p of rows other than {winner.name} is not corrected for many comparisons",
+        "over best baseline: of the differences seed by seed, with the t-test of pairs, two-sided; a teacher is one "
+        f"training, a fixed number. p of rows other than {winner.name} is not corrected for many comparisons",
         f"kd and dkd: as published, by the standard teacher; warm-ups of {PUBLISHED_EPOCHS} epochs' training scaled to "
         "these. The best baseline is the best one here, which is in its favour",
         f"One of the {result.images} test images is {100 / result.images:.2f} points.",
@@ -163,7 +163,9 @@ def _spread(estimate: Estimate | None, sign: str = "") -> str:
 def _interval(estimate: Estimate | None, sign: str = "") -> str:
     if estimate is None or estimate.low is None or estimate.high is None:
         return "-"
-    return f"{_points(estimate.low, sign)} to {_points(estimate.high, sign)}"
+    # There are no accuracies beyond 0 and 100 %; differences may be negative.
+    low, high = (estimate.low, estimate.high) if sign else (max(estimate.low, 0.0), min(estimate.high, 1.0))
+    return f"{_points(low, sign)} to {_points(high, sign)}"
 
 
 def _points(share: float, sign: str = "+") -> str:
