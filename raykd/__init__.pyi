@@ -2,6 +2,7 @@ from .command_line import run as run
 from .config import BiasSettings as BiasSettings
 from .config import ClusterSettings as ClusterSettings
 from .config import ComparisonSettings as ComparisonSettings
+from .config import ConfirmSettings as ConfirmSettings
 from .config import DataSettings as DataSettings
 from .config import Experiment as Experiment
 from .config import GenerousSettings as GenerousSettings
@@ -17,6 +18,7 @@ from .config import TrackingSettings as TrackingSettings
 from .config import TrainingSettings as TrainingSettings
 from .errors import RaykdError as RaykdError
 from .study.comparison import compare_teachers as compare_teachers
+from .study.confirming.confirm import confirm as confirm
 from .study.load import load_study as load_study
 from .study.single import distill as distill
 from .study.single import train_teacher as train_teacher

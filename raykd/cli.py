@@ -50,8 +50,21 @@ def plan(*arguments: str) -> None:
     plan_study(arguments)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "explain": explain, "plan": plan}
+def confirm(*arguments: str) -> None:
+    """Confirm a finished study's best settings on the test split, over several seeds, against baselines and teachers.
+
+    Args:
+        arguments: The study's folder or name, and settings; see `raykd confirm --help`.
+    """
+    from raykd.study.confirming.command import main as confirm_study
+
+    confirm_study(arguments)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "explain": explain, "plan": plan, "confirm": confirm}
 """Each command is a function whose signature is its command line; heavy imports stand inside."""
+SETTINGS_TAKEN = ("plan", "confirm")
+"""Commands that take settings of a study, too many for a signature."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def command() -> None:
         if not words[0].startswith("-") and words[0] not in COMMANDS:
             raise unknown_name("command", words[0], COMMANDS)
-        if words[0] == "plan":
-            plan(*words[1:])  # It takes all settings of a study, too many for a signature.
+        if words[0] in SETTINGS_TAKEN:
+            COMMANDS[words[0]](*words[1:])
             return
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="raykd", description=__doc__, args=words)
 

@@ -9,6 +9,7 @@ machine", and the docstring says what that is.
 This module imports neither torch nor Ray: a trial's process can afford it.
 """
 
+from raykd.config.confirm import ConfirmSettings
 from raykd.config.experiment import Experiment
 from raykd.config.lesson import (
     BiasSettings,
@@ -29,6 +30,7 @@ __all__ = [
     "BiasSettings",
     "ClusterSettings",
     "ComparisonSettings",
+    "ConfirmSettings",
     "DataSettings",
     "Experiment",
     "GenerousSettings",

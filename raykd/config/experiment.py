@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from raykd.config.confirm import ConfirmSettings
 from raykd.config.lesson import BiasSettings, Lesson, ObjectiveSettings, ScheduleSettings, TemperatureSettings
 from raykd.config.methods import MethodSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
@@ -22,6 +23,7 @@ class Experiment(Lesson):
     teacher: TeacherSettings = TeacherSettings()
     study: StudySettings = StudySettings()
     comparison: ComparisonSettings = ComparisonSettings()
+    confirm: ConfirmSettings = ConfirmSettings()
     cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+import tyro
 from pydantic import Field, model_validator
 
 from raykd.arguments import KeywordArguments
@@ -29,6 +30,10 @@ class DataSettings(Settings):
     """Use only so many training images, stratified. None: all."""
     seed: CountOrZero = 0
     """Seeds the splits and the views (augmentations and order of each epoch)."""
+    view_seed: CountOrZero | None = None
+    """Seeds the views alone, so that they may differ on the same splits. None: `seed`."""
+    held_out: Annotated[Literal["validation", "test"], tyro.conf.Suppress] = "validation"
+    """What networks are measured on. test: learn from train and validation, be measured on test; only confirm does."""
     crop_padding: CountOrZero | None = None
     """Pixels of zero padding for the random crop of in-memory images. None: the data set's habit (CIFAR: 4)."""
     horizontal_flip: bool | None = None
@@ -38,6 +43,11 @@ class DataSettings(Settings):
     (streamed: 224)."""
     loader_processes: CountOrZero = 4
     """Processes per worker that decode streamed images. In-memory data needs none."""
+
+    @property
+    def seed_of_views(self) -> int:
+        """What seeds the views."""
+        return self.seed if self.view_seed is None else self.view_seed
 
 
 class ModelSettings(Settings):

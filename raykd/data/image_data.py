@@ -48,6 +48,11 @@ class DataInfo:
     crop_padding: int
     horizontal_flip: bool
 
+    @property
+    def held_out(self) -> str:
+        """The split that networks are measured on: test where the validation images are among those to learn from."""
+        return "validation" if "validation" in self.split_sizes else "test"
+
 
 @dataclass(frozen=True)
 class ArraySplit:
@@ -166,6 +171,10 @@ class ImageData:
         device = torch.device(device)
         splits = {name: s.to(device) if isinstance(s, ArraySplit) else s for name, s in self.splits.items()}
         return replace(self, splits=splits)
+
+    def with_views_of(self, seed: int) -> ImageData:
+        """The same images under views of another seed."""
+        return replace(self, info=replace(self.info, seed=seed))
 
     def with_validation_in_train(self) -> ImageData:
         """The data whose train split is train, then validation; only ``test`` is left beside it.

@@ -34,9 +34,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def load_data(settings: DataSettings) -> ImageData:
-    """The data set that the settings describe, with all three splits, the same in every process.
+    """The data set that the settings describe, the same in every process: train, validation and test.
 
-    Class folders are streamed; all else lives in memory.
+    Where `data.held_out` is test, the validation images are among those of train, and validation is left out. Class
+    folders are streamed; all else lives in memory.
 
     Raises:
         RaykdError: Unknown name, missing or damaged files, labels that do not fit, or too few images to split.
@@ -64,11 +65,12 @@ def load_data(settings: DataSettings) -> ImageData:
         std=std,
         split_sizes={name: len(split) for name, split in splits.items()},
         fingerprint=fingerprint(splits, height, width),
-        seed=settings.seed,
+        seed=settings.seed_of_views,
         crop_padding=padding,
         horizontal_flip=source.horizontal_flip if flip is None else flip,
     )
-    return ImageData(info, splits, settings.loader_processes)
+    data = ImageData(info, splits, settings.loader_processes)
+    return data.with_validation_in_train() if settings.held_out == "test" else data
 
 
 def mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -20,7 +20,7 @@ class View:
     """One pass over a training set.
 
     Attributes:
-        seed: ``data.seed``.
+        seed: ``data.view_seed``, or ``data.seed``.
         number: Number of the view, 0 and up; the n-th epoch of a run that starts at view 0 has number n.
         size: Images of the training set.
     """

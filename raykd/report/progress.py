@@ -38,15 +38,23 @@ class RunProgress:
         epochs: Epochs to come, over all networks of this run.
         trials: How many trials the epochs belong to. None: a single network.
         noun: What they are called.
+        held_out: The split that they are measured on.
     """
 
     def __init__(
-        self, console: Console, title: str, epochs: int, trials: int | None = None, noun: str = "trials"
+        self,
+        console: Console,
+        title: str,
+        epochs: int,
+        trials: int | None = None,
+        noun: str = "trials",
+        held_out: str = "validation",
     ) -> None:
         self._console = console
         self._title = title
         self._trials = trials
         self._noun = noun
+        self._metric = f"{held_out}_accuracy"
         self._ended = 0
         self._best: tuple[float, str] | None = None
         self._began = self._last_line = time.monotonic()
@@ -76,10 +84,10 @@ class RunProgress:
         """One epoch of one network is done."""
         self._progress.advance(self._task)
         if self._trials is None:
-            self._keep_best(name, metrics["validation_accuracy"])
+            self._keep_best(name, metrics[self._metric])
         self._show()
         if self._progress.disable and self._line_is_due():
-            accuracy = f"{metrics['validation_accuracy']:.2%}"
+            accuracy = f"{metrics[self._metric]:.2%}"
             self._line(accuracy if self._trials is None else f"{name} at {accuracy}")
 
     def end_trial(self, name: str, state: str, epochs: int, of: int, accuracy: float | None) -> None:

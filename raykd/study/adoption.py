@@ -11,7 +11,7 @@ from raykd.training.folder import description
 
 
 def judge_teacher(experiment: Experiment, sizes: Plan) -> None:
-    """Have the adopted teacher answer the validation split with one worker's resources, if nobody has yet.
+    """Have the adopted teacher answer the held-out split with one worker's resources, if nobody has yet.
 
     Raises:
         RaykdError: Its folder is not seen from there, or it cannot answer.
@@ -40,5 +40,5 @@ def _judge(folder: str, experiment: Experiment, threads: int) -> str | None:
         return str(error)
     except Exception as error:
         # A network of the user's raises anything.
-        return f"the teacher in {folder} cannot answer the validation split: {shortened(error)}"
+        return f"the teacher in {folder} cannot answer the {experiment.data.held_out} split: {shortened(error)}"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -37,16 +38,27 @@ class Briefing:
     parameters: dict[str, int]
 
 
-def brief(experiment: Experiment, *roles: str) -> Briefing:
+def check_held_out(experiment: Experiment, held_out: str) -> None:
+    """Refuse an experiment that is measured on another split than its job is for."""
+    if experiment.data.held_out != held_out:
+        raise RaykdError(
+            f"data.held_out {experiment.data.held_out}: settings are found on the validation split; "
+            "for the test split there is `raykd confirm STUDY`"
+        )
+
+
+def brief(experiment: Experiment, *roles: str, held_out: Literal["validation", "test"] = "validation") -> Briefing:
     """Load the data's description, fetch a teacher from elsewhere, and build the networks without memory.
 
     Args:
         experiment: The experiment.
         roles: ``teacher``, ``student``: the networks that this run needs.
+        held_out: The split that this kind of run is measured on.
 
     Raises:
-        RaykdError: Data or networks cannot be had as the settings ask.
+        RaykdError: Data or networks cannot be had as the settings ask, or they ask for another split.
     """
+    check_held_out(experiment, held_out)
     info = load_data(experiment.data).info
     if experiment.teacher.source is not None and "teacher" in roles:
         experiment = _with_adopted_teacher(experiment, experiment.teacher.source, info)

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from raykd.config import Ablation, Experiment, Lesson
 from raykd.errors import RaykdError
-from raykd.knowledge.methods.base import AnswerMethod
 from raykd.report.progress import standard_output
 from raykd.settings_io import override, settings_with_a_say
 from raykd.storage import below
@@ -21,17 +20,17 @@ from raykd.study.classrooms import Classrooms, Usage
 from raykd.study.cluster import Plan
 from raykd.study.compared import GENEROUS, PLAIN, STANDARD, ComparedTeacher, ComparisonResult
 from raykd.study.joining import connected
-from raykd.study.lessons import Ending, teach_shown, teach_together
 from raykd.study.logged import Provenance
 from raykd.study.places import check_storage, shared_folder
 from raykd.study.record import RAY, SETTINGS, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
+from raykd.study.taught import LoggedStudent, teach_logged_students, teach_logged_teacher
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
 from raykd.study.waiting import sized
 from raykd.tracking import Tracker, check
 from raykd.training.folder import description
-from raykd.training.messages import Enrolment, Report
+from raykd.training.messages import Enrolment
 
 ABLATIONS: dict[Ablation, tuple[str, str]] = {
     "fixed_temperature": ("teacher.generous.policy", "constant"),
@@ -229,52 +228,29 @@ class _Run:
         teacher = contender.teacher
         if teacher is None:
             return True
-        run = f"teacher-{contender.name}"
         fresh = description(teacher.folder) is None
-        tags = {"raykd.role": "teacher", "raykd.teacher": contender.name, "raykd.folder": teacher.folder}
-        tracker.start_trial(run, _teacher_parameters(contender), tags)
-
-        def told(report: Report) -> None:
-            tracker.epoch(run, report.epoch, report.metrics)
-
-        title = f"{contender.name} teacher"
         try:
-            found = teach_shown(broker, teacher, title, self._console, told)
+            teach_logged_teacher(broker, teacher, contender.name, tracker, self._console)
         except RaykdError as error:
-            tracker.end_trial(run, "failed", str(error))
             if contender.name == STANDARD:
                 raise
-            self._console.print(f"no {title}: {error}", soft_wrap=True, highlight=False, markup=False)
+            said = f"no {contender.name} teacher: {error}"
+            self._console.print(said, soft_wrap=True, highlight=False, markup=False)
             return False
         if fresh:
             self._trained_here.add(contender.name)
-        tracker.epoch(run, found["epochs"], found["metrics"])
-        summary = {"total_seconds": found["seconds"]} if found.get("alone") else {}
-        tracker.end_trial(run, "finished", metrics=summary)
         return True
 
     def _teach_students(self, broker: Any, ready: Sequence[Contender], tracker: Tracker) -> None:
-        taught = {each.student: each for contender in ready for each in contender.students.values()}
-
-        def told(report: Report) -> None:
-            tracker.epoch(report.student, report.epoch, report.metrics)
-
-        def ended(ending: Ending) -> None:
-            # The launch that taught it may have died before it could tell of its end.
-            if found := description(taught[ending.student].folder):
-                tracker.epoch(ending.student, found["epochs"], found["metrics"])
-            tracker.end_trial(ending.student, ending.state, ending.reason)
-
-        for contender in ready:
-            teacher = "none" if contender.teacher is None else contender.name
-            for seed, student in contender.students.items():
-                parameters = {"teacher": teacher, "training.seed": seed}
-                tags = {"raykd.role": "student", "raykd.teacher": teacher, "raykd.folder": student.folder}
-                tracker.start_trial(student.student, parameters, tags)
-                if description(student.folder):
-                    ended(Ending(student.student, "finished"))
-        in_turn = [student for student in self.students if student.student in taught]
-        teach_together(broker, in_turn, "students", self._console, told, ended)
+        found = {
+            student.student: LoggedStudent(
+                student, "none" if contender.teacher is None else contender.name, {"training.seed": seed}
+            )
+            for contender in ready
+            for seed, student in contender.students.items()
+        }
+        in_turn = [found[student.student] for student in self.students if student.student in found]
+        teach_logged_students(broker, in_turn, tracker, self._console)
 
 
 def _row(contender: Contender) -> ComparedTeacher:
@@ -287,17 +263,3 @@ def _parameters(experiment: Experiment) -> dict[str, Any]:
     """What decides the result."""
     settings = settings_with_a_say(experiment, SECTIONS)
     return {name: value for name, value in settings.items() if name != "teacher.kind"}
-
-
-def _teacher_parameters(contender: Contender) -> dict[str, Any]:
-    """How a teacher is taught, in the settings of its lesson."""
-    assert contender.teacher is not None
-    lesson = Lesson.model_validate(contender.teacher.lesson)
-    shown: dict[str, Any] = {"teacher": contender.name, "method.name": lesson.method.name}
-    method = lesson.method.chosen()
-    if isinstance(method, AnswerMethod):
-        shown |= {f"method.{method.name}.{name}": value for name, value in method.model_dump().items()}
-        for section in ("objective", "temperature", "bias"):
-            settings = getattr(lesson, section).model_dump()
-            shown |= {f"{section}.{name}": value for name, value in settings.items()}
-    return shown

@@ -15,7 +15,6 @@ from raykd.config import Lesson
 from raykd.errors import RaykdError
 from raykd.report.progress import RunProgress
 from raykd.storage import StorageError
-from raykd.study.names import METRIC
 from raykd.study.seat import teach
 from raykd.tracking import TrialState
 from raykd.training.folder import description
@@ -41,9 +40,10 @@ def teach_shown(
     Raises:
         RaykdError: it diverged, or could not be taught.
     """
+    held_out = _held_out(enrolment)
     found = description(enrolment.folder)
     if found is None:
-        with RunProgress(console, title, _epochs(enrolment)) as progress:
+        with RunProgress(console, title, _epochs(enrolment), held_out=held_out) as progress:
 
             def told(report: Report) -> None:
                 progress.epoch(title, report.metrics)
@@ -51,9 +51,9 @@ def teach_shown(
                     on_report(report)
 
             found = teach(broker, enrolment, told)
-    accuracy = found["metrics"][METRIC]
+    accuracy = found["metrics"][f"{held_out}_accuracy"]
     console.print(
-        f"{title}: {accuracy:.2%} on the validation split ({enrolment.folder})", soft_wrap=True, highlight=False
+        f"{title}: {accuracy:.2%} on the {held_out} split ({enrolment.folder})", soft_wrap=True, highlight=False
     )
     return found
 
@@ -89,7 +89,7 @@ def teach_together(
     """Have many students taught to the end, in shared classes as the seats allow, with their progress shown.
 
     One that diverges or cannot be taught leaves the others in peace. Those whose finished models are there are passed
-    over. Both callbacks are called in this thread only.
+    over. All are measured on the same split. Both callbacks are called in this thread only.
 
     Args:
         broker: The broker's actor handle.
@@ -101,15 +101,16 @@ def teach_together(
     """
     missing = [each for each in enrolments if description(each.folder) is None]
     epochs = {each.student: _epochs(each) for each in missing}
+    held_out = next(map(_held_out, enrolments), "")
     news: SimpleQueue[Report | Ending | BaseException] = SimpleQueue()
     # Seats are given in the order of enrolment, and threads start in any.
-    ray.get([broker.enrol.remote(enrolment) for enrolment in missing])
+    ray.get(broker.enrol_for_all_epochs.remote(missing))
     for enrolment in missing:
         # They outlive an interrupted run no longer than its classrooms do.
         threading.Thread(target=_attend, args=(broker, enrolment, news), daemon=True).start()
     last: dict[str, Report] = {}
     waiting = len(epochs)
-    with RunProgress(console, title, sum(epochs.values()), waiting, "students") as progress:
+    with RunProgress(console, title, sum(epochs.values()), waiting, "students", held_out) as progress:
         while waiting:
             match news.get():
                 case Report() as report:
@@ -119,7 +120,7 @@ def teach_together(
                 case Ending(student, state, reason) as ending:
                     waiting -= 1
                     heard = last.get(student)
-                    accuracy = heard.metrics[METRIC] if heard and state == "finished" else None
+                    accuracy = heard.metrics[f"{held_out}_accuracy"] if heard and state == "finished" else None
                     progress.end_trial(student, state, heard.epoch if heard else 0, epochs[student], accuracy)
                     if reason is not None:
                         progress.say(reason)
@@ -147,6 +148,10 @@ def _attend(broker: Any, enrolment: Enrolment, news: SimpleQueue[Report | Ending
         news.put(error)
     else:
         news.put(Ending(enrolment.student, "finished"))
+
+
+def _held_out(enrolment: Enrolment) -> str:
+    return Lesson.model_validate(enrolment.lesson).data.held_out
 
 
 def _epochs(enrolment: Enrolment) -> int:

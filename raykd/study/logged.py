@@ -24,9 +24,6 @@ from raykd.tracking.code import installed, raykd_code, source_tags
 
 log = logging.getLogger("raykd.tracking")
 
-CONTEXTS = {"train": "training", "validation": "validation"}
-"""What the splits that a study looks at are called in MLflow."""
-
 FIRST = (METRIC, f"best_{METRIC}")
 """The metrics that people sort by."""
 
@@ -83,8 +80,7 @@ class Provenance:
                 split_sizes=dict(info.split_sizes),
                 settings={f"data.{key}": str(value) for key, value in given.items()},
             )
-            for split, context in CONTEXTS.items()
-            if split in info.split_sizes
+            for split, context in (("train", "training"), (settings.held_out, settings.held_out))
         ]
 
 

@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "study.output",
     "study.retries",
     "comparison.",
+    "confirm.",
     "cluster.",
     "tracking.",
     "teacher.cache",
@@ -58,8 +59,12 @@ def with_lasting_paths(experiment: Experiment) -> Experiment:
     return experiment.with_absolute_paths()
 
 
-def check_folder(experiment: Experiment) -> None:
+def check_folder(experiment: Experiment, kind: str = "study") -> None:
     """Make sure that the study's folder may be begun or gone on with, and change nothing.
+
+    Args:
+        experiment: The experiment.
+        kind: What it is called in errors, and the section of settings that names it.
 
     Raises:
         RaykdError: it exists and ``--resume`` was not given, or it was begun with other settings.
@@ -69,10 +74,10 @@ def check_folder(experiment: Experiment) -> None:
         return
     if not experiment.study.resume:
         raise RaykdError(
-            f"study {experiment.study.name!r} exists in {experiment.folder}: add --resume to go on with it, "
-            "or name another with --study.name"
+            f"{kind} {experiment.study.name!r} exists in {experiment.folder}: add --resume to go on with it, "
+            f"or name another with --{kind}.name"
         )
-    _check_same(load_experiment(settings, Experiment()), experiment, settings)
+    _check_same(load_experiment(settings, Experiment()), experiment, settings, kind)
 
 
 def begin_folder(experiment: Experiment) -> Path:
@@ -88,13 +93,13 @@ def remember_taught(folder: Path, teacher: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(teacher, indent=2) + "\n", encoding="utf-8")
 
 
-def _check_same(begun: Experiment, now: Experiment, file: Path) -> None:
+def _check_same(begun: Experiment, now: Experiment, file: Path, kind: str) -> None:
     for name in setting_names():
         if name.startswith(MAY_CHANGE) and name != STAYS:
             continue
         before, after = setting_value(begun, name), setting_value(now, name)
         if before != after:
             raise RaykdError(
-                f"{name} is {after}, but the study was begun with {before} ({file}):\n"
-                "resume with the same settings, or name another study with --study.name"
+                f"{name} is {after}, but the {kind} was begun with {before} ({file}):\n"
+                f"resume with the same settings, or name another {kind} with --{kind}.name"
             )

@@ -85,7 +85,7 @@ def adopt(source: str, model: ModelSettings, info: DataInfo, teachers: str, trac
 
 
 def judge_adopted(folder: str | Path, settings: DataSettings) -> None:
-    """Let an adopted teacher answer the validation split, once, and write down how well it does."""
+    """Let an adopted teacher answer the held-out split, once, and write down how well it does."""
     found = description(folder)
     assert found is not None
     if found["metrics"]:
@@ -93,14 +93,15 @@ def judge_adopted(folder: str | Path, settings: DataSettings) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_model(folder, device)
     data = load_data(settings).to(device)
+    held_out = data.info.held_out
     right = loss = torch.zeros((), dtype=torch.float64, device=device)
     with torch.no_grad():
-        for batch in evaluation_batches(data, "validation", batch_size=JUDGING_BATCH, device=device):
+        for batch in evaluation_batches(data, held_out, batch_size=JUDGING_BATCH, device=device):
             logits = teacher(batch.pixels).float()
             right = right + (logits.argmax(1) == batch.labels).sum()
             loss = loss + F.cross_entropy(logits, batch.labels, reduction="sum")
-    count = data.info.split_sizes["validation"]
-    metrics = {"validation_accuracy": right.item() / count, "validation_loss": loss.item() / count}
+    count = data.info.split_sizes[held_out]
+    metrics = {f"{held_out}_accuracy": right.item() / count, f"{held_out}_loss": loss.item() / count}
     write_description(folder, found | {"metrics": metrics})
 
 

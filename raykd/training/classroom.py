@@ -102,16 +102,16 @@ class Classroom:
         return self._groups[key]
 
     def _load(self, settings: DataSettings) -> ImageData:
-        key = settings.model_dump_json()
+        key = _data_key(settings)
         if key not in self._images:
             self._images[key] = load_data(settings).to(self._team.device)
-        return self._images[key]
+        return self._images[key].with_views_of(settings.seed_of_views)
 
     def _forget_unused(self) -> None:
         used = {_group_key(student.enrolment, student.lesson) for student in self._students.values()}
         if used:
             self._groups = {key: group for key, group in self._groups.items() if key in used}
-            data = {student.lesson.data.model_dump_json() for student in self._students.values()}
+            data = {_data_key(student.lesson.data) for student in self._students.values()}
             self._images = {key: images for key, images in self._images.items() if key in data}
             for key, group in self._groups.items():
                 group.keep_teachers({student.enrolment.teacher for student in self._members(key)})
@@ -128,6 +128,11 @@ def _group_key(enrolment: Enrolment, lesson: Lesson) -> str:
     return "/".join(
         [lesson.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision), alone]
     )
+
+
+def _data_key(settings: DataSettings) -> str:
+    """Tells images apart; views of several seeds are views of the same images."""
+    return settings.model_copy(update={"view_seed": None}).model_dump_json()
 
 
 def _explain(enrolment: Enrolment, error: Exception) -> str:
@@ -190,20 +195,20 @@ class Group:
         self._precision = autocast_type(lesson.training, team.device)
         size, device, rank, workers = lesson.training.batch_size, team.device, team.rank, team.count
         self._training = training_batches(data, batch_size=size, device=device, rank=rank, workers=workers)
-        self._validation = evaluation_batches(
-            data, "validation", batch_size=4 * size, device=device, rank=rank, workers=workers
+        self._held_out = evaluation_batches(
+            data, data.info.held_out, batch_size=4 * size, device=device, rank=rank, workers=workers
         )
         self._teachers: dict[str, Teacher] = {}
         self._teacher_answers: dict[str, list[Tensor]] = {}
         self.view = 0
 
     def invite(self, folder: str | None) -> Teacher | None:
-        """The teacher in a folder; a new one is loaded, and answers the validation images."""
+        """The teacher in a folder; a new one is loaded, and answers the held-out images."""
         if folder is None:
             return None
         if folder not in self._teachers:
             teacher = Teacher(folder, self.data.info, self._precision, self._team.device)
-            self._teacher_answers[folder] = [teacher.teach(batch).logits.argmax(1) for batch in self._validation]
+            self._teacher_answers[folder] = [teacher.teach(batch).logits.argmax(1) for batch in self._held_out]
             self._teachers[folder] = teacher
         return self._teachers[folder]
 
@@ -243,7 +248,7 @@ class Group:
         for student in lessons:
             student.agree_on_buffers()
             student.network.eval()
-        for number, batch in enumerate(self._validation):
+        for number, batch in enumerate(self._held_out):
             for student in lessons:
                 folder = student.enrolment.teacher
                 answers = None if folder is None else self._teacher_answers[folder][number]

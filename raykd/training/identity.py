@@ -9,6 +9,9 @@ from raykd.config import Lesson
 LOCAL_SETTINGS = ("root", "loader_processes")
 """Settings of the data that decide where and how it is read, not what it is."""
 
+LATER_SETTINGS = {"view_seed": None, "held_out": "validation"}
+"""Settings of the data that say nothing at these values: without them lessons are the same as before there were any."""
+
 
 def identity(lesson: Lesson) -> dict[str, Any]:
     """The settings that decide a network's weights, as JSON data: equal ones are the same lesson on any machine.
@@ -18,6 +21,9 @@ def identity(lesson: Lesson) -> dict[str, Any]:
     content = lesson.model_dump(mode="json")
     for name in LOCAL_SETTINGS:
         del content["data"][name]
+    for name, silent in LATER_SETTINGS.items():
+        if content["data"][name] == silent:
+            del content["data"][name]
     for name in lesson.method.idle:
         content["method"].pop(name, None)
     return content

@@ -163,13 +163,13 @@ class Student:
 
     @torch.no_grad()
     def be_judged(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
-        """Count a validation batch: [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
+        """Count a held-out batch: [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
         with autocast(images.device, self._precision):
             logits = self.network(images).float()
         answers = logits.argmax(1)
         counts = {
-            "validation_accuracy": (answers == labels).sum(),
-            "validation_loss": F.cross_entropy(logits, labels, reduction="sum"),
+            f"{self._data.held_out}_accuracy": (answers == labels).sum(),
+            f"{self._data.held_out}_loss": F.cross_entropy(logits, labels, reduction="sum"),
         }
         if teacher_answers is not None:
             counts["teacher_agreement"] = (answers == teacher_answers).sum()
@@ -193,8 +193,9 @@ class Student:
         for part in self._learner.parts:
             if isinstance(part, Tells):
                 metrics |= part.tell()
-        metrics |= self._best(metrics["validation_accuracy"])
-        diverged = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["validation_loss"]))
+        held_out = self._data.held_out
+        metrics |= self._best(metrics, f"{held_out}_accuracy")
+        diverged = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics[f"{held_out}_loss"]))
         self._tally = Tally()
         self._learning_rate.step()
         self.views.append(view)
@@ -212,10 +213,10 @@ class Student:
             self._save(report)
         return report
 
-    def _best(self, accuracy: float) -> dict[str, float]:
-        accuracies = [report.metrics["validation_accuracy"] for report in self._history] + [accuracy]
+    def _best(self, metrics: Mapping[str, float], name: str) -> dict[str, float]:
+        accuracies = [told[name] for told in (*(report.metrics for report in self._history), metrics)]
         best = max(accuracies)
-        return {"best_validation_accuracy": best, "best_epoch": accuracies.index(best) + 1}
+        return {f"best_{name}": best, "best_epoch": accuracies.index(best) + 1}
 
     def _save(self, report: Report) -> None:
         state = {name: part.state_dict() for name, part in self._stateful().items()}

@@ -11,7 +11,7 @@ import pytest
 from book import attendance, enrolment, report
 
 from raykd.study.broker import LOCKSTEP_SECONDS, Broker
-from raykd.training.messages import Agenda
+from raykd.training.messages import Agenda, Enrolment
 
 ADA, BOB, CYD = enrolment("ada"), enrolment("bob"), enrolment("cyd")
 SOON = 0.5
@@ -120,6 +120,29 @@ def test_a_classroom_with_all_asked_is_answered_at_once() -> None:
         again = await soon(broker.attend(attendance("room", ADA, reports=[report(ADA, 1)])))
         assert again == Agenda(learn=(ADA.ticket,))
         asked.cancel()
+
+    run(story())
+
+
+def test_those_enrolled_for_all_epochs_go_from_first_to_last_in_step() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        pupils = [Enrolment(name, {"training": {"epochs": 2}}, None, name, f"{name}-ticket") for name in ("eve", "fay")]
+        called = asyncio.create_task(broker.attend(attendance("room")))
+        assert await waits(called)
+        await broker.enrol_for_all_epochs(pupils)
+        tickets = tuple(pupil.ticket for pupil in pupils)
+        assert await soon(called) == Agenda(enter=tuple(pupils), learn=tickets)
+        await broker.enrol(pupils[0])  # whoever follows its lesson enrols it again, which changes nothing
+        told = [report(pupil, 1) for pupil in pupils]
+        # Nobody has asked for a report yet, and the class goes on.
+        assert await soon(broker.attend(attendance("room", *pupils, reports=told))) == Agenda(learn=tickets)
+        told = [report(pupil, 2, finished=True) for pupil in pupils]
+        called = asyncio.create_task(broker.attend(attendance("room", reports=told)))
+        assert await waits(called)
+        assert await soon(broker.report("fay", 1)) == report(pupils[1], 1)
+        assert await soon(broker.report("fay", 2)) == report(pupils[1], 2, finished=True)
+        called.cancel()
 
     run(story())
 

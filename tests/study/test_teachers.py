@@ -22,6 +22,8 @@ RELEVANT: dict[str, Any] = {
     "data.crop_padding": 2,
     "data.horizontal_flip": True,
     "data.image_size": 16,
+    "data.view_seed": 3,
+    "data.held_out": "test",
     "teacher.model.name": "resnet20",
     "teacher.model.arguments": {"width": 0.5},
     "teacher.model.weights": "another.pt",

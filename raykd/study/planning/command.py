@@ -16,6 +16,7 @@ from raykd.command_line import parse
 from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
+from raykd.study.briefing import check_held_out
 from raykd.study.planning.costs import Overheads
 from raykd.study.planning.counted import STREAMED, derived_costs
 from raykd.study.planning.forecast import Nodes, Task, forecasts
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     options, rest = tyro.cli(Options, args=list(arguments), prog="raykd plan", return_unknown_args=True)
     experiment = with_lasting_paths(parse(Experiment(), "", rest))
     _check(options)
+    check_held_out(experiment, "validation")
     task, origin = plan_task(experiment, options)
     notes = _notes(task, options)
     found = forecasts(task, tuple(sorted(set(options.sizes))))

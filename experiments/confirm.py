@@ -1,0 +1,21 @@
+"""Confirm a finished study: its best setting against baselines and teachers, on the test split, over several seeds.
+
+    python experiments/confirm.py                                     # the study of experiments/tune_dkd.py
+    python experiments/confirm.py --study.name fashion --confirm.seeds 3
+    raykd confirm outputs/digits-dkd                                  # the same by the study's folder
+
+Settings: --help; networks, data and training are the study's. Results: outputs/<study.name>/confirm/ and MLflow.
+"""
+
+import raykd
+
+EXPERIMENT = raykd.Experiment(study=raykd.StudySettings(name="digits-dkd"))
+
+
+def main(experiment: raykd.Experiment) -> None:
+    """Confirm a study: teach its best settings and the baselines anew, and measure all on the test split."""
+    raykd.confirm(experiment)
+
+
+if __name__ == "__main__":
+    raykd.run(main, EXPERIMENT)

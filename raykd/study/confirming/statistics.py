@@ -1,0 +1,80 @@
+"""What numbers over seeds tell: mean, spread, interval, test. Imports scipy when it is used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal
+
+CONFIDENCE = 0.95
+POWER = 0.8
+MOST_SEEDS = 1000
+"""Beyond it, nobody asks how many seeds exactly."""
+EQUAL = 1e-9
+"""Accuracies are shares of images: numbers that lie closer than this are equal but for rounding."""
+
+Verdict = Literal["yes", "no", "not shown"]
+"""Whether a difference is above 0: its interval is above it, below it, or holds it."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and how well it is known, by Student's t.
+
+    - count: how many numbers
+    - mean, sd: of them; sd is the sample standard deviation, None of a single number
+    - low, high: the 95 % interval of the mean; None of a single number, or of equal ones, from which none follows
+    - p: two-sided, of the hypothesis that the true mean is 0; None as the interval is
+    """
+
+    count: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+    @classmethod
+    def of(cls, numbers: Iterable[float]) -> Estimate | None:
+        """The estimate from these numbers; None of none."""
+        values = list(numbers)
+        if not values:
+            return None
+        mean = fmean(values)
+        if len(values) == 1:
+            return cls(1, mean)
+        if max(values) - min(values) < EQUAL:
+            return cls(len(values), mean, sd=0.0)
+        from scipy import stats
+
+        test = stats.ttest_1samp(values, 0.0)
+        interval = test.confidence_interval(CONFIDENCE)
+        return cls(len(values), mean, stdev(values), float(interval.low), float(interval.high), float(test.pvalue))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the mean is above 0, as far as these numbers show it."""
+        if self.low is None or self.high is None:
+            return "not shown"
+        return "yes" if self.low > 0 else "no" if self.high < 0 else "not shown"
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """With how many seeds such a mean, under such a deviation, would be told from 0 with 80 % probability.
+
+        The power of the two-sided t-test, from the noncentral t distribution. None if mean or deviation is 0 or
+        unknown, or if there were more than `MOST_SEEDS`.
+        """
+        if not self.sd or abs(self.mean) < EQUAL:
+            return None
+        from scipy import stats
+
+        for count in range(2, MOST_SEEDS + 1):
+            limit = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+            shift = abs(self.mean) / self.sd * math.sqrt(count)
+            # That the test errs to the other side is too rare to count.
+            if stats.nct.sf(limit, count - 1, shift) >= POWER:
+                return count
+        return None
