@@ -22,6 +22,7 @@ from raykd.study.cluster import Plan, Resources
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
 from raykd.study.names import METRIC
+from raykd.study.provenance import provenance_of_student
 from raykd.study.record import (
     JOURNAL,
     PLAIN,
@@ -231,4 +232,6 @@ class _Run:
         self._tracker.study_metrics(metrics | {f"best_trial_{METRIC}": best.accuracy or 0.0})
         student = load_model(result.best_folder)
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
-        self._tracker.log_student(student, example.pixels, {"study": self._experiment.study.name, "trial": best.name})
+        metadata = {"study": self._experiment.study.name, "trial": best.name}
+        provenance = provenance_of_student(result.best_folder, self._experiment, result, best)
+        self._tracker.log_student(student, example.pixels, metadata, provenance)

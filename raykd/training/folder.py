@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,13 @@ def description(folder: str | Path) -> dict[str, Any] | None:
     """What is known of the finished model in a folder, or None if there is none yet."""
     path = Path(folder) / DESCRIPTION
     return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
+
+
+def weights_digest(folder: str | Path) -> str:
+    """sha256 (hex) of the file with the finished model's weights."""
+    module = Path(folder) / MODULE
+    with (module if module.exists() else Path(folder) / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from raykd.config import Lesson, ModelSettings
 from raykd.data import DataInfo
@@ -55,13 +55,16 @@ def save_model(
 
 def save_weights(folder: Path, network: nn.Module) -> None:
     """Write a network's weights into a folder."""
-    # Each its own copy: safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {
+    with replacing(folder / WEIGHTS) as temporary:
+        safetensors.torch.save_file(plain_state(network), temporary)
+
+
+def plain_state(network: nn.Module) -> dict[str, Tensor]:
+    """A network's state by name as safetensors take it: on the CPU, and no two tensors in the same memory."""
+    return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
-    with replacing(folder / WEIGHTS) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
 
 
 def save_module(folder: Path, file: bytes) -> None:
