@@ -64,8 +64,8 @@ def export(
         model: Folder of a model, such as outputs/digits-dkd/best, or of a study, whose best student is taken.
         output: Folder for the files and card.json; an earlier export there is replaced.
         format: torch_export (model.pt2), onnx (model.onnx; pip install 'raykd[export]'), safetensors (weights alone).
-        tolerance: Largest difference between the logits of file and model, in units of the model's largest logit. Float32
-            on other kernels differs by some 1e-6.
+        tolerance: Largest difference between the logits of file and model, in units of the model's largest logit;
+            float32 on other kernels differs by some 1e-6.
     """
     from raykd.deploy.export import export as export_model
 

@@ -114,7 +114,7 @@ def _facts(found: FoundModel, told: Mapping[str, Any]) -> dict[str, Any]:
         "classes": list(data["class_names"]),
         "mean": list(data["mean"]),
         "std": list(data["std"]),
-        "normalisation": "inside model.pt2 and model.onnx; the network of model.safetensors takes (images - mean) / std",
+        "normalisation": "inside model.pt2 and model.onnx; model.safetensors takes (images - mean) / std",
         "provenance": found.provenance,
     }
 
