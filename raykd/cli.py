@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
 
@@ -61,7 +62,53 @@ def confirm(*arguments: str) -> None:
     confirm_study(arguments)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "explain": explain, "plan": plan, "confirm": confirm}
+def export(
+    model: Annotated[str, tyro.conf.Positional],
+    /,
+    output: Path,
+    format: tuple[Literal["torch_export", "onnx", "safetensors"], ...] = ("torch_export", "safetensors"),
+    tolerance: float = 1e-4,
+) -> None:
+    """Export a finished model for use without raykd: images in [0, 1] in, logits out. Each file is checked against it.
+
+    Args:
+        model: Folder of a model, such as outputs/digits-dkd/best, or of a study, whose best student is taken.
+        output: Folder for the files and card.json; an earlier export there is replaced.
+        format: torch_export (model.pt2), onnx (model.onnx; pip install 'raykd[export]'), safetensors (weights alone).
+        tolerance: Largest difference between the logits of file and model, in units of the model's largest logit;
+            float32 on other kernels differs by some 1e-6.
+    """
+    from raykd.deploy.export import export as export_model
+
+    export_model(model, output, format, tolerance)
+
+
+def register(
+    study: Annotated[str, tyro.conf.Positional],
+    /,
+    name: str,
+    alias: str = "champion",
+) -> None:
+    """Register a study's best student in the model registry of the MLflow that the study was logged to.
+
+    Args:
+        study: Folder of the study, or its name below outputs/.
+        name: Name of the registered model; it is made if it is not there.
+        alias: Leads to this version from now on, as in models:/NAME@champion.
+    """
+    from raykd.deploy.register import register as register_best
+
+    register_best(study, name, alias)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_,
+    "explain": explain,
+    "plan": plan,
+    "confirm": confirm,
+    "export": export,
+    "register": register,
+}
 """Each command is a function whose signature is its command line; heavy imports stand inside."""
 SETTINGS_TAKEN = ("plan", "confirm")
 """Commands that take settings of a study, too many for a signature."""

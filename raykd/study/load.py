@@ -69,6 +69,7 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
     if not (folder / JOURNAL).exists():
         raise RaykdError(f"{folder} holds no search: a study is what experiments/tune_dkd.py makes")
     experiment = load_experiment(folder / SETTINGS, Experiment())
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
     settings = experiment.study
     found = open_study(folder / JOURNAL, settings.name, settings.seed, trials=settings.trials)
     return RecordedStudy(folder, experiment, found)

@@ -25,6 +25,7 @@ from raykd.study.lessons import teach_teachers
 from raykd.study.logged import Provenance, TrialLog, log_outcome
 from raykd.study.names import TRIALS
 from raykd.study.places import check_storage, shared_folder
+from raykd.study.provenance import provenance_of_student
 from raykd.study.record import (
     JOURNAL,
     PLAIN,
@@ -240,6 +241,6 @@ class _Run:
         assert result.best is not None
         student = load_model(result.best_folder)
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
-        self._tracker.log_student(
-            student, example.pixels, {"study": self._experiment.study.name, "trial": result.best.name}
-        )
+        metadata = {"study": self._experiment.study.name, "trial": result.best.name}
+        provenance = provenance_of_student(result.best_folder, self._experiment, result, result.best)
+        self._tracker.log_student(student, example.pixels, metadata, provenance)

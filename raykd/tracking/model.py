@@ -64,6 +64,12 @@ def save_student(model: nn.Module, example: Tensor, path: Path, metadata: Mappin
     partial.rename(path)
 
 
+def saved_digest(path: Path) -> str:
+    """sha256 (hex) of the network in a folder of `save_student`."""
+    with (path / "data" / "model.pth").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def send_student(client: MlflowClient, experiment: str, run: str, path: Path) -> str:
     """Logs a saved student as the run's model `student`; one that is already there is not logged again.
 
@@ -86,7 +92,7 @@ def send_student(client: MlflowClient, experiment: str, run: str, path: Path) ->
     from mlflow.models import Model
 
     description = Model.load(str(path / "MLmodel"))
-    digest = hashlib.sha256((path / "data" / "model.pth").read_bytes()).hexdigest()
+    digest = saved_digest(path)
     known = client.search_logged_models([experiment], f"source_run_id = '{run}'")
     same = [model for model in known if model.name == NAME and model.tags.get("raykd.digest") == digest]
     model = same[0] if same else client.create_logged_model(experiment, NAME, run, tags={"raykd.digest": digest})

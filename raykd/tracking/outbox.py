@@ -14,6 +14,7 @@ from raykd.errors import RaykdError
 
 Event = dict[str, Any]
 
+FILE = "mlflow_outbox.jsonl"
 _BLOCK = 1 << 16
 
 
@@ -23,6 +24,25 @@ class Batch(NamedTuple):
     events: list[Event]
     lines: int
     end: int
+
+
+def outbox_id(folder: Path) -> str:
+    """Identity of the outbox in a study's folder, by which the study's run is known on the server.
+
+    Raises:
+        RaykdError: There is none, or the file does not begin as an outbox does.
+    """
+    file = folder / FILE
+    if not file.exists():
+        raise RaykdError(f"{file} is missing: the study was never logged to MLflow")
+    with file.open("rb") as lines:
+        try:
+            return str(json.loads(lines.readline())["outbox"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RaykdError(
+                f"{file} is damaged: its first line is not that of an MLflow outbox.\n"
+                "Move it away; the study then goes on in a new MLflow run."
+            ) from error
 
 
 class Outbox:
@@ -42,7 +62,7 @@ class Outbox:
             RaykdError: If the file does not begin as an outbox does.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self.file = folder / "mlflow_outbox.jsonl"
+        self.file = folder / FILE
         self._cursor_file = folder / "mlflow_outbox.cursor"
         self._lock = threading.Lock()
         self._descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -53,7 +73,7 @@ class Outbox:
         if self._size == 0:
             self.put({"outbox": uuid.uuid4().hex})
             self.done(self.read(1))
-        self.id = self._identity()
+        self.id = outbox_id(folder)
 
     def put(self, event: Event) -> None:
         """Appends one event and hands it to the operating system.
@@ -118,16 +138,6 @@ class Outbox:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             self._descriptor = -1  # the number may soon be another file's
-
-    def _identity(self) -> str:
-        with self.file.open("rb") as file:
-            try:
-                return str(json.loads(file.readline())["outbox"])
-            except (ValueError, TypeError, KeyError) as error:
-                raise RaykdError(
-                    f"{self.file} is damaged: its first line is not that of an MLflow outbox.\n"
-                    "Move it away; the study then goes on in a new MLflow run."
-                ) from error
 
     def _whole_lines(self) -> int:
         """Bytes up to and including the last line end."""

@@ -77,7 +77,9 @@ def _place(settings: TrackingSettings) -> str:
     import mlflow
 
     if settings.uri is None and not mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]
-        raise RaykdError("set tracking.uri to the MLflow server or database that holds it")
+        raise RaykdError(
+            "set tracking.uri to the MLflow server or database that holds it, or name that in MLFLOW_TRACKING_URI"
+        )
     place = settings.uri or mlflow.get_tracking_uri()
     file = sqlite_file(place)
     if file and not file.exists():

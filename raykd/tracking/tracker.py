@@ -24,6 +24,9 @@ log = logging.getLogger("raykd.tracking")
 TrialState = Literal["finished", "stopped early", "diverged", "failed"]
 StudyState = Literal["finished", "interrupted", "failed"]
 
+SAVED_STUDENT = "mlflow_student"
+"""Folder in the study's, from which its best student is sent."""
+
 _BATCH = 1000
 _NOT_YET = "not sent yet"
 _LINGER = 2.0
@@ -149,8 +152,16 @@ class Tracker:
         """Attaches a file or folder to the study or a trial. It is read when it is sent, and must stay in place."""
         self._put("artifact", trial=trial, path=str(path.absolute()))
 
-    def log_student(self, model: nn.Module, example: Tensor, metadata: Mapping[str, Any] | None = None) -> None:
+    def log_student(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        metadata: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, str | float] | None = None,
+    ) -> None:
         """Logs the best student as the model `student` of the parent run, unless `log_model` is off.
+
+        Where `registered_name` is set it is registered under that name, too.
 
         The one call that takes seconds: it saves the model in the study's folder, from where it is delivered.
 
@@ -158,18 +169,23 @@ class Tracker:
             model: The student, on any device; its class must be importable where the model is loaded.
             example: A batch of images as the student takes them.
             metadata: Stored with the model; JSON types.
+            provenance: Where it comes from, by `raykd.study.provenance`; tags of its version in the registry.
         """
         if not self._settings.log_model:
             return
         from raykd.tracking.model import save_student
+        from raykd.tracking.registry import registration_of
 
-        path = self._folder / "mlflow_student"
+        path = self._folder / SAVED_STUDENT
         try:
             save_student(model, example, path, metadata)
+            registration = registration_of(self._settings, path, provenance or {})
         except Exception as error:
             log.warning("the best student cannot be stored as an MLflow model: %s", reason(error))
         else:
             self._put("student", path=str(path))
+            if registration is not None:
+                self._put("register", path=str(path), registration=registration.as_data())
 
     def end_study(self, state: StudyState = "finished") -> None:
         """Ends the parent run: FINISHED, KILLED if interrupted, or FAILED."""

@@ -18,6 +18,7 @@ from raykd.models import Classifier, build_pretrained, normalisation
 from raykd.models.weights import SUFFIXES, shortened
 from raykd.storage import below, is_url, read
 from raykd.tracking.stored import SCHEMES, stored_network
+from raykd.training.digest import weights_digest
 from raykd.training.folder import MODULE, description, write_description
 from raykd.training.saved import load_model, save_module, save_weights
 
@@ -79,6 +80,7 @@ def adopt(source: str, model: ModelSettings, info: DataInfo, teachers: str, trac
         "metrics": {},
         "epochs": 0,
         "source": source,
+        "weights": weights_digest(found.network.state_dict()),
     }
     write_description(folder, content)
     return folder

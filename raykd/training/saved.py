@@ -9,13 +9,14 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from raykd.config import Lesson, ModelSettings
+from raykd.config import Lesson, ModelSettings, TrackingSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
 from raykd.storage import below, read, write
+from raykd.tracking.stored import SCHEMES, stored_network
 from raykd.training.folder import DESCRIPTION, MODULE, WEIGHTS, description, write_description
 from raykd.training.messages import Report
 
@@ -58,12 +59,15 @@ def save_model(
 
 def save_weights(folder: str | Path, network: nn.Module) -> None:
     """Write a network's weights into a folder."""
-    # Each its own copy: safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {
+    write(folder, WEIGHTS, safetensors.torch.save(plain_state(network)))
+
+
+def plain_state(network: nn.Module) -> dict[str, Tensor]:
+    """A network's state by name as safetensors take it: on the CPU, and no two tensors in the same memory."""
+    return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
-    write(folder, WEIGHTS, safetensors.torch.save(tensors))
 
 
 def save_module(folder: str | Path, file: bytes) -> None:
@@ -77,13 +81,20 @@ def save_module(folder: str | Path, file: bytes) -> None:
 
 
 def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
-    """A finished model (student or teacher) from its folder, a path or an object store's URL, in evaluation mode.
+    """A finished model (student or teacher) in evaluation mode.
 
     It takes float images [B, C, H, W] in [0, 1] and gives logits [B, classes]; normalisation is inside.
 
+    Args:
+        folder: Its folder, or an MLflow URI such as ``models:/NAME@champion``, looked for where MLflow's own settings
+            (``MLFLOW_TRACKING_URI``) say.
+        device: Where it goes.
+
     Raises:
-        RaykdError: There is no finished model in the folder, or it needs packages that are not installed here.
+        RaykdError: There is no finished model, or it needs packages that are not installed here.
     """
+    if str(folder).startswith(SCHEMES):
+        return _stored_model(str(folder)).to(device).eval()
     found = description(folder)
     if found is None:
         raise RaykdError(f"no finished model in {folder}: {DESCRIPTION} is missing")
@@ -107,3 +118,15 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
         network.load_state_dict(safetensors.torch.load(weights))
     classifier = Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
     return classifier.to(device).eval()
+
+
+def _stored_model(uri: str) -> Classifier:
+    try:
+        network, _ = stored_network(uri, TrackingSettings())
+    except RaykdError as error:
+        raise RaykdError(f"{uri}: {error}") from error
+    if not isinstance(network, Classifier):
+        raise RaykdError(
+            f"{uri}: holds a {type(network).__name__}, not a model of raykd's: use mlflow.pytorch.load_model"
+        )
+    return network

@@ -1,0 +1,68 @@
+"""Which model is meant, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raykd.errors import RaykdError
+from raykd.study.load import RecordedStudy, recorded_study
+from raykd.study.provenance import Provenance, provenance_of_model, provenance_of_student
+from raykd.study.record import BEST, JOURNAL
+from raykd.study.result import TrialSummary
+from raykd.training.folder import description
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A finished model: its folder, and where it comes from."""
+
+    folder: Path
+    provenance: Provenance
+
+
+def find_model(model: str | Path) -> FoundModel:
+    """The finished model of a folder; of a study, its best student.
+
+    Args:
+        model: A model's folder, a study's folder, or the name of a study below `outputs/`.
+
+    Raises:
+        RaykdError: There is none.
+    """
+    folder = Path(model).expanduser()
+    if description(folder) is None:
+        if folder.is_dir() and not (folder / JOURNAL).exists() and any(folder.iterdir()):
+            raise RaykdError(f"no finished model in {folder}, and it is no study's folder either")
+        return best_student(recorded_study(model))
+    folder = folder.absolute()
+    for parent in (folder.parent, folder.parent.parent):
+        if (parent / JOURNAL).exists():
+            study = recorded_study(parent)
+            trial = _trial_in(study, folder)
+            if trial is not None:
+                return FoundModel(folder, provenance_of_student(folder, study.experiment, study.result, trial))
+    return FoundModel(folder, provenance_of_model(folder))
+
+
+def best_student(study: RecordedStudy) -> FoundModel:
+    """A study's best student.
+
+    Raises:
+        RaykdError: It has none yet.
+    """
+    folder = study.folder / BEST
+    trial = _trial_in(study, folder) if description(folder) is not None else None
+    if trial is None:
+        raise RaykdError(f"study {study.folder} has no best student yet: go on with it by --resume")
+    return FoundModel(folder, provenance_of_student(folder, study.experiment, study.result, trial))
+
+
+def _trial_in(study: RecordedStudy, folder: Path) -> TrialSummary | None:
+    """The trial whose student lies in a folder: its own, or the copy of the best."""
+    told = description(folder)
+    for trial in study.result.ranked:
+        own = study.folder / "trials" / trial.name
+        if own == folder or (folder.name == BEST and description(own) == told):
+            return trial
+    return None
