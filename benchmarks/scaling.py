@@ -267,7 +267,7 @@ def _search(experiment: raykd.Experiment, classrooms: Classrooms, sizes: Plan) -
     context = TrialContext(classrooms.name, experiment, load_data(experiment.data).info.fingerprint, at_once)
     callback = StudyCallback(tracker, ear, classrooms.broker, experiment.training.epochs)
     began = time.perf_counter()
-    search(context, record, space, callback, study.trials)
+    search(context, record, space, [callback], study.trials)
     seconds = time.perf_counter() - began
     tracker.close()
     assert ear.first is not None

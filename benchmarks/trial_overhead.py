@@ -137,7 +137,7 @@ class Study:
         clock = Clock(self.trials)
         callback = StudyCallback(self.tracker, clock, classrooms.broker, epochs=1)
         started = time.perf_counter()
-        search(context, self.study, self.space, callback, self.trials)
+        search(context, self.study, self.space, [callback], self.trials)
         seconds = time.perf_counter() - started
         self.tracker.close()
         complete = self.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,18 @@ def description(folder: str | Path) -> dict[str, Any] | None:
     """What is known of the finished model in a folder, or None if there is none yet."""
     path = Path(folder) / DESCRIPTION
     return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else None
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy a finished model, without the checkpoint that it was taught from.
+
+    Args:
+        source: Holds it.
+        target: Is made.
+    """
+    target.mkdir(parents=True)
+    for file in source.glob("model.*"):
+        shutil.copy2(file, target)
 
 
 def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:
