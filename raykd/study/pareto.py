@@ -87,7 +87,8 @@ def _draw_picture(study: Study, goals: Sequence[Goal], file: Path) -> None:
             points = [values for values, front in rows if front == on_front]
             across = [values[goals.index(cost)] for values in points]
             panel.scatter(across, [100 * values[goals.index("accuracy")] for values in points], **style)
-        panel.set_xscale("log")
+        if cost == "parameters":
+            panel.set_xscale("log")
         panel.set_xlabel(AXES[cost])
         panel.set_ylabel(f"{AXES['accuracy']}, %")
         panel.grid(alpha=0.3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raykd.errors import RaykdError
-from raykd.tracking.place import scheme
+from raykd.tracking.place import hide_password, scheme
 
 FORMS = "a path ending in .journal, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
@@ -39,7 +39,7 @@ def place_of(text: str, root: Path | None = None) -> Path | str:
 def without_password(text: str) -> str:
     """An address without the password that it may hold; anything else as it is."""
     if scheme(text) != "postgresql":
-        return text
+        return hide_password(text)
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 

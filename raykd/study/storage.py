@@ -127,7 +127,7 @@ def connected(address: str) -> Iterator[Connection]:
 def _has_optunas_tables(address: str) -> bool:
     from sqlalchemy import inspect
 
-    with connected(address) as connection:
+    with connected(address) as connection, _told(address):
         tables = set(inspect(connection).get_table_names())
     optunas = {"studies", "trials"} <= tables
     if tables and not optunas:

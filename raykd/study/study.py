@@ -75,7 +75,7 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     console = console or standard_output()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     experiment = with_lasting_paths(experiment)
-    space = load_space(experiment.study.space, experiment)
+    space = load_space(experiment.study.space, without_passwords(experiment))
     briefing = brief(experiment, "teacher", "student")
     check_goals(experiment.study.objectives, space)
     rehearse(briefing.experiment, briefing.data, space)
