@@ -270,7 +270,7 @@ def _search(experiment: raykd.Experiment, classrooms: Classrooms, sizes: Plan) -
     log = TrialLog(tracker, Provenance(experiment, data, sizes))
     callback = StudyCallback(log, ear, classrooms.broker, experiment.training.epochs)
     began = time.perf_counter()
-    search(context, record, space, callback, study.trials)
+    search(context, record, space, [callback], study.trials)
     seconds = time.perf_counter() - began
     tracker.close()
     assert ear.first is not None

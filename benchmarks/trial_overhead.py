@@ -139,7 +139,7 @@ class Study:
         log = TrialLog(self.tracker, Provenance(self.experiment, data, sizes))
         callback = StudyCallback(log, clock, classrooms.broker, epochs=1)
         started = time.perf_counter()
-        search(context, self.study, self.space, callback, self.trials)
+        search(context, self.study, self.space, [callback], self.trials)
         seconds = time.perf_counter() - started
         self.tracker.close()
         complete = self.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])

@@ -22,7 +22,7 @@ from raykd.config.lesson import (
     TrainingSettings,
 )
 from raykd.config.methods import MethodSettings
-from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
+from raykd.config.running import ClusterSettings, Goal, StudySettings, TrackingSettings
 from raykd.config.teacher import Ablation, ComparisonSettings, GenerousSettings, TeacherSettings
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "DataSettings",
     "Experiment",
     "GenerousSettings",
+    "Goal",
     "Lesson",
     "MethodSettings",
     "ModelSettings",

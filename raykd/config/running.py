@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 import tyro
 from pydantic import Field, model_validator
 
 from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings, Share
+
+Goal: TypeAlias = Literal["accuracy", "parameters", "latency"]
 
 
 class StudySettings(Settings):
@@ -23,8 +25,17 @@ class StudySettings(Settings):
     """Search space: the name of a file in search_spaces/, or a path to a YAML file."""
     trials: Count = 32
     """Trials to run, interrupted and failed ones included."""
-    scheduler: Literal["asha", "median", "none"] = "asha"
-    """Who stops trials early: asha (successive halving), median (stopping rule), or none."""
+    objectives: tuple[Goal, ...] = ("accuracy",)
+    """What is optimised: accuracy (validation split, maximised), parameters (of the student, minimised), latency
+    (milliseconds for one image on one CPU thread, minimised). Several give a Pareto front."""
+    storage: str | None = None
+    """Where Optuna keeps the study: a .journal file, sqlite:///FILE or postgresql://USER@HOST/DATABASE. None:
+    study.journal in the study's folder."""
+    warm_start: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--warm-start"])] = ()
+    """Earlier studies that the sampler learns from: folders, names below `output`, or STORAGE#NAME."""
+    scheduler: Literal["auto", "asha", "median", "none"] = "auto"
+    """Who stops trials early: asha (successive halving), median (stopping rule), or none. auto: asha, but none with
+    several objectives, as both judge by accuracy alone."""
     grace_share: Share = 0.25
     """Share of the epochs that every trial gets before it may be stopped. Dynamic schedules need a quarter."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
@@ -35,6 +46,24 @@ class StudySettings(Settings):
     """How often a trial that was lost to a fault is tried again from its last epoch."""
     resume: Annotated[bool, tyro.conf.arg(aliases=["--resume"])] = False
     """Go on with the study of this name where it was interrupted; a finished study is not run again."""
+
+    @model_validator(mode="after")
+    def _objectives_and_scheduler_agree(self) -> Self:
+        if "accuracy" not in self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError("study.objectives must name accuracy, and no objective twice")
+        if len(self.objectives) > 1 and self.early_stopping != "none":
+            raise ValueError(
+                f"study.scheduler {self.scheduler} would stop small students for their accuracy alone: "
+                "with several study.objectives use none"
+            )
+        return self
+
+    @property
+    def early_stopping(self) -> Literal["asha", "median", "none"]:
+        """Who stops trials early, with ``auto`` decided."""
+        if self.scheduler != "auto":
+            return self.scheduler
+        return "asha" if len(self.objectives) == 1 else "none"
 
 
 class ClusterSettings(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
@@ -10,7 +11,7 @@ from ray.tune.experiment import Trial
 from raykd.report.progress import RunProgress
 from raykd.study.logged import TrialLog
 from raykd.study.names import METRIC, TIME, TRIAL, trial_name
-from raykd.tracking import TrialState
+from raykd.tracking import Tracker, TrialState
 
 
 def state_of(result: dict[str, Any]) -> TrialState:
@@ -73,6 +74,27 @@ class StudyCallback(tune.Callback):
         self._progress.end_trial(name, state, epochs, self._epochs, accuracy)
         if state == "failed":
             self._progress.say(f"{name} failed: {reason}")
+
+
+class SizeCallback(tune.Callback):
+    """Logs each trial's size, where it is a goal of the study.
+
+    Args:
+        tracker: Logs the trials.
+        sizes: Tells the size of a trial's student from its settings.
+    """
+
+    def __init__(self, tracker: Tracker, sizes: Callable[[Mapping[str, Any]], Mapping[str, float]]) -> None:
+        self._tracker = tracker
+        self._sizes = sizes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as StudyCallback's
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        values = {name: value for name, value in trial.config.items() if name != TRIAL}
+        # As metrics, which MLflow's scatter and parallel coordinates set against the accuracy; known before epoch 1.
+        self._tracker.epoch(_name(trial), 0, self._sizes(values))
 
 
 def _name(trial: Trial) -> str:

@@ -11,7 +11,8 @@ import optuna
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.settings_io import load_experiment
-from raykd.study.record import JOURNAL, PLAIN, SETTINGS, TEACHER
+from raykd.study.optuna_storage import storage_of, study_names
+from raykd.study.record import PLAIN, SETTINGS, TEACHER
 from raykd.study.result import StudyResult
 from raykd.study.searcher import open_study
 from raykd.tracking.place import place_of
@@ -54,7 +55,7 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
         output: Holds one folder a study. None: the default of `study.output`.
 
     Raises:
-        RaykdError: there is no such study, or the folder holds a run of another kind.
+        RaykdError: there is no such study, the folder holds a run of another kind, or its storage does not answer.
     """
     output = output or StudySettings().output
     folder = Path(study).expanduser()
@@ -66,12 +67,13 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
             raise RaykdError(f"no study {str(study)!r}: neither is it a study's folder, nor is there one in {output}")
         raise unknown_name("study", str(study), known, str(output))
     folder = folder.absolute()
-    if not (folder / JOURNAL).exists():
-        raise RaykdError(f"{folder} holds no search: a study is what experiments/tune_dkd.py makes")
     experiment = load_experiment(folder / SETTINGS, Experiment())
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
     settings = experiment.study
-    found = open_study(folder / JOURNAL, settings.name, settings.seed, trials=settings.trials)
+    place = storage_of(settings, folder)
+    if settings.name not in study_names(place):
+        raise RaykdError(f"{folder} holds no search: a study is what experiments/tune_dkd.py makes")
+    found = open_study(place, settings.name, settings.seed, settings.objectives, settings.trials)
     return RecordedStudy(folder, experiment, found)
 
 

@@ -11,6 +11,7 @@ from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import load_experiment, save_experiment, setting_names, setting_value
 from raykd.storage import replacing
+from raykd.study.optuna_place import place_of, without_password
 
 SETTINGS = "experiment.yaml"
 JOURNAL = "study.journal"
@@ -47,8 +48,10 @@ def with_lasting_paths(experiment: Experiment) -> Experiment:
     Relative paths are taken from the present folder; in a submitted job those of results and caches are taken from
     `~/raykd/`: the job's own folder is another one after every change of the code, and Ray's to delete.
     """
-    if JOB_COPIES in Path.cwd().parts:
-        lasting, study, teacher = Path.home() / "raykd", experiment.study, experiment.teacher
+    root = Path.cwd()
+    if JOB_COPIES in root.parts:
+        root = lasting = Path.home() / "raykd"
+        study, teacher = experiment.study, experiment.teacher
         output, cache = lasting / study.output.expanduser(), lasting / teacher.cache.expanduser()
         experiment = experiment.model_copy(
             update={
@@ -56,6 +59,12 @@ def with_lasting_paths(experiment: Experiment) -> Experiment:
                 "teacher": teacher.model_copy(update={"cache": cache}),
             }
         )
+    if experiment.study.storage is not None:
+        storage = str(place_of(experiment.study.storage, root))
+        experiment = experiment.model_copy(update={"study": experiment.study.model_copy(update={"storage": storage})})
+    if (uri := experiment.tracking.uri) is not None and uri.startswith("sqlite:"):
+        tracking = experiment.tracking.model_copy(update={"uri": str(place_of(uri, root))})
+        experiment = experiment.model_copy(update={"tracking": tracking})
     return experiment.with_absolute_paths()
 
 
@@ -77,14 +86,24 @@ def check_folder(experiment: Experiment, kind: str = "study") -> None:
             f"{kind} {experiment.study.name!r} exists in {experiment.folder}: add --resume to go on with it, "
             f"or name another with --{kind}.name"
         )
-    _check_same(load_experiment(settings, Experiment()), experiment, settings, kind)
+    _check_same(load_experiment(settings, Experiment()), without_passwords(experiment), settings, kind)
 
 
 def begin_folder(experiment: Experiment) -> Path:
     """Make the study's folder, with the resolved settings in it, and return it."""
     experiment.folder.mkdir(parents=True, exist_ok=True)
-    save_experiment(experiment, experiment.folder / SETTINGS)
+    save_experiment(without_passwords(experiment), experiment.folder / SETTINGS)
     return experiment.folder
+
+
+def without_passwords(experiment: Experiment) -> Experiment:
+    """The experiment as it is written: others may read the folder, and MLflow."""
+    study = experiment.study
+    places = {
+        "storage": study.storage and without_password(study.storage),
+        "warm_start": tuple(map(without_password, study.warm_start)),
+    }
+    return experiment.model_copy(update={"study": study.model_copy(update=places)})
 
 
 def remember_taught(folder: Path, teacher: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from raykd.training.listening import listening
 
 CHOICES = ("method.name", "method.beside", "student.name", "teacher.model.name")
 """Searched settings whose choices are rehearsed, each with each of the others."""
-PARTS = (*CHOICES, "method.arguments.", "teacher.kind")
+PARTS = (*CHOICES, "student.arguments.", "method.arguments.", "teacher.kind")
 """Searched settings that have a say in a rehearsal; those that are no choices take their default."""
 TRAINED = ("teacher.model.", "teacher.training.")
 """Settings of a teacher that is trained here."""

@@ -12,8 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from raykd.config import Goal
 from raykd.storage import below
+from raykd.study.goals import GOALS, goals_of
 from raykd.study.names import TRIALS, trial_name
+from raykd.study.pareto import FRONT, front_table
 from raykd.study.record import BEST
 from raykd.tracking import Place
 from raykd.training.folder import keep_model
@@ -32,6 +35,7 @@ class TrialSummary:
     - best_accuracy, best_epoch: of its best epoch
     - epochs: how many it had
     - seconds: of its class, while it was taught
+    - parameters, latency_ms: of its student, where they are goals of the study (see `raykd.study.sizes`), or None
     """
 
     name: str
@@ -42,6 +46,8 @@ class TrialSummary:
     best_epoch: int | None
     epochs: int
     seconds: float
+    parameters: int | None = None
+    latency_ms: float | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> TrialSummary:
@@ -57,7 +63,14 @@ class TrialSummary:
             best_epoch=trial.user_attrs.get("best_epoch"),
             epochs=last,
             seconds=trial.user_attrs.get("seconds", 0.0),
+            parameters=trial.user_attrs.get(GOALS["parameters"].key),
+            latency_ms=trial.user_attrs.get(GOALS["latency"].key),
         )
+
+    @property
+    def settings(self) -> str:
+        """The searched settings in a line."""
+        return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
 
 
 def _state(trial: FrozenTrial) -> str:
@@ -81,6 +94,8 @@ class StudyResult:
     - teacher, plain: descriptions of the teacher, with its ``folder``, and of the student trained without one (see
       `raykd.training.folder`); the latter is None if it could not be trained
     - place: where MLflow has it
+    - goals: what was optimised, see `raykd.study.goals`
+    - pareto: with several goals, the finished trials that no other one beats in all of them, most accurate first
     """
 
     folder: Path
@@ -88,6 +103,8 @@ class StudyResult:
     teacher: Mapping[str, Any]
     plain: Mapping[str, Any] | None
     place: Place
+    goals: tuple[Goal, ...] = ("accuracy",)
+    pareto: tuple[TrialSummary, ...] = ()
 
     @classmethod
     def of(
@@ -100,7 +117,11 @@ class StudyResult:
     ) -> StudyResult:
         """The outcome as the study's record has it."""
         trials = tuple(TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False))
-        return cls(folder, trials, teacher, plain, place)
+        goals = goals_of(study)
+        unbeaten = {trial.number for trial in study.best_trials} if len(goals) > 1 else set()
+        front = [trials[number] for number in sorted(unbeaten)]
+        pareto = tuple(sorted(front, key=lambda trial: trial.accuracy or 0.0, reverse=True))
+        return cls(folder, trials, teacher, plain, place, goals, pareto)
 
     @property
     def ranked(self) -> list[TrialSummary]:
@@ -146,9 +167,11 @@ class StudyResult:
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         console.print(f"{len(states)} trials: {counts}. The test split was not touched.", highlight=False)
         if self.best is not None:
-            settings = ", ".join(f"{name}={_shown(value)}" for name, value in self.best.values.items())
-            console.print(f"{self.best.name}: {settings}", highlight=False)
+            console.print(f"{self.best.name}: {self.best.settings}", highlight=False)
             console.print(f"best student: {self.best_folder}", soft_wrap=True, highlight=False)
+        if self.pareto:
+            console.print(front_table(self.pareto, self.goals), highlight=False)
+            console.print(f"their students: {self.folder / FRONT}", soft_wrap=True, highlight=False)
         console.print(f"look further: {self.place.look}", soft_wrap=True, highlight=False)
 
 

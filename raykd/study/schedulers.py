@@ -27,7 +27,7 @@ def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:
     """
     # In binary 0.07 * 100 is a little above 7, which must not make it 8.
     grace = max(1, math.ceil(settings.grace_share * epochs - 1e-9))
-    if settings.scheduler == "asha":
+    if settings.early_stopping == "asha":
         return AsyncHyperBandScheduler(
             time_attr=TIME,
             metric=METRIC,
@@ -36,7 +36,7 @@ def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:
             grace_period=grace,
             reduction_factor=settings.reduction_factor,
         )
-    if settings.scheduler == "median":
+    if settings.early_stopping == "median":
         # Without min_time_slice every trial without enough peers is paused after each epoch for one that waits, and
         # loses its seat.
         return MedianStoppingRule(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import optuna
 from ray import tune
 
 from raykd.storage import below
-from raykd.study.callback import StudyCallback
 from raykd.study.cluster import TRIAL_CPUS
 from raykd.study.places import shared_folder
 from raykd.study.record import RAY
@@ -23,9 +23,10 @@ def search(
     context: TrialContext,
     study: optuna.Study,
     space: SearchSpace,
-    callback: StudyCallback,
+    callbacks: Sequence[tune.Callback],
     trials: int,
     seats: Callable[[], int] | None = None,
+    sizes: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None,
 ) -> None:
     """Run those trials of a study that have not ended.
 
@@ -33,9 +34,10 @@ def search(
         context: What all trials share; the classrooms behind its broker are open.
         study: From `raykd.study.searcher.open_study`.
         space: What is searched.
-        callback: Hears of every result.
+        callbacks: Hear of every result.
         trials: How many have not ended.
         seats: How many may run at once, at this moment. None: as many as the context says.
+        sizes: See `raykd.study.searcher.OptunaSearcher`.
     """
     experiment = context.experiment
     settings = experiment.study
@@ -45,7 +47,7 @@ def search(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=OptunaSearcher(study, space, settings.trials, seats=seats),
+            search_alg=OptunaSearcher(study, space, settings.trials, seats=seats, sizes=sizes),
             scheduler=scheduler,
             num_samples=trials,
             # Fixed from the start, so where seats come and go the searcher itself keeps to them.
@@ -55,7 +57,7 @@ def search(
         run_config=tune.RunConfig(
             name=f"tune-{context.broker}",
             storage_path=below(shared_folder(experiment), RAY),
-            callbacks=[callback],
+            callbacks=list(callbacks),
             failure_config=tune.FailureConfig(max_failures=settings.retries),
             verbose=0,
         ),

@@ -1,17 +1,16 @@
 """Lets Optuna choose what Ray Tune tries, on Optuna's ask and tell. The Optuna study is the record of all trials.
 
 Ray's own OptunaSearch tells stopped trials as complete, leaves diverged ones running for ever, fails on retried ones
-and repeats its start point. Here the record lives in a journal file that outlives the driver: whatever is interrupted
-is handed out again under its number and with its values.
+and repeats its start point. Here the record lives in a storage that outlives the driver: whatever is interrupted is
+handed out again under its number and with its values.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import pickle
-import random
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,104 +18,62 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from raykd.config import Goal
 from raykd.errors import RaykdError
+from raykd.study.goals import GOALS, goals_of, values_of
 from raykd.study.names import METRIC, TIME, TRIAL
+from raykd.study.optuna_storage import open_storage
+from raykd.study.parameter import Value
+from raykd.study.sampler import SeededByTrial
 from raykd.study.space import SearchSpace
 
 _log = logging.getLogger(__name__)
 
 
 def open_study(
-    journal: Path,
+    place: Path | str,
     name: str,
     seed: int,
-    direction: Literal["maximize", "minimize"] = "maximize",
+    goals: Sequence[Goal] = ("accuracy",),
     trials: int | None = None,
+    earlier: Sequence[FrozenTrial] = (),
 ) -> Study:
-    """Open the Optuna study of this name in a journal file, or begin it.
+    """Open the Optuna study of this name in a storage, or begin it.
 
-    A journal needs no database server and, unlike SQLite, works on network file systems. The lock is an exclusively
-    created file, as on NFSv3 and newer. Optuna's default, a symbolic link, is not to be had on every mounted file
-    system, and where the path is relative, a link left by a killed process is waited for without end. A file left so
-    delays the next launch by 30 s at most.
-
-    The sampler is TPE as of Optuna 5: multivariate, and keeping away from what is running (constant liar). Every
-    trial draws from a random stream of its own, derived from the seed and the trial's number. So a resumed study never
-    repeats the stream of its first launch, and draws what it would have drawn without the interruption.
+    Every trial draws from a random stream of its own, derived from the seed and the trial's number. So a resumed study
+    never repeats the stream of its first launch, and draws what it would have drawn without the interruption.
 
     Args:
-        journal: The file; its folder is made.
+        place: A journal file, or a database's address; see `raykd.study.storage`.
         name: Name of the study.
         seed: Seeds the sampler.
-        direction: Of the metric.
+        goals: What it optimises, in the order of Optuna's values.
         trials: How many trials the study will have. A quarter of them, 4 to 10, are drawn at random before TPE begins.
             None: 10, as Optuna does.
+        earlier: What TPE knows from earlier studies; see `raykd.study.warm_start`.
+
+    Raises:
+        RaykdError: the storage cannot be used.
     """
-    path = str(journal.expanduser().absolute())
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    lock = JournalFileOpenLock(path)
-    _mend(Path(path), lock)
     startup = 10 if trials is None else min(max(trials // 4, 4), 10)
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(path, lock)),
+    study = optuna.create_study(
+        storage=open_storage(place),
         study_name=name,
-        direction=direction,
-        sampler=_SeededByTrial(seed, startup),
+        directions=[GOALS[goal].direction for goal in goals],
+        sampler=SeededByTrial(seed, startup, earlier),
         pruner=optuna.pruners.NopPruner(),  # Tune's scheduler decides who is stopped
         load_if_exists=True,
     )
-
-
-def _mend(journal: Path, lock: JournalFileOpenLock) -> None:
-    """Cut off a last line that a dying machine wrote half: Optuna would append to it and not read the file again."""
-    if not journal.exists():
-        return
-    lock.acquire()
-    try:
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            _log.warning("%s ended in the middle of a line; that line is dropped", journal)
-            os.truncate(journal, whole)
-    finally:
-        lock.release()
-
-
-class _SeededByTrial(BaseSampler):
-    """A fresh TPE sampler for every trial, seeded by the study's seed and the trial's number."""
-
-    def __init__(self, seed: int, startup_trials: int) -> None:
-        self._seed = seed
-        self._startup_trials = startup_trials
-        self._sampler = self._fresh(0)
-
-    def _fresh(self, number: int) -> TPESampler:
-        seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
-        return TPESampler(seed=seed, n_startup_trials=self._startup_trials)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler = self._fresh(trial.number)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._sampler.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([GOALS[goal].key for goal in goals])
+    return study
 
 
 @dataclass
@@ -134,14 +91,16 @@ class OptunaSearcher(Searcher):
     A trial's config is its settings by dotted name, and under ``trial`` its number in the Optuna study. Results must
     carry ``epoch`` and the metric, and may say ``finished``, ``diverged`` and ``seconds`` (of this epoch). A trial ends
 
-    - as COMPLETE, if it had all its epochs (``finished``), with the metric of the last one;
-    - as PRUNED, if it was stopped before, with the metric of the last one;
+    - as COMPLETE, if it had all its epochs (``finished``), with the metric of the last one, and with several goals
+      its student's size beside it;
+    - as PRUNED, if it was stopped before, with the metric of the last one (with several goals: without values);
     - as PRUNED with the attribute ``diverged``, and infeasible, if it diverged: TPE ranks stopped trials by their
       epochs, and would otherwise be drawn to those that diverged late;
     - as FAIL with the attribute ``error``, if its student could not be taught (``failure``) or Tune gave it up.
 
-    When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``, ``best_epoch``, and
-    what `keep` names.
+    Its student's size, as `sizes` tells it, becomes attributes when it is handed out for the first time, and counts for
+    all launches. When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``,
+    ``best_epoch``, and what `keep` names.
 
     Args:
         study: From `open_study`.
@@ -151,6 +110,8 @@ class OptunaSearcher(Searcher):
         mode: max or min; must be the study's direction.
         keep: Further keys of the last result to keep as attributes.
         seats: Tells how many trials may run at once; nothing is suggested while they are all taken. None: any number.
+        sizes: Tells the size of a trial's student from its settings, by the keys of `raykd.study.goals.GOALS`. None:
+            it is no goal of the study.
     """
 
     def __init__(
@@ -162,6 +123,7 @@ class OptunaSearcher(Searcher):
         mode: Literal["max", "min"] = "max",
         keep: Sequence[str] = (),
         seats: Callable[[], int] | None = None,
+        sizes: Callable[[Mapping[str, Value]], Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
         self._study = study
@@ -169,14 +131,16 @@ class OptunaSearcher(Searcher):
         self._budget = trials
         self._keep = tuple(keep)
         self._seats = seats
+        self._sizes = sizes
+        self._goals = goals_of(study)
         self._running: dict[str, _Running] = {}
         self._interrupted: deque[FrozenTrial] = deque()
         self._same_space()
         self._take_over({})
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher; seats are of this process.
-        return self.__dict__ | {"_seats": None}
+        # Tune pickles its searcher; seats and the measuring of sizes are of this process.
+        return self.__dict__ | {"_seats": None, "_sizes": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The config of a trial: an interrupted one first, the start point in a new study, then what Optuna asks.
@@ -189,9 +153,10 @@ class OptunaSearcher(Searcher):
         if trial is None:
             return Searcher.FINISHED
         # Sampling records each value before the trial is handed out; values recorded before are read, not drawn again.
-        config = {**self._space.sample(trial), TRIAL: trial.number}
+        values = self._space.sample(trial)
+        self._note_size(trial, values)
         self._running[trial_id] = _Running(trial, self._reported(trial.number))
-        return config
+        return {**values, TRIAL: trial.number}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record the metric of an epoch. Epochs already recorded, as delivered again after a fault, are passed over."""
@@ -269,6 +234,13 @@ class OptunaSearcher(Searcher):
         # Optuna has no public way to go on with a trial of an earlier process.
         return optuna.Trial(self._study, frozen._trial_id)
 
+    def _note_size(self, trial: optuna.Trial, values: Mapping[str, Value]) -> None:
+        if self._sizes is None:
+            return
+        for key, size in self._sizes(values).items():
+            if key not in trial.user_attrs:
+                trial.set_user_attr(key, size)
+
     def _reported(self, number: int) -> dict[int, float]:
         return dict(self._study.get_trials(deepcopy=False)[number].intermediate_values)
 
@@ -279,7 +251,8 @@ class OptunaSearcher(Searcher):
         if "seconds" in result:
             running.seconds[epoch] = float(result["seconds"])
         if math.isfinite(value) and epoch not in running.values:
-            running.trial.report(value, epoch)
+            # Optuna's own `report` refuses studies of several goals.
+            self._study._storage.set_trial_intermediate_value(running.trial._trial_id, epoch, value)
             running.values[epoch] = value
 
     def _finish(self, running: _Running, result: Mapping[str, Any], error: bool) -> None:
@@ -312,7 +285,7 @@ class OptunaSearcher(Searcher):
         for key, attribute in attributes.items():
             trial.set_user_attr(key, attribute)
         if complete:
-            self._study.tell(trial, value, TrialState.COMPLETE)
+            self._study.tell(trial, values_of(self._goals, value, trial.user_attrs), TrialState.COMPLETE)
         else:
             self._study.tell(trial, state=TrialState.PRUNED if failure is None else TrialState.FAIL)
 

@@ -73,6 +73,17 @@ class SearchSpace:
                 values[parameter.name] = parameter.default
         return values
 
+    def active(self, values: Mapping[str, Value]) -> list[str]:
+        """Names of the settings that a trial with these values has, as the conditions have it."""
+        given: dict[str, Value] = {}
+        names = []
+        for parameter in self.parameters:
+            if self._active(parameter, given):
+                names.append(parameter.name)
+                if parameter.name in values:
+                    given[parameter.name] = values[parameter.name]
+        return names
+
     def describe(self) -> list[Row]:
         """One row for each searched setting: its name, its range in words, and its default."""
         return [Row(p.name, p.range, shown(p.default)) for p in self.parameters]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune import Callback
 from rich.console import Console
 
 from raykd.config import Experiment
@@ -17,17 +19,21 @@ from raykd.report.progress import RunProgress, standard_output
 from raykd.storage import below
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
-from raykd.study.callback import StudyCallback
+from raykd.study.callback import SizeCallback, StudyCallback
 from raykd.study.classrooms import Classrooms, Usage
 from raykd.study.cluster import Plan, Resources
+from raykd.study.driver import sole_driver
+from raykd.study.goals import check_goals
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
 from raykd.study.logged import Provenance, TrialLog, log_outcome
 from raykd.study.names import TRIALS
+from raykd.study.optuna_place import shown
+from raykd.study.optuna_storage import check_optuna_storage, storage_of, study_names
+from raykd.study.pareto import draw_front, keep_front
 from raykd.study.places import check_storage, shared_folder
 from raykd.study.provenance import provenance_of_student
 from raykd.study.record import (
-    JOURNAL,
     PLAIN,
     RAY,
     SETTINGS,
@@ -35,17 +41,20 @@ from raykd.study.record import (
     check_folder,
     remember_taught,
     with_lasting_paths,
+    without_passwords,
 )
 from raykd.study.rehearsal import rehearse
 from raykd.study.result import StudyResult
 from raykd.study.search import search
 from raykd.study.searcher import open_study
 from raykd.study.seat import teach
+from raykd.study.sizes import StudentSizes
 from raykd.study.space import SearchSpace, load_space
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
 from raykd.study.trial import TrialContext
 from raykd.study.waiting import sized
+from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_lesson, remember_taken
 from raykd.tracking import Tracker, check
 from raykd.training.folder import description, keep_model
 from raykd.training.messages import Enrolment
@@ -71,12 +80,16 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     experiment = with_lasting_paths(experiment)
     check_storage(experiment)
-    space = load_space(experiment.study.space, experiment)
+    space = load_space(experiment.study.space, without_passwords(experiment))
     briefing = brief(experiment, "teacher", "student")
+    check_goals(experiment.study.objectives, space)
     rehearse(briefing.experiment, briefing.data, space)
     check(experiment.tracking)
-    check_folder(experiment)
+    check_optuna_storage(experiment)
     with ExitStack() as stack:
+        stack.enter_context(sole_driver(experiment))
+        check_folder(experiment)
+        earlier = earlier_trials(experiment, space, briefing.data.fingerprint)
         sizes: Plan | None = None
         if not _is_over(briefing.experiment, briefing.data):
             stack.enter_context(connected(experiment.cluster))
@@ -84,17 +97,19 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
             judge_teacher(briefing.experiment, sizes)
         folder = begin_folder(experiment)
         remember_teacher(briefing.experiment)
+        remember_taken(folder, earlier)
         tracker = stack.enter_context(tracked(experiment, folder, console))
-        run = _Run(briefing.experiment, space, briefing.data, tracker, console)
+        run = _Run(briefing.experiment, space, briefing.data, tracker, console, earlier)
         if sizes is not None:
             show_briefing(console, experiment, briefing, run.extra_lines(have, sizes))
             run.teach_and_search(sizes)
         return run.conclude()
 
 
-def _open_study(experiment: Experiment) -> optuna.Study:
+def _open_study(experiment: Experiment, earlier: Sequence[FrozenTrial] = ()) -> optuna.Study:
     settings = experiment.study
-    return open_study(experiment.folder / JOURNAL, settings.name, settings.seed, trials=settings.trials)
+    place = storage_of(settings, experiment.folder)
+    return open_study(place, settings.name, settings.seed, settings.objectives, settings.trials, earlier)
 
 
 def _remaining(experiment: Experiment, study: optuna.Study) -> int:
@@ -113,7 +128,7 @@ def _plain_student(experiment: Experiment) -> Enrolment:
 
 def _is_over(experiment: Experiment, data: DataInfo) -> bool:
     """Whether nothing is left to teach: no cluster is needed to show such a study."""
-    if not (experiment.folder / JOURNAL).exists():
+    if experiment.study.name not in study_names(storage_of(experiment.study, experiment.folder)):
         return False
     networks = [*teachers(experiment, data.fingerprint), _plain_student(experiment)]
     # A teacher that was fetched again has no metrics before it is judged.
@@ -125,7 +140,13 @@ class _Run:
     """One launch of a study."""
 
     def __init__(
-        self, experiment: Experiment, space: SearchSpace, data: DataInfo, tracker: Tracker, console: Console
+        self,
+        experiment: Experiment,
+        space: SearchSpace,
+        data: DataInfo,
+        tracker: Tracker,
+        console: Console,
+        earlier: Sequence[Taken],
     ) -> None:
         self._experiment = experiment
         self._space = space
@@ -134,7 +155,11 @@ class _Run:
         self._console = console
         self._folder = experiment.folder
         self._shared = shared_folder(experiment)
-        self._study = _open_study(experiment)
+        self._earlier = earlier
+        self._study = _open_study(experiment, as_trials(earlier, space))
+        remember_lesson(self._study, experiment, data.fingerprint)
+        goals = experiment.study.objectives
+        self._sizes = StudentSizes(experiment, data, goals, self._study) if len(goals) > 1 else None
         self._teachers = teachers(experiment, data.fingerprint)
         self._plain = _plain_student(experiment)
         self._taught = False
@@ -148,18 +173,26 @@ class _Run:
         """What the briefing adds about the search and the cluster."""
         settings = self._experiment.study
         done = settings.trials - self.remaining
-        return {
+        lines = {
             "space": f"{len(self._space.names)} settings from {self._space.source}",
             "search": f"{settings.trials} trials of {self._experiment.training.epochs} epochs, "
-            f"scheduler {settings.scheduler}" + (f"; {done} trials are done" if done else ""),
+            f"scheduler {settings.early_stopping}" + (f"; {done} trials are done" if done else ""),
             "cluster": str(have),
             "plan": str(sizes),
             "results": str(self._folder),
         }
+        if settings.storage is not None:
+            lines["storage"] = shown(storage_of(settings, self._folder))
+        if self._sizes is not None:
+            self._sizes.measure_all(self._space)
+            lines["objectives"] = f"{', '.join(settings.objectives)}; {self._sizes}"
+        if self._earlier:
+            lines["warm start"] = "\n".join(map(str, self._earlier))
+        return lines
 
     def teach_and_search(self, sizes: Plan) -> None:
         """Have the teacher taught, then run the trials, with the plain student beside them."""
-        provenance = Provenance(self._experiment, self._data, sizes)
+        provenance = Provenance(without_passwords(self._experiment), self._data, sizes)
         self._start_tracking(provenance)
         self._taught = True
         usage = Usage(self._experiment.tracking.system_seconds, self._tracker.usage)
@@ -196,6 +229,10 @@ class _Run:
             result.keep_best(self._shared)
             if plain is not None and self._experiment.cluster.storage is not None:
                 keep_model(self._plain.folder, self._folder / PLAIN)
+            if result.pareto:
+                keep_front(result, self._shared)
+                for file in draw_front(self._study, self._folder):
+                    self._tracker.artifact(file)
             self._log_best(result)
         result.show(self._console)
         return result
@@ -232,10 +269,14 @@ class _Run:
     def _search(self, classrooms: Classrooms, sizes: Plan, provenance: Provenance) -> None:
         epochs = self._experiment.training.epochs
         at_once = min(sizes.classrooms * sizes.seats, self.remaining)
-        context = TrialContext(classrooms.name, self._experiment, self._data.fingerprint, at_once)
+        context = TrialContext(classrooms.name, without_passwords(self._experiment), self._data.fingerprint, at_once)
         with RunProgress(self._console, "search", self.remaining * epochs, self.remaining) as progress:
-            callback = StudyCallback(TrialLog(self._tracker, provenance), progress, classrooms.broker, epochs)
-            search(context, self._study, self._space, callback, self.remaining, lambda: classrooms.seats)
+            callbacks: list[Callback] = [
+                StudyCallback(TrialLog(self._tracker, provenance), progress, classrooms.broker, epochs)
+            ]
+            if self._sizes is not None:
+                callbacks.append(SizeCallback(self._tracker, self._sizes))
+            search(context, self._study, self._space, callbacks, self.remaining, lambda: classrooms.seats, self._sizes)
 
     def _log_best(self, result: StudyResult) -> None:
         assert result.best is not None

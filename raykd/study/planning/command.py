@@ -135,7 +135,7 @@ def _notes(task: Task, options: Options) -> list[str]:
         f"{overheads.ending:.0f} s, {overheads.trial:g} s of Tune and Optuna a trial and {overheads.result:g} s a "
         "result; no faults; all trials cost the same; classrooms do not slow each other down"
     ]
-    if experiment.study.scheduler != "none":
+    if experiment.study.early_stopping != "none":
         notes.append(
             "assumed: learning curves drawn at random (study.seed); they decide only whom the real scheduler stops"
         )

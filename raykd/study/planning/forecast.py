@@ -163,7 +163,7 @@ def _forecast(task: Task, sizes: Plan, count: int, outcome: Outcome, full_class:
         "start-up": (phases["start-up"] + phases["ending"]) * count + spent["start"],
         "teacher first": phases["teacher"] * (count - sizes.workers),
         unused: outcome.seconds * (count - used),
-        STOPPED[task.experiment.study.scheduler]: spent["tail"],
+        STOPPED[task.experiment.study.early_stopping]: spent["tail"],
         "Tune": spent["tune"],
     }
     return Forecast(

@@ -60,7 +60,8 @@ def show(console: Console, task: Task, found: Sequence[Forecast], origin: str, n
     head = Table.grid(padding=(0, 2))
     head.add_row(
         "[bold]study",
-        f"{study.name}: {study.trials} trials of {experiment.training.epochs} epochs, scheduler {study.scheduler}; "
+        f"{study.name}: {study.trials} trials of {experiment.training.epochs} epochs, "
+        f"scheduler {study.early_stopping}; "
         + (f"first a {experiment.teacher.kind} teacher, {teacher} epochs" if teacher else "the teacher is there"),
     )
     head.add_row("[bold]an epoch", f"{lines_of_costs(task.costs)} ({origin})")

@@ -198,5 +198,5 @@ class _Tune:
 def stride_for(study: StudySettings, epochs: int) -> int:
     """Epochs to simulate as one, so that a whole table of sizes takes seconds."""
     # Each judgement of the median rule looks at all trials, and each attendance at all students.
-    effort = study.trials * epochs * max(study.trials / 64, 1) * (4 if study.scheduler == "median" else 1)
+    effort = study.trials * epochs * max(study.trials / 64, 1) * (4 if study.early_stopping == "median" else 1)
     return min(math.ceil(effort / 40_000), max(epochs // 10, 1))

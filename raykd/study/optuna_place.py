@@ -1,0 +1,57 @@
+"""Where a study's Optuna storage is, as text: a journal file, SQLite or PostgreSQL.
+
+Passwords in addresses are used, and neither shown nor written: what is written is the address without it, which
+libpq completes from PGPASSWORD or ~/.pgpass.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raykd.errors import RaykdError
+from raykd.tracking.place import hide_password, scheme
+
+FORMS = "a path ending in .journal, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+
+
+def place_of(text: str, root: Path | None = None) -> Path | str:
+    """A journal file, or the address of a database with its file's path made absolute.
+
+    Args:
+        text: As in `study.storage`.
+        root: What relative paths are taken from. None: the present folder.
+
+    Raises:
+        RaykdError: it is neither.
+    """
+    root = root or Path.cwd()
+    if text.startswith("journal://") or ("://" not in text and text.endswith(".journal")):
+        return root / Path(text.removeprefix("journal://")).expanduser()
+    kind = scheme(text)
+    if kind == "postgresql":
+        return text
+    path, mark, options = text.partition(":///")[2].partition("?")
+    if kind == "sqlite" and path not in ("", ":memory:"):
+        return f"sqlite:///{root / Path(path).expanduser()}{mark}{options}"
+    raise RaykdError(f"study.storage {without_password(text)!r} is not a place that Optuna can use: give {FORMS}")
+
+
+def without_password(text: str) -> str:
+    """An address without the password that it may hold; anything else as it is."""
+    if scheme(text) != "postgresql":
+        return hide_password(text)
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    address, hash_sign, study = text.partition("#")
+    try:
+        url = make_url(address).difference_update_query(["password"])
+    except ArgumentError:
+        return f"{scheme(text)}://***"
+    # The URL's own `set` takes a password of None for no change.
+    return url._replace(password=None).render_as_string(hide_password=False) + hash_sign + study
+
+
+def shown(place: Path | str) -> str:
+    """A storage as it is shown and written."""
+    return str(place) if isinstance(place, Path) else without_password(place)

@@ -1,0 +1,78 @@
+"""What Optuna suggests next: TPE, seeded trial by trial, which may have learnt from earlier studies."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+
+class SeededByTrial(BaseSampler):
+    """A fresh TPE sampler for every trial, seeded by the study's seed and the trial's number.
+
+    TPE is as of Optuna 5: it keeps away from what is running (constant liar), and is multivariate with one goal. It
+    is what Optuna advises for several goals as well where trials are tens to hundreds and settings hang on each other;
+    NSGA-II wants more of the one and less of the other.
+
+    Args:
+        seed: The study's.
+        startup_trials: So many trials that have ended, earlier ones included, are waited for before TPE begins.
+        earlier: Finished trials of earlier studies, in the present space. They are no trials of this study.
+    """
+
+    def __init__(self, seed: int, startup_trials: int, earlier: Sequence[FrozenTrial] = ()) -> None:
+        self._seed = seed
+        self._startup_trials = startup_trials
+        self._earlier = tuple(earlier)
+        self._sampler = self._fresh(0)
+        self._known: Study | None = None
+
+    def _fresh(self, number: int) -> TPESampler:
+        seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
+        return TPESampler(seed=seed, n_startup_trials=self._startup_trials)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler = self._fresh(trial.number)
+        several_goals = len(study.directions) > 1
+        self._known = _copied(study, self._earlier) if self._earlier or several_goals else None
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(*self._seen(study, trial))
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler.sample_relative(*self._seen(study, trial), search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler.sample_independent(*self._seen(study, trial), param_name, param_distribution)
+
+    def _seen(self, study: Study, trial: FrozenTrial) -> tuple[Study, FrozenTrial]:
+        """The study and the trial that is asked for, as TPE sees them; in the copy the trial's id is another."""
+        if self._known is None:
+            return study, trial
+        return self._known, self._known.get_trials(deepcopy=False)[trial.number]
+
+
+def _copied(study: Study, earlier: Sequence[FrozenTrial]) -> Study:
+    """A study in memory: all trials of this one under their numbers, then the earlier ones."""
+    trials = [*study.get_trials(deepcopy=False), *earlier]
+    if len(study.directions) > 1:
+        # TPE would rank stopped trials by their values so far, which it can only with one goal.
+        trials = [copy.copy(trial) for trial in trials]
+        for trial in trials:
+            trial.intermediate_values = {}
+    storage = InMemoryStorage()
+    storage.create_new_study(study.directions, study.study_name)
+    known = Study(study.study_name, storage)
+    known.add_trials(trials)
+    return known
