@@ -33,6 +33,7 @@ from raykd.study.classrooms import Classrooms
 from raykd.study.cluster import Plan, Resources, plan
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
+from raykd.study.logged import Provenance, TrialLog
 from raykd.study.names import METRIC, trial_name
 from raykd.study.planning.costs import Overheads, costs_of_reports
 from raykd.study.planning.simulation import Search, simulate
@@ -264,8 +265,10 @@ def _search(experiment: raykd.Experiment, classrooms: Classrooms, sizes: Plan) -
     tracker.start_study({})
     ear = Ear(study.trials)
     at_once = min(sizes.classrooms * sizes.seats, study.trials)
-    context = TrialContext(classrooms.name, experiment, load_data(experiment.data).info.fingerprint, at_once)
-    callback = StudyCallback(tracker, ear, classrooms.broker, experiment.training.epochs)
+    data = load_data(experiment.data).info
+    context = TrialContext(classrooms.name, experiment, data.fingerprint, at_once)
+    log = TrialLog(tracker, Provenance(experiment, data, sizes))
+    callback = StudyCallback(log, ear, classrooms.broker, experiment.training.epochs)
     began = time.perf_counter()
     search(context, record, space, callback, study.trials)
     seconds = time.perf_counter() - began

@@ -36,6 +36,7 @@ from raykd.study.classrooms import WORKER_ENVIRONMENT, Classrooms
 from raykd.study.cluster import TRIAL_CPUS, Plan, Resources, plan
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
+from raykd.study.logged import Provenance, TrialLog
 from raykd.study.record import JOURNAL, RAY
 from raykd.study.search import search
 from raykd.study.searcher import open_study
@@ -132,10 +133,11 @@ class Study:
     def search(self, classrooms: Classrooms, sizes: Plan) -> Row:
         """Run all trials in open classrooms."""
         at_once = min(sizes.classrooms * sizes.seats, self.trials)
-        fingerprint = load_data(self.experiment.data).info.fingerprint
-        context = TrialContext(classrooms.name, self.experiment, fingerprint, at_once)
+        data = load_data(self.experiment.data).info
+        context = TrialContext(classrooms.name, self.experiment, data.fingerprint, at_once)
         clock = Clock(self.trials)
-        callback = StudyCallback(self.tracker, clock, classrooms.broker, epochs=1)
+        log = TrialLog(self.tracker, Provenance(self.experiment, data, sizes))
+        callback = StudyCallback(log, clock, classrooms.broker, epochs=1)
         started = time.perf_counter()
         search(context, self.study, self.space, callback, self.trials)
         seconds = time.perf_counter() - started

@@ -5,26 +5,24 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mlflow_places import DIGITS, Server, client_of, datasets, history, runs
 
 from raykd.config import TrackingSettings
 from raykd.errors import RaykdError
 from raykd.tracking import Tracker, check
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import LoggedModelOutput, Run
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -32,58 +30,22 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 CODE = """
 import sys, time
 from pathlib import Path
+from mlflow_places import DIGITS
 from raykd.config import TrackingSettings
 from raykd.tracking import Tracker
 tracker = Tracker(TrackingSettings(), Path(sys.argv[1]), "killed")
-tracker.start_study({"study.trials": 2})
+settings = Path(sys.argv[1]) / "experiment.yaml"
+settings.write_text("study.trials: 2")
+tracker.start_study({"study.trials": 2}, artifacts=[settings], datasets=[DIGITS])
 for trial in ("a", "b"):
-    tracker.start_trial(trial, {"method.name": "dkd"})
+    tracker.start_trial(trial, {"method.name": "dkd"}, artifacts=[settings], datasets=[DIGITS])
 for epoch in range(1, 5000):
     for trial in ("a", "b"):
         tracker.epoch(trial, epoch, {"loss": 1 / epoch, "accuracy": epoch})
+    tracker.usage({"node": {"cpu_utilization_percentage": epoch}})
     print(epoch, flush=True)
     time.sleep(0.02)
 """
-
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks this machine itself, whatever proxy the environment names."""
-
-
-class Server:
-    """`mlflow server` on a free port of this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder = folder
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                start_new_session=True,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            )
-        for _ in range(1800):
-            try:
-                DIRECT.open(f"{self.uri}/health", timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        self.kill()
-        raise TimeoutError((self.folder / "server.log").read_text())
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -109,26 +71,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
     server.start()
     yield server
     server.kill()
-
-
-def client_of(folder: Path) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
-
-
-def runs(client: MlflowClient, study: str) -> dict[str, Run]:
-    """Runs of a study by name; the parent has the study's name."""
-    experiment = client.get_experiment_by_name(study)
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    names = [str(run.info.run_name) for run in found]
-    assert len(set(names)) == len(names), "a run was created twice"
-    return dict(zip(names, found, strict=True))
-
-
-def history(client: MlflowClient, run: Run, name: str) -> list[tuple[int, float]]:
-    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
 
 
 def outputs_of(run: Run) -> list[LoggedModelOutput]:
@@ -247,7 +189,13 @@ def test_a_resumed_study_goes_on_with_its_runs(folder: Path) -> None:
 
 
 def test_a_killed_process_loses_and_doubles_nothing(folder: Path) -> None:
-    killed = subprocess.Popen([sys.executable, "-c", CODE, str(folder)], stdout=subprocess.PIPE, text=True)
+    path = os.pathsep.join(sys.path)
+    killed = subprocess.Popen(
+        [sys.executable, "-c", CODE, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert killed.stdout is not None
     client = client_of(folder)
     cursor = folder / "mlflow_outbox.cursor"
@@ -262,9 +210,10 @@ def test_a_killed_process_loses_and_doubles_nothing(folder: Path) -> None:
     started = runs(client, "killed")
 
     tracker = Tracker(TrackingSettings(), folder, "killed")
-    tracker.start_study({"study.trials": 2})
+    settings = folder / "experiment.yaml"
+    tracker.start_study({"study.trials": 2}, artifacts=[settings], datasets=[DIGITS])
     for trial in ("a", "b"):
-        tracker.start_trial(trial, {"method.name": "dkd"})
+        tracker.start_trial(trial, {"method.name": "dkd"}, artifacts=[settings], datasets=[DIGITS])
         for epoch in range(epochs - 5, epochs + 3):
             tracker.epoch(trial, epoch, {"loss": 1 / epoch, "accuracy": epoch})
         tracker.end_trial(trial, "finished")
@@ -272,6 +221,13 @@ def test_a_killed_process_loses_and_doubles_nothing(folder: Path) -> None:
     assert tracker.close() is None
     found = runs(client, "killed")
     assert {run.info.run_id for run in found.values()} >= {run.info.run_id for run in started.values()}
+    for run in found.values():
+        assert datasets(run) == {"digits train": "training"}
+        assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["experiment.yaml"]
+    usage = history(client, found["killed"], "system/node/cpu_utilization_percentage")
+    seconds, looks = zip(*usage, strict=True)
+    assert list(seconds) == sorted(set(seconds)) and list(looks) == sorted(looks)
+    assert len(seconds) > 1 and max(seconds) < 600  # the run's age in seconds
     for trial in ("a", "b"):
         assert history(client, found[trial], "loss") == [(e, 1 / e) for e in range(1, epochs + 3)]
         assert history(client, found[trial], "accuracy") == [(e, float(e)) for e in range(1, epochs + 3)]

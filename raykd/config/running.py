@@ -72,5 +72,7 @@ class TrackingSettings(Settings):
     """MLflow experiment. None: the study's name."""
     log_model: bool = True
     """Log the best student as an MLflow model under the parent run."""
+    system_seconds: NonNegative = 10.0
+    """Seconds between two looks at CPU, memory and GPUs of the workers' nodes, for the parent run. 0: no looks."""
     timeout_seconds: Positive = 10.0
     """Longest wait for one call to the tracking server; the study itself never waits."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +40,7 @@ class Broker:
         self._recalled: set[str] = set()
         self._closed: str | None = None
         self._assembled: Counter[str] = Counter()
+        self._usage: dict[str, dict[str, float]] = {}
 
     async def assemble(self, study: str, size: int) -> None:
         """Wait until so many processes of a study's trials have started, this one included; later ones need not wait.
@@ -125,6 +127,15 @@ class Broker:
         """Send all classrooms home; whoever still waits for a report hears the reason as a failure."""
         self._closed = reason
         await self._notify()
+
+    async def note_usage(self, node: str, usage: Mapping[str, float]) -> None:
+        """How busy a node is, from one of its workers."""
+        self._usage.setdefault(node, {}).update(usage)
+
+    async def usage(self) -> dict[str, dict[str, float]]:
+        """How busy each node is that has been heard of since the last call."""
+        found, self._usage = self._usage, {}
+        return found
 
     async def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""

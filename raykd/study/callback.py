@@ -8,8 +8,9 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from raykd.report.progress import RunProgress
+from raykd.study.logged import TrialLog
 from raykd.study.names import METRIC, TIME, TRIAL, trial_name
-from raykd.tracking import Tracker, TrialState
+from raykd.tracking import TrialState
 
 
 def state_of(result: dict[str, Any]) -> TrialState:
@@ -25,14 +26,14 @@ class StudyCallback(tune.Callback):
     """Sees every result of every trial. What it calls does not raise: an exception here would end the sweep.
 
     Args:
-        tracker: Logs the trials.
+        log: Tells MLflow of them.
         progress: Shows them.
         broker: Hears which students are no longer wanted.
         epochs: Epochs of a whole trial.
     """
 
-    def __init__(self, tracker: Tracker, progress: RunProgress, broker: Any, epochs: int) -> None:
-        self._tracker = tracker
+    def __init__(self, log: TrialLog, progress: RunProgress, broker: Any, epochs: int) -> None:
+        self._log = log
         self._progress = progress
         self._broker = broker
         self._epochs = epochs
@@ -44,7 +45,7 @@ class StudyCallback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         values = {name: value for name, value in trial.config.items() if name != TRIAL}
-        self._tracker.start_trial(_name(trial), values)
+        self._log.start(trial.config[TRIAL], values)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -54,7 +55,7 @@ class StudyCallback(tune.Callback):
             return  # nothing was learnt, or a trial that came back tells its history again
         self._seen[name] = epoch
         metrics: dict[str, float] = result["metrics"]
-        self._tracker.epoch(name, epoch, metrics)
+        self._log.epoch(name, epoch, metrics)
         self._progress.epoch(name, metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -66,9 +67,10 @@ class StudyCallback(tune.Callback):
     def _end(self, trial: Trial, state: TrialState, reason: str | None) -> None:
         name = _name(trial)
         self._broker.withdraw.remote(name)
-        self._tracker.end_trial(name, state, reason)
+        epochs = self._seen.get(name, 0)
+        self._log.end(name, state, reason, epochs)
         accuracy = trial.last_result.get(METRIC) if state in ("finished", "stopped early") else None
-        self._progress.end_trial(name, state, self._seen.get(name, 0), self._epochs, accuracy)
+        self._progress.end_trial(name, state, epochs, self._epochs, accuracy)
         if state == "failed":
             self._progress.say(f"{name} failed: {reason}")
 

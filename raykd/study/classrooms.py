@@ -6,7 +6,8 @@ import _thread
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +43,18 @@ NODE_SECONDS = 600.0
 """How long a run without any classroom waits for a node, unless `cluster.wait_seconds` says otherwise."""
 
 
+@dataclass(frozen=True)
+class Usage:
+    """Who hears how busy the workers' nodes are.
+
+    - seconds: between two looks; 0: nobody looks
+    - told: called with each node's figures, by node; see `raykd.training.usage`
+    """
+
+    seconds: float
+    told: Callable[[Mapping[str, Mapping[str, float]]], object]
+
+
 class Classrooms:
     """Classrooms that teach as long as the context is open, on the nodes that there are.
 
@@ -56,15 +69,24 @@ class Classrooms:
         settings: Restarts, leases, and what becomes of them as nodes come and go.
         storage: Folder for Ray Train's own files, seen by all nodes.
         console: Where it is said what became of them. None: nobody hears of it.
+        usage: Hears how busy their nodes are. None: nobody looks.
     """
 
-    def __init__(self, plan: Plan, settings: ClusterSettings, storage: Path, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: ClusterSettings,
+        storage: Path,
+        console: Console | None = None,
+        usage: Usage | None = None,
+    ) -> None:
         self.name = f"broker-{uuid4().hex[:8]}"
         self.broker: Any = None
         self._plan = plan
         self._settings = settings
         self._storage = storage
         self._console = console or Console(quiet=True)
+        self._usage = usage if usage and usage.seconds else None
         self._roster = Roster(plan, settings)
         self._lock = threading.RLock()
         self._closing = threading.Event()
@@ -81,6 +103,8 @@ class Classrooms:
         for line in short_of_workers(first, self._plan):
             self._say(line)
         threading.Thread(target=self._look_after, name="look-after", daemon=True).start()
+        if self._usage:
+            threading.Thread(target=self._pass_on, args=(self._usage,), name="usage", daemon=True).start()
         return self
 
     def __exit__(
@@ -107,6 +131,13 @@ class Classrooms:
                 self._look()
             except Exception:
                 logger.debug("the nodes could not be looked at", exc_info=True)
+
+    def _pass_on(self, usage: Usage) -> None:
+        while not self._closing.wait(usage.seconds):
+            try:
+                usage.told(ray.get(self.broker.usage.remote()))
+            except Exception:
+                logger.debug("it could not be heard how busy the nodes are", exc_info=True)
 
     def _look(self) -> None:
         with self._lock:
@@ -137,6 +168,7 @@ class Classrooms:
                 "classroom": room.name,
                 "seats": plan.seats,
                 "threads": plan.threads_per_worker,
+                "usage_seconds": self._usage.seconds if self._usage else 0.0,
             },
             scaling_config=ScalingConfig(  # type: ignore[call-arg]
                 num_workers=len(room.nodes),

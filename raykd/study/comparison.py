@@ -16,11 +16,12 @@ from raykd.report.progress import standard_output
 from raykd.settings_io import override, settings_with_a_say
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
-from raykd.study.classrooms import Classrooms
+from raykd.study.classrooms import Classrooms, Usage
 from raykd.study.cluster import Plan
 from raykd.study.compared import GENEROUS, PLAIN, STANDARD, ComparedTeacher, ComparisonResult
 from raykd.study.joining import connected
 from raykd.study.lessons import Ending, teach_shown, teach_together
+from raykd.study.logged import Provenance
 from raykd.study.record import RAY, SETTINGS, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
 from raykd.study.teachers import teachers
@@ -104,7 +105,7 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
         if sizes is not None:
             lines = {"cluster": str(have), "plan": str(sizes), "results": str(experiment.folder)}
             show_briefing(console, experiment, briefing, run.lines() | lines)
-            run.teach(sizes, tracker)
+            run.teach(sizes, tracker, Provenance(experiment, briefing.data, sizes))
         return run.conclude(tracker)
 
 
@@ -192,13 +193,13 @@ class _Run:
             + (f"; {done} are done" if done else ""),
         }
 
-    def teach(self, sizes: Plan, tracker: Tracker) -> None:
+    def teach(self, sizes: Plan, tracker: Tracker, provenance: Provenance) -> None:
         """Have the teachers taught one after the other, then all students together."""
         experiment = self._experiment
-        tracker.start_study(
-            _parameters(experiment), tags={"raykd.kind": "compare_teachers"}, artifacts=[experiment.folder / SETTINGS]
-        )
-        with Classrooms(sizes, experiment.cluster, experiment.folder / RAY, self._console) as classrooms:
+        tags = {"raykd.kind": "compare_teachers"} | provenance.tags
+        tracker.start_study(_parameters(experiment), tags, [experiment.folder / SETTINGS], provenance.datasets)
+        usage = Usage(experiment.tracking.system_seconds, tracker.usage)
+        with Classrooms(sizes, experiment.cluster, experiment.folder / RAY, self._console, usage) as classrooms:
             ready = [each for each in self._contenders if self._teach_teacher(classrooms.broker, each, tracker)]
             self._teach_students(classrooms.broker, ready, tracker)
 

@@ -16,9 +16,10 @@ from raykd.report.progress import standard_output
 from raykd.settings_io import settings_with_a_say
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
-from raykd.study.classrooms import Classrooms
+from raykd.study.classrooms import Classrooms, Usage
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_shown, teach_teachers
+from raykd.study.logged import Provenance
 from raykd.study.record import RAY, SETTINGS, STUDENT, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
 from raykd.study.teachers import teachers
@@ -124,10 +125,13 @@ def _run(
             remember_teacher(briefing.experiment)
         tracker = stack.enter_context(tracked(experiment, folder, console))
         parameters = settings_with_a_say(experiment, SECTIONS[kind])
-        tracker.start_study(parameters, tags={"raykd.kind": kind}, artifacts=[folder / SETTINGS])
+        provenance = Provenance(experiment, briefing.data, sizes)
+        tags = {"raykd.kind": kind} | provenance.tags
+        tracker.start_study(parameters, tags, [folder / SETTINGS], provenance.datasets)
         lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
         show_briefing(console, experiment, briefing, lines)
-        with Classrooms(sizes, experiment.cluster, folder / RAY, console) as classrooms:
+        usage = Usage(experiment.tracking.system_seconds, tracker.usage)
+        with Classrooms(sizes, experiment.cluster, folder / RAY, console, usage) as classrooms:
 
             def log(report: Report) -> None:
                 tracker.study_metrics(report.metrics, step=report.epoch)

@@ -17,11 +17,11 @@ from raykd.report.progress import RunProgress, standard_output
 from raykd.study.adoption import judge_teacher
 from raykd.study.briefing import brief, remember_teacher, show_briefing
 from raykd.study.callback import StudyCallback
-from raykd.study.classrooms import Classrooms
+from raykd.study.classrooms import Classrooms, Usage
 from raykd.study.cluster import Plan, Resources
 from raykd.study.joining import connected
 from raykd.study.lessons import teach_teachers
-from raykd.study.names import METRIC
+from raykd.study.logged import Provenance, TrialLog, log_outcome
 from raykd.study.record import (
     JOURNAL,
     PLAIN,
@@ -153,9 +153,11 @@ class _Run:
 
     def teach_and_search(self, sizes: Plan) -> None:
         """Have the teacher taught, then run the trials, with the plain student beside them."""
-        self._start_tracking()
+        provenance = Provenance(self._experiment, self._data, sizes)
+        self._start_tracking(provenance)
         self._taught = True
-        with Classrooms(sizes, self._experiment.cluster, self._folder / RAY, self._console) as classrooms:
+        usage = Usage(self._experiment.tracking.system_seconds, self._tracker.usage)
+        with Classrooms(sizes, self._experiment.cluster, self._folder / RAY, self._console, usage) as classrooms:
             teach_teachers(classrooms.broker, self._teachers, self._console)
             remember_taught(self._folder, self._teacher())
             # It outlives an interrupted search no longer than the classrooms do.
@@ -163,7 +165,7 @@ class _Run:
             plain: Future[Any] = beside.submit(teach, classrooms.broker, self._plain)
             beside.shutdown(wait=False)
             if self.remaining > 0:
-                self._search(classrooms, sizes)
+                self._search(classrooms, sizes, provenance)
             if self.remaining <= 0:
                 self._wait_for_plain(plain)
 
@@ -178,6 +180,8 @@ class _Run:
             raise KeyboardInterrupt
         plain = description(self._plain.folder)
         result = StudyResult.of(self._folder, self._study, self._teacher(), plain, self._tracker.describe())
+        if self._taught:
+            log_outcome(self._tracker, result)
         if result.best is None:
             result.show(self._console)
             raise RaykdError(f"no trial finished; {self._folder}/trials holds what is known of each")
@@ -200,7 +204,7 @@ class _Run:
         except RaykdError as error:  # the trials are what the study is for
             self._console.print(f"no plain student: {error}", soft_wrap=True, highlight=False, markup=False)
 
-    def _start_tracking(self) -> None:
+    def _start_tracking(self, provenance: Provenance) -> None:
         experiment = self._experiment
         facts = {
             "data.name": experiment.data.name,
@@ -213,22 +217,21 @@ class _Run:
             "study.trials": experiment.study.trials,
             "study.scheduler": experiment.study.scheduler,
         }
-        self._tracker.start_study(facts, artifacts=[self._folder / SETTINGS])
+        tags = {"raykd.kind": "tune"} | provenance.tags
+        self._tracker.start_study(facts, tags, [self._folder / SETTINGS], provenance.datasets)
 
-    def _search(self, classrooms: Classrooms, sizes: Plan) -> None:
+    def _search(self, classrooms: Classrooms, sizes: Plan, provenance: Provenance) -> None:
         epochs = self._experiment.training.epochs
         at_once = min(sizes.classrooms * sizes.seats, self.remaining)
         context = TrialContext(classrooms.name, self._experiment, self._data.fingerprint, at_once)
         with RunProgress(self._console, "search", self.remaining * epochs, self.remaining) as progress:
-            callback = StudyCallback(self._tracker, progress, classrooms.broker, epochs)
+            callback = StudyCallback(TrialLog(self._tracker, provenance), progress, classrooms.broker, epochs)
             search(context, self._study, self._space, callback, self.remaining, lambda: classrooms.seats)
 
     def _log_best(self, result: StudyResult) -> None:
         assert result.best is not None
-        best = result.best
-        found = {"teacher": result.teacher, "plain": result.plain}
-        metrics = {f"{name}_{METRIC}": each["metrics"][METRIC] for name, each in found.items() if each is not None}
-        self._tracker.study_metrics(metrics | {f"best_trial_{METRIC}": best.accuracy or 0.0})
         student = load_model(result.best_folder)
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
-        self._tracker.log_student(student, example.pixels, {"study": self._experiment.study.name, "trial": best.name})
+        self._tracker.log_student(
+            student, example.pixels, {"study": self._experiment.study.name, "trial": result.best.name}
+        )

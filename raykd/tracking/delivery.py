@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raykd.config import TrackingSettings
+from raykd.tracking.dataset import dataset_input
 from raykd.tracking.outbox import Event
 from raykd.tracking.place import artifact_location, reason, tracking_uri
 
@@ -38,11 +39,15 @@ class _Run:
 
     id: str
     fresh: bool
+    begun: int
+    """Milliseconds since 1970."""
     ended: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
+    datasets: set[str] = field(default_factory=set)
+    """Their names."""
 
 
 @dataclass
@@ -54,6 +59,9 @@ class _Work:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: list[tuple[str, float, int, int | None]] = field(default_factory=list)
     """Name, value, time and step; no step for a value that replaces the one before."""
+    system: list[tuple[str, float, int]] = field(default_factory=list)
+    """Name, value and time; the step is the run's age in seconds."""
+    datasets: dict[str, Event] = field(default_factory=dict)
     uploads: list[Event] = field(default_factory=list)
     started: bool = False
     end: tuple[str, int] | None = None
@@ -129,6 +137,9 @@ class Delivery:
         client.log_batch(run.id, metrics, parameters, [RunTag(name, value) for name, value in tags.items()])
         run.parameters.update((parameter.key, parameter.value) for parameter in parameters)
         run.tags.update(tags)
+        if datasets := [each for name, each in work.datasets.items() if name not in run.datasets]:
+            client.log_inputs(run.id, [dataset_input(each) for each in datasets])
+            run.datasets.update(work.datasets)
         late = self._upload(run, work.uploads)
         if work.end is not None:
             status, time = work.end
@@ -140,8 +151,9 @@ class Delivery:
         """The metrics that the server does not have yet."""
         from mlflow.entities import Metric
 
+        system = [(name, value, time, (time - run.begun) // 1000) for name, value, time in work.system]
         news = []
-        for name, value, time, step in work.metrics:
+        for name, value, time, step in work.metrics + system:
             if step is None:
                 if name in run.metrics and _same(run.metrics[name], value):
                     continue
@@ -236,10 +248,18 @@ class Delivery:
         found = [] if new_parent else client.search_runs([self.experiment], query, max_results=1)
         if not found:
             name = self._study if trial is None else trial
-            return _Run(client.create_run(self.experiment, time, tags, run_name=name).info.run_id, fresh=True)
-        info, data = found[0].info, found[0].data
-        ended = info.status != "RUNNING"
-        return _Run(info.run_id, False, ended, dict(data.params), dict(data.tags), dict(data.metrics))
+            return _Run(client.create_run(self.experiment, time, tags, run_name=name).info.run_id, True, time)
+        info, data, inputs = found[0].info, found[0].data, found[0].inputs
+        return _Run(
+            info.run_id,
+            fresh=False,
+            begun=info.start_time,
+            ended=info.status != "RUNNING",
+            parameters=dict(data.params),
+            tags=dict(data.tags),
+            metrics=dict(data.metrics),
+            datasets={each.dataset.name for each in inputs.dataset_inputs} if inputs else set(),
+        )
 
 
 def _add(work: _Work, event: Event) -> None:
@@ -249,6 +269,10 @@ def _add(work: _Work, event: Event) -> None:
         return
     work.parameters |= {_key(name): _cut(value, _PARAMETER) for name, value in event.get("parameters", {}).items()}
     work.tags |= {name[:_KEY]: value for name, value in event.get("tags", {}).items()}
+    work.datasets |= {each["name"]: each for each in event.get("datasets", ())}
+    if event["kind"] == "system":
+        work.system += [(_key(name), value, time) for name, value in event["metrics"].items()]
+        return
     step = event.get("step")
     work.metrics += [(_key(name), value, time, step) for name, value in event.get("metrics", {}).items()]
     if event["kind"] == "start":

@@ -18,6 +18,8 @@ from raykd.config import TrackingSettings
 from raykd.errors import RaykdError
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""The packages of databases' drivers that are not named as their modules."""
 _SERVERS = ("http", "https", "databricks")
 # MLflow tells users of its own scripts what raykd's users need not know, and raykd reports failures itself.
 _TALKATIVE = {"mlflow.store.db.utils": logging.CRITICAL, "alembic": logging.WARNING}
@@ -157,6 +159,8 @@ def reason(error: Exception) -> str:
     text = str(error)
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"):
         return "the server refuses the credentials"
+    if "password authentication failed" in text or "Access denied for user" in text:
+        return "the database refuses the password"
     if "Connection refused" in text:
         return "connection refused"
     if "Name or service not known" in text or "NameResolutionError" in text or "Failed to resolve" in text:
@@ -172,8 +176,10 @@ def reason(error: Exception) -> str:
 def _advice(error: Exception) -> str:
     if "credentials" in reason(error):
         return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+    if "password" in reason(error):
+        return "Correct it in tracking.uri: postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
     if isinstance(error, ModuleNotFoundError):
-        return f"Install the database's driver: pip install {error.name}"
+        return f"Install the database's driver: pip install '{_DRIVERS.get(error.name or '', error.name)}'"
     return "Start the MLflow server or correct the address; without tracking.uri a study logs to SQLite in its folder."
 
 

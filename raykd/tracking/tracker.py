@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
+from raykd.tracking.dataset import Dataset
 from raykd.tracking.delivery import Delivery
 from raykd.tracking.outbox import Outbox
 from raykd.tracking.place import Place, hide_password, look, quiet, reason, short_calls
@@ -78,6 +79,7 @@ class Tracker:
         parameters: Mapping[str, object],
         tags: Mapping[str, str] | None = None,
         artifacts: Iterable[Path] = (),
+        datasets: Iterable[Dataset] = (),
     ) -> None:
         """Starts the parent run, or sets it running again.
 
@@ -85,18 +87,24 @@ class Tracker:
             parameters: Settings under their dotted names.
             tags: Tags of the run.
             artifacts: Files and folders to attach. They are read when they are sent, and must stay in place.
+            datasets: What is learnt from.
         """
-        self._put("start", parameters=_texts(parameters), tags=_texts(tags))
-        for path in artifacts:
-            self.artifact(path)
+        self._start(None, parameters, tags, artifacts, datasets)
 
-    def start_trial(self, trial: str, parameters: Mapping[str, object], tags: Mapping[str, str] | None = None) -> None:
-        """Starts a trial's child run, or sets it running again.
+    def start_trial(
+        self,
+        trial: str,
+        parameters: Mapping[str, object],
+        tags: Mapping[str, str] | None = None,
+        artifacts: Iterable[Path] = (),
+        datasets: Iterable[Dataset] = (),
+    ) -> None:
+        """Starts a trial's child run, or sets it running again; see `start_study`.
 
         A parameter that has another value than before keeps the first; the new one becomes the tag
         `raykd.changed.NAME`.
         """
-        self._put("start", trial=trial, parameters=_texts(parameters), tags=_texts(tags))
+        self._start(trial, parameters, tags, artifacts, datasets)
 
     def epoch(self, trial: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Logs a trial's metrics after an epoch, 1-based; epochs that are logged already are left as they are."""
@@ -123,9 +131,23 @@ class Tracker:
         """Logs metrics of the whole study; without a step they replace the values before."""
         self._put("metrics", step=step, metrics=metrics)
 
-    def artifact(self, path: Path) -> None:
-        """Attaches a file or folder to the study. It is read when it is sent, and must stay in place."""
-        self._put("artifact", path=str(path.absolute()))
+    def tags(self, tags: Mapping[str, str], trial: str | None = None) -> None:
+        """Sets tags of a trial, or of the study; they replace those of the same names."""
+        self._put("tags", trial=trial, tags=_texts(tags))
+
+    def usage(self, usage: Mapping[str, Mapping[str, float]]) -> None:
+        """Logs how busy nodes are, as metrics `system/NODE/NAME` of the parent run; MLflow has a page for those.
+
+        Args:
+            usage: By node, under MLflow's names, such as `cpu_utilization_percentage`.
+        """
+        metrics = {f"system/{node}/{name}": value for node, found in usage.items() for name, value in found.items()}
+        if metrics:
+            self._put("system", metrics=metrics)
+
+    def artifact(self, path: Path, trial: str | None = None) -> None:
+        """Attaches a file or folder to the study or a trial. It is read when it is sent, and must stay in place."""
+        self._put("artifact", trial=trial, path=str(path.absolute()))
 
     def log_student(self, model: nn.Module, example: Tensor, metadata: Mapping[str, Any] | None = None) -> None:
         """Logs the best student as the model `student` of the parent run, unless `log_model` is off.
@@ -173,6 +195,19 @@ class Tracker:
             self._restore.close()
         left = self._outbox.waiting
         return Undelivered(left, self._outbox.file, self._reason) if left else None
+
+    def _start(
+        self,
+        trial: str | None,
+        parameters: Mapping[str, object],
+        tags: Mapping[str, str] | None,
+        artifacts: Iterable[Path],
+        datasets: Iterable[Dataset],
+    ) -> None:
+        contents = [dataset.content() for dataset in datasets]
+        self._put("start", trial=trial, parameters=_texts(parameters), tags=_texts(tags), datasets=contents)
+        for path in artifacts:
+            self.artifact(path, trial)
 
     def _put(self, kind: str, metrics: Mapping[str, float] | None = None, **content: object) -> None:
         try:

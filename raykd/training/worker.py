@@ -15,18 +15,23 @@ import torch
 from raykd.training.classroom import Classroom
 from raykd.training.messages import NAMESPACE, Agenda, Attendance, Report
 from raykd.training.team import Team
+from raykd.training.usage import gpu_usage, node_usage
 
 HEARTBEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Post:
-    """Where a classroom's workers report to, and what they may use: the train loop's config."""
+    """Where a classroom's workers report to, and what they may use: the train loop's config.
+
+    `usage_seconds` lie between two looks at how busy their nodes are; 0: nobody looks.
+    """
 
     broker: str
     classroom: str
     seats: int
     threads: int
+    usage_seconds: float = 0.0
 
 
 def attend_until_closed(config: dict[str, Any]) -> None:
@@ -36,6 +41,8 @@ def attend_until_closed(config: dict[str, Any]) -> None:
     # Which lines a worker prints is nobody's business but ours: results travel as reports.
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     team = Team.of_process_group(ray.train.torch.get_device())
+    if post.usage_seconds:
+        threading.Thread(target=_tell_usage, args=(post, team.device), name="usage", daemon=True).start()
     classroom = Classroom(team)
     line = _BrokerLine(post) if team.rank == 0 else None
     reports: tuple[Report, ...] = ()
@@ -68,3 +75,13 @@ class _BrokerLine:
         stopped = threading.Event()
         while not stopped.wait(HEARTBEAT_SECONDS):
             self._beat()
+
+
+def _tell_usage(post: Post, device: torch.device) -> None:
+    """Tell the broker how busy this worker's node and GPU are, as long as the process lives."""
+    broker = ray.get_actor(post.broker, namespace=NAMESPACE)
+    node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    node_usage()  # the first look at a CPU finds nothing
+    stopped = threading.Event()
+    while not stopped.wait(post.usage_seconds):
+        broker.note_usage.remote(node, node_usage() | gpu_usage(device))

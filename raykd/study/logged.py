@@ -1,0 +1,144 @@
+"""What MLflow is told of a study and of each of its trials: enough to compare them, and to run one again alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from raykd.config import Experiment
+from raykd.data import DataInfo
+from raykd.settings_io import override, save_experiment
+from raykd.study.cluster import Plan
+from raykd.study.names import METRIC, trial_name
+from raykd.study.record import SETTINGS
+from raykd.study.result import StudyResult
+from raykd.study.teachers import teachers
+from raykd.study.trial import trial_folder
+from raykd.tracking import Dataset, Tracker, TrialState
+from raykd.tracking.code import installed, raykd_code, source_tags
+
+log = logging.getLogger("raykd.tracking")
+
+CONTEXTS = {"train": "training", "validation": "validation"}
+"""What the splits that a study looks at are called in MLflow."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the results of one launch come from.
+
+    - experiment: its settings
+    - data: what is learnt from
+    - sizes: of its classrooms
+    """
+
+    experiment: Experiment
+    data: DataInfo
+    sizes: Plan
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Tags of the launch's every run: data, versions and code."""
+        return source_tags() | {
+            "raykd.data_fingerprint": self.data.fingerprint,
+            "raykd.versions": json.dumps(self.versions),
+            "raykd.code": raykd_code(),
+        }
+
+    @property
+    def versions(self) -> dict[str, str | int]:
+        """What besides settings and data may change a result, if only in its last digits."""
+        return {
+            **{package: installed(package) for package in ("raykd", "torch", "torchvision", "ray")},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "device": "cuda" if self.sizes.gpus_per_worker else "cpu",
+            "workers": self.sizes.workers,
+            "threads": self.sizes.threads_per_worker,
+        }
+
+    @cached_property
+    def datasets(self) -> list[Dataset]:
+        """The splits that it looks at."""
+        info, settings = self.data, self.experiment.data
+        # A folder of images is known by its own name.
+        name = settings.root.name if info.name == "folder" and settings.root else info.name
+        given = settings.model_dump(mode="json", exclude={"loader_processes"}, exclude_none=True)
+        return [
+            Dataset(
+                name=f"{name} {split}",
+                context=context,
+                fingerprint=info.fingerprint,
+                images=info.split_sizes[split],
+                classes=info.num_classes,
+                shape=(info.channels, info.height, info.width),
+                split_sizes=dict(info.split_sizes),
+                settings={f"data.{key}": str(value) for key, value in given.items()},
+            )
+            for split, context in CONTEXTS.items()
+            if split in info.split_sizes
+        ]
+
+
+class TrialLog:
+    """A study's trials in MLflow. Nothing that it is told raises: an exception would end the sweep."""
+
+    def __init__(self, tracker: Tracker, provenance: Provenance) -> None:
+        self._tracker = tracker
+        self._provenance = provenance
+
+    def start(self, number: int, values: Mapping[str, Any]) -> None:
+        """A trial starts with these searched settings, or goes on."""
+        provenance = self._provenance
+        tags, artifacts = dict(provenance.tags), []
+        try:
+            experiment = override(provenance.experiment, values)
+            tags["raykd.seed"] = str(experiment.training.seed)
+            if experiment.lesson().needs_teacher:
+                # The key is a digest of all that decides the teacher.
+                tags["raykd.teacher_key"] = Path(teachers(experiment, provenance.data.fingerprint)[-1].folder).name
+            file = trial_folder(experiment, number) / SETTINGS
+            save_experiment(experiment, file)
+            artifacts.append(file)
+        except Exception as error:
+            log.warning("the settings of %s could not be kept: %s", trial_name(number), error)
+        self._tracker.start_trial(trial_name(number), values, tags, artifacts, provenance.datasets)
+
+    def epoch(self, trial: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """A trial has learnt an epoch, 1-based."""
+        if epoch == 1 and "view" in metrics:
+            self._tracker.tags({"raykd.first_view": f"{metrics['view']:.0f}"}, trial)
+        self._tracker.epoch(trial, epoch, metrics)
+
+    def end(self, trial: str, state: TrialState, reason: str | None, epochs: int) -> None:
+        """A trial is over after so many epochs."""
+        self._tracker.end_trial(trial, state, reason, {"epochs": epochs})
+
+
+def log_outcome(tracker: Tracker, result: StudyResult) -> None:
+    """Log what came of a study to its parent run: figures to sort by, and a description to read."""
+    states = [trial.state for trial in result.trials]
+    counts = {state: states.count(state) for state in dict.fromkeys(states)}
+    metrics = {f"trials_{state.replace(' ', '_')}": float(count) for state, count in counts.items()}
+    shown = [f"{len(states)} trials: {', '.join(f'{count} {state}' for state, count in counts.items())}."]
+    tags = {}
+    for name, found in {"teacher": result.teacher, "plain": result.plain}.items():
+        if found is not None:
+            metrics[f"{name}_{METRIC}"] = found["metrics"][METRIC]
+    rows = [("teacher", metrics[f"teacher_{METRIC}"])]
+    if result.plain is not None:
+        rows.append(("plain student", metrics[f"plain_{METRIC}"]))
+    if (best := result.best) is not None and best.accuracy is not None:
+        metrics[f"best_trial_{METRIC}"] = best.accuracy
+        tags["raykd.best_trial"] = best.name
+        rows.append((f"best student, {best.name}", best.accuracy))
+    shown += ["", "| | validation accuracy |", "|---|---:|", *(f"| {name} | {value:.2%} |" for name, value in rows)]
+    shown += ["", "Last epoch of each. The test split was not touched."]
+    tracker.study_metrics(metrics)
+    tracker.tags(tags | {"mlflow.note.content": "\n".join(shown)})
