@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from raykd.command_line import ended_well
-from raykd.errors import unknown_name
+from raykd.errors import RaykdError, unknown_name
 
 
 def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
@@ -101,6 +101,40 @@ def register(
     register_best(study, name, alias)
 
 
+def replay(
+    run: Annotated[str, tyro.conf.Positional],
+    /,
+    uri: str | None = None,
+    output: Path | None = None,
+    data_root: Path | None = None,
+    teacher_cache: Path | None = None,
+    teacher_source: str | None = None,
+    cluster_address: str | None = None,
+) -> None:
+    """Teach one trial's student again, alone, and say whether it came out the same to the bit, or what differs.
+
+    Args:
+        run: STUDY/trial-0007 (the study's folder, or its name below --output), or the id of the trial's MLflow run.
+        uri: MLflow's tracking URI. None: the study's own; needed with a run's id.
+        output: Folder of the studies; the replay goes into STUDY/replay/ below it. None: outputs.
+        data_root: As data.root, where the data lie elsewhere than they did.
+        teacher_cache: As teacher.cache.
+        teacher_source: As teacher.source.
+        cluster_address: As cluster.address. None: the cluster of RAY_ADDRESS, else a local one.
+    """
+    from raykd.study.replay import replay as replayed
+
+    given = {
+        "data.root": data_root,
+        "teacher.cache": teacher_cache,
+        "teacher.source": teacher_source,
+        "cluster.address": cluster_address,
+    }
+    result = replayed(run, uri, output, {name: value for name, value in given.items() if value is not None})
+    if not result.same:
+        raise RaykdError(f"{result.trial.name} did not come out the same; see what differs above")
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "explain": explain,
@@ -108,6 +142,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "confirm": confirm,
     "export": export,
     "register": register,
+    "replay": replay,
 }
 """Each command is a function whose signature is its command line; heavy imports stand inside."""
 SETTINGS_TAKEN = ("plan", "confirm")

@@ -69,7 +69,7 @@ class StudyCallback(tune.Callback):
         name = _name(trial)
         self._broker.withdraw.remote(name)
         epochs = self._seen.get(name, 0)
-        self._log.end(name, state, reason, epochs)
+        self._log.end(name, state, reason, epochs, trial.last_result.get("weights"))
         accuracy = trial.last_result.get(METRIC) if state in ("finished", "stopped early") else None
         self._progress.end_trial(name, state, epochs, self._epochs, accuracy)
         if state == "failed":

@@ -21,6 +21,7 @@ from raykd.study.result import StudyResult
 from raykd.study.teachers import teachers
 from raykd.tracking import Dataset, Tracker, TrialState
 from raykd.tracking.code import installed, raykd_code, source_tags
+from raykd.training.folder import description
 
 log = logging.getLogger("raykd.tracking")
 
@@ -90,6 +91,7 @@ class TrialLog:
     def __init__(self, tracker: Tracker, provenance: Provenance) -> None:
         self._tracker = tracker
         self._provenance = provenance
+        self._teachers: dict[str, str] = {}
 
     def start(self, number: int, values: Mapping[str, Any]) -> None:
         """A trial starts with these searched settings, or goes on."""
@@ -100,7 +102,9 @@ class TrialLog:
             tags["raykd.seed"] = str(experiment.training.seed)
             if experiment.lesson().needs_teacher:
                 # The key is a digest of all that decides the teacher.
-                tags["raykd.teacher_key"] = name_of(teachers(experiment, provenance.data.fingerprint)[-1].folder)
+                teacher = teachers(experiment, provenance.data.fingerprint)[-1].folder
+                tags["raykd.teacher_key"] = name_of(teacher)
+                self._teachers[trial_name(number)] = teacher
             file = experiment.folder / TRIALS / trial_name(number) / SETTINGS
             save_experiment(experiment, file)
             artifacts.append(file)
@@ -115,9 +119,15 @@ class TrialLog:
         # MLflow's comparison opens with the metric that was logged first.
         self._tracker.epoch(trial, epoch, {name: metrics[name] for name in FIRST if name in metrics} | dict(metrics))
 
-    def end(self, trial: str, state: TrialState, reason: str | None, epochs: int) -> None:
-        """A trial is over after so many epochs."""
+    def end(self, trial: str, state: TrialState, reason: str | None, epochs: int, weights: str | None) -> None:
+        """A trial is over after so many epochs, with weights of this digest."""
+        digests = {"raykd.weights": weights, "raykd.teacher_weights": self._teacher_weights(trial)}
+        self._tracker.tags({name: digest for name, digest in digests.items() if digest is not None}, trial)
         self._tracker.end_trial(trial, state, reason, {"epochs": epochs})
+
+    def _teacher_weights(self, trial: str) -> str | None:
+        folder = self._teachers.pop(trial, None)
+        return None if folder is None else (description(folder) or {}).get("weights")
 
 
 def log_outcome(tracker: Tracker, result: StudyResult) -> None:

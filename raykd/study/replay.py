@@ -1,0 +1,254 @@
+"""One trial again, alone, from its MLflow run: the same to the bit on a CPU, or what differs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from raykd.config import Experiment, StudySettings
+from raykd.errors import RaykdError
+from raykd.report.progress import RunProgress, standard_output
+from raykd.settings_io import load_experiment, override
+from raykd.study.adoption import judge_teacher
+from raykd.study.briefing import brief
+from raykd.study.classrooms import Classrooms
+from raykd.study.joining import connected
+from raykd.study.lessons import teach_teachers
+from raykd.study.load import recorded_study
+from raykd.study.logged import Provenance
+from raykd.study.record import RAY
+from raykd.study.seat import Seat
+from raykd.study.teachers import teachers
+from raykd.study.waiting import sized
+from raykd.tracking.code import raykd_code
+from raykd.tracking.place import tracking_uri
+from raykd.tracking.recorded import RecordedTrial, is_run_id, recorded_trial
+from raykd.training.folder import description
+from raykd.training.messages import Enrolment, Report
+
+REPLAYS = "replay"
+"""Folder of the replays below a study's."""
+
+CIRCUMSTANCES = frozenset({"view", "class_size", "seconds", "images_per_second"})
+"""Metrics of the class, which say nothing about a student's weights."""
+
+
+class Difference(NamedTuple):
+    """Something that is not as it was."""
+
+    what: str
+    recorded: str
+    here: str
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """How a replay came out.
+
+    - trial: what was replayed
+    - folder: the student's, with its last checkpoint
+    - weights: digest after the last epoch
+    - metrics: of each epoch
+    - circumstances: that are not as they were
+    """
+
+    trial: RecordedTrial
+    folder: Path
+    weights: str | None
+    metrics: tuple[Mapping[str, float], ...]
+    circumstances: tuple[Difference, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same to the bit; by its metrics where no digest was recorded."""
+        if self.trial.weights is not None:
+            return self.weights == self.trial.weights
+        return self.first_difference is None and len(self.metrics) == len(self.trial.epochs)
+
+    @property
+    def first_difference(self) -> Difference | None:
+        """The first epoch's first metric that came out otherwise."""
+        return next(self._differing(), None)
+
+    def _differing(self) -> Iterator[Difference]:
+        for epoch, (before, now) in enumerate(zip(self.trial.epochs, self.metrics, strict=False), start=1):
+            for name in sorted(before.keys() & now.keys() - CIRCUMSTANCES):
+                # NaN, as diverged students have it, is not equal to itself.
+                if before[name] != now[name] and not (before[name] != before[name] and now[name] != now[name]):
+                    yield Difference(f"{name}, epoch {epoch}", f"{before[name]:.9g}", f"{now[name]:.9g}")
+
+    def show(self, console: Console) -> None:
+        """Print whether it came out the same, and what is not as it was."""
+        trial = self.trial
+        verdict = "the same to the bit" if self.same else "NOT the same"
+        if self.same and trial.weights is None:
+            verdict = "all metrics are the same (the weights' digest was not recorded)"
+        console.print(
+            f"{trial.name} of {trial.study}, {trial.state} after {len(trial.epochs)} epochs: {verdict}", highlight=False
+        )
+        table = Table("", "recorded", "here", title_justify="left")
+        if trial.weights is not None and not self.same:
+            table.add_row("weights", trial.weights[:16], (self.weights or "none")[:16])
+        if (first := self.first_difference) is not None:
+            table.add_row(*first)
+        for difference in self.circumstances:
+            table.add_row(*difference)
+        if table.row_count:
+            console.print(table, highlight=False)
+        console.print(f"replayed student: {self.folder}", soft_wrap=True, highlight=False)
+
+
+def replay(
+    run: str,
+    uri: str | None = None,
+    output: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> ReplayResult:
+    """Teach a trial's student again, alone, as its MLflow run tells: settings, views, teacher, workers and threads.
+
+    Args:
+        run: Id of the trial's run, or ``STUDY/trial-0007`` with the study's folder or its name below `output`.
+        uri: MLflow's tracking URI. None: the study's own; needed with a run's id.
+        output: Holds one folder a study; the replay goes into ``replay/TRIAL/`` of it. None: `study.output`'s default.
+        settings: Settings that are others here, such as `data.root`, `teacher.cache` or `cluster.address`.
+        console: Where progress and result are shown. None: standard output.
+
+    Raises:
+        RaykdError: there is no such run, its record is not whole, or this machine lacks what it needs.
+    """
+    console = console or standard_output()
+    output = (output or StudySettings().output).expanduser().absolute()
+    trial, study_folder = _trial(run, uri, output)
+    experiment = override(_experiment(trial), dict(settings or {}), "raykd replay")
+    folder = study_folder / REPLAYS / trial.name
+    briefing = brief(experiment, "student", *(("teacher",) if experiment.lesson().needs_teacher else ()))
+    experiment = briefing.experiment
+    # A replay begins at the beginning.
+    shutil.rmtree(folder, ignore_errors=True)
+    with connected(experiment.cluster):
+        _, sizes = sized(experiment.cluster, 1, console)
+        judge_teacher(experiment, sizes)
+        circumstances = _circumstances(trial, Provenance(experiment, briefing.data, sizes))
+        with Classrooms(sizes, experiment.cluster, folder / RAY, console) as classrooms:
+            teacher, differing = _teacher(trial, experiment, briefing.data.fingerprint, folder, classrooms, console)
+            student = Enrolment(
+                student=trial.name,
+                lesson=experiment.lesson().model_dump(mode="json"),
+                teacher=teacher,
+                folder=str(folder / "student"),
+                views=trial.views,
+            )
+            reports = _taught(classrooms.broker, student, len(trial.epochs), console)
+    result = ReplayResult(
+        trial,
+        Path(student.folder),
+        reports[-1].weights,
+        tuple(report.metrics for report in reports),
+        (*differing, *circumstances),
+    )
+    result.show(console)
+    return result
+
+
+def _trial(run: str, uri: str | None, output: Path) -> tuple[RecordedTrial, Path]:
+    """The trial, and its study's folder here."""
+    if is_run_id(run):
+        if uri is None:
+            raise RaykdError(f"run {run}: name the MLflow server or database that has it with --uri")
+        trial = recorded_trial(uri, run=run)
+        return trial, output / trial.study
+    study, _, name = run.rstrip("/").rpartition("/")
+    study = study.removesuffix("/trials")
+    if not study:
+        raise RaykdError(f"{run!r} names no trial: give STUDY/trial-0007, or the id of an MLflow run with --uri")
+    recorded = recorded_study(study, output)
+    place = uri or tracking_uri(recorded.experiment.tracking, recorded.folder)
+    return recorded_trial(place, study=recorded.experiment.study.name, trial=name), recorded.folder
+
+
+def _experiment(trial: RecordedTrial) -> Experiment:
+    """The trial's settings, for one classroom like the one it sat in."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "experiment.yaml"
+        file.write_text(trial.settings, encoding="utf-8")
+        experiment = load_experiment(file, Experiment())
+    workers, threads = trial.versions["workers"], trial.versions["threads"]
+    gpus = 0 if trial.versions["device"] == "cpu" else experiment.cluster.gpus_per_worker
+    cluster = experiment.cluster.model_copy(
+        update={
+            "address": None,
+            "classrooms": 1,
+            "workers": workers,
+            "least_workers": None,
+            "seats": 1,
+            "threads_per_worker": threads,
+            "gpus_per_worker": gpus,
+            "storage": None,
+        }
+    )
+    return experiment.model_copy(update={"cluster": cluster})
+
+
+def _circumstances(trial: RecordedTrial, provenance: Provenance) -> list[Difference]:
+    """What besides the settings is not as it was, the likeliest cause first."""
+    now = {"data": provenance.data.fingerprint, **provenance.versions, "code": raykd_code()}
+    before = {"data": trial.fingerprint, **trial.versions, "code": trial.code}
+    order = ["data", "device", "workers", "threads", "torch", "raykd", "code"]
+    names = [*order, *sorted(before.keys() - set(order))]
+    return [
+        Difference(name, _short(before.get(name)), _short(now.get(name)))
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:16]}..."
+
+
+def _teacher(
+    trial: RecordedTrial,
+    experiment: Experiment,
+    fingerprint: str,
+    folder: Path,
+    classrooms: Classrooms,
+    console: Console,
+) -> tuple[str | None, list[Difference]]:
+    """The teacher's folder, taught here if need be, and how it differs from the recorded one."""
+    if not experiment.lesson().needs_teacher:
+        return None, []
+    recorded = trial.teacher_weights
+    chain = teachers(experiment, fingerprint)
+    found = description(chain[-1].folder)
+    if found is not None and None not in (recorded, found.get("weights")) and found["weights"] != recorded:
+        console.print("the cache has another teacher than the recorded one; it is taught again", highlight=False)
+        chain = teachers(override(experiment, {"teacher.cache": folder / "cache"}), fingerprint)
+    weights = teach_teachers(classrooms.broker, chain, console).get("weights")
+    differs = recorded is not None and weights is not None and weights != recorded
+    return chain[-1].folder, [Difference("teacher's weights", _short(recorded), _short(weights))] if differs else []
+
+
+def _taught(broker: Any, student: Enrolment, epochs: int, console: Console) -> list[Report]:
+    """The student's reports, as many as its trial had."""
+    reports: list[Report] = []
+    seat = Seat(broker, student)
+    with RunProgress(console, student.student, epochs) as progress:
+        for epoch in range(1, epochs + 1):
+            report = seat.report(epoch)
+            if report.failure is not None:
+                raise RaykdError(f"{student.student} could not be taught: {report.failure}")
+            reports.append(report)
+            progress.epoch(student.student, report.metrics)
+            if report.last:
+                break
+    seat.leave()
+    return reports
