@@ -15,10 +15,10 @@ from raykd.study.result import StudyResult, TrialSummary
 from raykd.study.teachers import teachers
 from raykd.training.folder import description, weights_digest
 
-Provenance = dict[str, str | float]
+Origin = dict[str, str | float]
 
 
-def provenance_of_model(folder: Path) -> Provenance:
+def provenance_of_model(folder: Path) -> Origin:
     """What a model's own folder tells: network, data, accuracy, and a digest of its weights.
 
     Args:
@@ -26,7 +26,7 @@ def provenance_of_model(folder: Path) -> Provenance:
     """
     found = description(folder)
     assert found is not None
-    told: Provenance = {"model": _network(found), "model_digest": weights_digest(folder)}
+    told: Origin = {"model": _network(found), "model_digest": weights_digest(folder)}
     if "source" in found:
         told["source"] = found["source"]
     told |= {"data": found["data"]["name"], "data_fingerprint": found["data"]["fingerprint"]}
@@ -37,7 +37,7 @@ def provenance_of_model(folder: Path) -> Provenance:
     return told
 
 
-def provenance_of_student(folder: Path, experiment: Experiment, result: StudyResult, trial: TrialSummary) -> Provenance:
+def provenance_of_student(folder: Path, experiment: Experiment, result: StudyResult, trial: TrialSummary) -> Origin:
     """All that `provenance_of_model` tells, and the study, trial and teacher that a student comes from.
 
     Args:
@@ -46,7 +46,7 @@ def provenance_of_student(folder: Path, experiment: Experiment, result: StudyRes
         result: Its study's outcome.
         trial: The student's.
     """
-    told: Provenance = {"study": experiment.study.name, "trial": trial.name, **provenance_of_model(folder)}
+    told: Origin = {"study": experiment.study.name, "trial": trial.name, **provenance_of_model(folder)}
     student = description(folder)
     assert student is not None
     lesson = Lesson.model_validate(student["lesson"])
