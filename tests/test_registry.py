@@ -31,6 +31,8 @@ from raykd.study.provenance import provenance_of_student
 from raykd.tracking import Tracker
 
 BIN = str(Path(sys.executable).parent)
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine itself, whatever proxy the environment names."""
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,8 @@ def test_the_command_registers_once_and_tells_where_the_student_comes_from(
     assert tags["raykd.data_fingerprint"] == load_data(DIGITS).info.fingerprint
     assert tags["raykd.teacher"] == "resnet8(width=0.5)" and len(tags["raykd.teacher_digest"]) == 64
     assert "- trial: trial-0000\n" in version.description
+    (student,) = client.search_logged_models([client.get_run(version.run_id).info.experiment_id])
+    assert json.loads(student.tags["mlflow.modelVersions"]) == [{"name": "digits", "version": str(version.version)}]
     assert client.get_run(version.run_id).data.tags["raykd.study"] == "small"
 
     with pytest.raises(RaykdError, match=r"^models:/digits@champion: .*MLFLOW_TRACKING_URI"):
@@ -194,13 +198,11 @@ def test_mlflow_serves_the_champion(study: Experiment) -> None:
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(Path(raykd.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
-    command = ["mlflow", "models", "serve", "-m", "models:/digits@champion", "--env-manager", "local"]
-    command[0:1] = [sys.executable, "-m", "mlflow"]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/digits@champion"]
+    command += ["--env-manager", "local", "--port", str(port)]
     images = load_data(DIGITS).splits["test"].images[:3].float() / 255
     with (study.folder / "serve.log").open("wb") as log:
-        served = subprocess.Popen(
-            [*command, "--port", str(port)], env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+        served = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         for _ in range(1200):
             try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raykd.errors import RaykdError
 from raykd.study.load import RecordedStudy, recorded_study
-from raykd.study.provenance import Provenance, provenance_of_model, provenance_of_student
+from raykd.study.provenance import Origin, provenance_of_model, provenance_of_student
 from raykd.study.record import BEST, JOURNAL
 from raykd.study.result import TrialSummary
 from raykd.training.folder import description
@@ -18,7 +18,7 @@ class FoundModel:
     """A finished model: its folder, and where it comes from."""
 
     folder: Path
-    provenance: Provenance
+    provenance: Origin
 
 
 def find_model(model: str | Path) -> FoundModel:

@@ -15,10 +15,10 @@ from raykd.study.result import StudyResult, TrialSummary
 from raykd.study.teachers import teachers
 from raykd.training.folder import description
 
-Provenance = dict[str, str | float]
+Origin = dict[str, str | float]
 
 
-def provenance_of_model(folder: Path) -> Provenance:
+def provenance_of_model(folder: Path) -> Origin:
     """What a model's own folder tells: network, data, accuracy, and a digest of its weights.
 
     Args:
@@ -26,7 +26,7 @@ def provenance_of_model(folder: Path) -> Provenance:
     """
     found = description(folder)
     assert found is not None
-    told: Provenance = {"model": _network(found)}
+    told: Origin = {"model": _network(found)}
     if found.get("weights") is not None:
         told["model_digest"] = found["weights"]
     if "source" in found:
@@ -39,7 +39,7 @@ def provenance_of_model(folder: Path) -> Provenance:
     return told
 
 
-def provenance_of_student(folder: Path, experiment: Experiment, result: StudyResult, trial: TrialSummary) -> Provenance:
+def provenance_of_student(folder: Path, experiment: Experiment, result: StudyResult, trial: TrialSummary) -> Origin:
     """All that `provenance_of_model` tells, and the study, trial and teacher that a student comes from.
 
     Args:
@@ -48,7 +48,7 @@ def provenance_of_student(folder: Path, experiment: Experiment, result: StudyRes
         result: Its study's outcome.
         trial: The student's.
     """
-    told: Provenance = {"study": experiment.study.name, "trial": trial.name, **provenance_of_model(folder)}
+    told: Origin = {"study": experiment.study.name, "trial": trial.name, **provenance_of_model(folder)}
     student = description(folder)
     assert student is not None
     lesson = Lesson.model_validate(student["lesson"])

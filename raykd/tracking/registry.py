@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def registration_of(
     return Registration(
         name=settings.registered_name,
         alias=settings.registered_alias,
-        tags={f"raykd.{name}": str(value) for name, value in provenance.items()},
+        tags={f"raykd.{name.removeprefix('raykd_')}": str(value) for name, value in provenance.items()},
         description="\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in provenance.items()),
         digest=saved_digest(path),
     )
@@ -106,6 +107,7 @@ def register_student(
             model_id=model_id,
         )
         number = str(made.version)
+    _link(client, model_id, name, number)
     if registration.alias is not None:
         client.set_registered_model_alias(name, registration.alias, number)
     return Version(number, new)
@@ -119,3 +121,13 @@ def _make_name(client: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _link(client: MlflowClient, model_id: str, name: str, number: str) -> None:
+    """Have the logged model's page name the version. Servers do so themselves, databases leave it to the client."""
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+    known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    if not any(each["name"] == name and str(each["version"]) == number for each in known):
+        known.append({"name": name, "version": number})
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(known)})
