@@ -155,7 +155,7 @@ def _patiently(folder: str, act: Callable[[], T]) -> T:
             result = act()
         except OSError as error:
             if root not in _answered or time.monotonic() + pause > ends:
-                raise StorageError(f"{folder} does not answer: {_reason(error)}\n{_advice(folder)}") from error
+                raise StorageError(f"{folder} cannot be used: {_reason(error)}") from error
             log.warning("%s does not answer (%s): tried again", folder, _reason(error))
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

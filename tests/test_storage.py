@@ -116,7 +116,7 @@ def test_a_store_that_has_answered_is_waited_for(object_store: ObjectStore) -> N
 def test_a_store_that_has_never_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     began = time.monotonic()
-    with pytest.raises(StorageError, match=r"^s3://never/x does not answer: AWS Error NETWORK_CONNECTION .*\ncheck"):
+    with pytest.raises(StorageError, match=r"^s3://never/x cannot be used: AWS Error NETWORK_CONNECTION"):
         read("s3://never/x", "file")
     assert time.monotonic() - began < 30
 

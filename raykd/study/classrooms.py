@@ -19,6 +19,7 @@ from ray.train.torch import TorchTrainer
 from rich.console import Console
 
 from raykd.config import ClusterSettings
+from raykd.storage import StorageError
 from raykd.study.broker import start_broker
 from raykd.study.cluster import Plan, count, living_nodes, worker_resources
 from raykd.study.gloo import ClusterTorchConfig
@@ -212,7 +213,9 @@ class Classrooms:
                 self._say(f"{room.name} cannot open: its nodes' resources are taken; tried again later")
             if given_up:
                 self._say(f"{room.name} is given up: {_reason(error)}")
-                if self._roster.exhausted:
+                if self._roster.exhausted and _cut_off(error):
+                    self._interrupt("no classroom reaches cluster.storage: the run ends here")
+                elif self._roster.exhausted:
                     self._closing.set()
                     self.broker.close.remote(f"no classroom is left ({_reason(error)})")
 
@@ -231,13 +234,17 @@ class Classrooms:
             self._say(f"no classroom is left: waiting for a node that can carry one, {patience:g} s at the most")
         if now - self._empty_since < patience:
             return
+        self._interrupt(f"no node has come within {patience:g} s (cluster.wait_seconds): the run ends here")
+
+    def _interrupt(self, reason: str) -> None:
+        """End the run so that it can be resumed."""
         self._closing.set()
-        self._say(f"no node has come within {patience:g} s (cluster.wait_seconds): the run ends here")
+        self._say(reason)
         if self._in_main_thread:
             # As Ctrl-C does: trials stay open for --resume, instead of failing one after the other.
             _thread.interrupt_main()
         else:
-            self.broker.close.remote("no classroom is left, and no node has come that can carry one")
+            self.broker.close.remote(reason)
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -278,6 +285,11 @@ def _starved(error: Exception | None) -> bool:
     """Whether a classroom never got its workers' resources. Ray Train exports the outer error only."""
     cause = error.controller_failure if isinstance(error, ControllerError) else None
     return type(cause).__name__ == "WorkerGroupStartupTimeoutError"
+
+
+def _cut_off(error: Exception | None) -> bool:
+    """Whether a worker could not reach the storage. Ray Train tells of its workers' errors by text."""
+    return StorageError.__name__ in str(error)
 
 
 def _reason(error: Exception | None) -> str:

@@ -64,4 +64,12 @@ def search(
     )
     # A trial whose process is lost with its node is tried again; that is no page of traceback. Who fails is told of.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.train._internal.storage").addFilter(_in_a_line)
     tuner.fit()
+
+
+def _in_a_line(record: logging.LogRecord) -> bool:
+    """A store that is away for a while is no page of traceback, either."""
+    if record.exc_info:
+        record.msg, record.args, record.exc_info = f"cluster.storage does not answer: {record.exc_info[1]}", (), None
+    return True

@@ -81,9 +81,8 @@ def test_a_study_in_an_object_store_is_killed_resumed_and_cut_off(cluster, tmp_p
     assert description(experiment.folder / "best") == description(trial_folder(experiment, best))
     assert raykd.load_model(below(storage, "studies", "small", "plain"))
     assert raykd.load_study(experiment.folder) == result
-    (teacher,) = {
-        key.split("/")[2] for key in object_store.contents() if key.startswith(f"{name_of(storage)}/teachers/")
-    }
+    teachers = f"{name_of(storage)}/teachers/"
+    (teacher,) = {key.split("/")[2] for key in object_store.contents() if key.startswith(teachers)}
     assert result.teacher["folder"] == below(storage, "teachers", teacher)
 
     moved = override(again, {"cluster.storage": object_store.folder()})
