@@ -124,7 +124,7 @@ def test_teachers_that_trials_have_searched_are_told_apart():
         for n in (1, 2)
     ]
     named = named_teachers(ON_TEST, list(found(ON_TEST, *trials).values()), "print")
-    assert [each.name for each in named] == ["standard", "generous", "generous of trial-0002"]
+    assert [each.name for each in named] == ["standard", "generous", "generous-trial-0002"]
 
 
 def test_teachers_are_trained_anew_for_the_test_split_and_known_as_before_for_the_study():

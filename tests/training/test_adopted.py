@@ -211,19 +211,22 @@ def test_mlflow_may_be_named_by_its_own_setting(
     same_answers(adopted(f"models:/{stored.model}", info, cache), info, stored.student)
 
 
-def test_the_judged_accuracy_is_that_of_the_answers(teacher: Path, info: DataInfo, cache: Path) -> None:
-    folder = adopted(teacher, info, cache)
-    judge_adopted(folder, DATA)
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_the_judged_accuracy_is_that_of_the_answers(teacher: Path, cache: Path, held_out: str) -> None:
+    settings = DATA.model_copy(update={"held_out": held_out})
+    data = load_data(settings)
+    folder = adopted(teacher, data.info, cache)
+    judge_adopted(folder, settings)
     found = description(folder)
     assert found is not None
-    split, original = load_data(DATA).split("validation"), load_model(teacher)
+    split, original = data.split(held_out), load_model(teacher)
     with torch.no_grad():
         answers = torch.stack([original(image[None].float() / 255)[0] for image in split.images]).double()
     right = sum(int(answer.argmax()) == int(label) for answer, label in zip(answers, split.labels, strict=True))
-    assert found["metrics"]["validation_accuracy"] == right / len(split)
+    assert found["metrics"][f"{held_out}_accuracy"] == right / len(split)
     assert 0.2 < right / len(split) < 1
     surprise = [float(answer.logsumexp(0) - answer[label]) for answer, label in zip(answers, split.labels, strict=True)]
-    assert found["metrics"]["validation_loss"] == pytest.approx(sum(surprise) / len(surprise), rel=1e-5)
+    assert found["metrics"][f"{held_out}_loss"] == pytest.approx(sum(surprise) / len(surprise), rel=1e-5)
 
 
 def test_the_same_content_is_judged_once(info: DataInfo, cache: Path, tmp_path: Path) -> None:

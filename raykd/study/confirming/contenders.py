@@ -130,7 +130,7 @@ def named_teachers(experiment: Experiment, found: Sequence[Contender], fingerpri
         for kind, teacher in zip(("standard", "generous"), chain, strict=False):
             if teacher.folder not in named:
                 taken = any(each.name == kind for each in named.values())
-                name = f"{kind} of {owner}" if taken else kind
+                name = f"{kind}-{owner}" if taken else kind
                 of_kind = override(own, {"teacher.kind": kind})
                 named[teacher.folder] = NamedTeacher(name, teacher, of_kind)
     return list(named.values())

@@ -131,8 +131,8 @@ def _student_cells(row: StudentRow, result: ConfirmResult) -> Sequence[str]:
 def _notes(result: ConfirmResult) -> list[str]:
     seeds, winner = result.fixed.seeds, result.winner
     notes = [
-        f"students: mean±standard deviation over seeds {seeds[0]} to {seeds[-1]} (weights, order and augmentation; "
-        "splits as in the study), taught by train and validation at the same budget; the last epoch is the result",
+        "students learn from train and validation, all at the same budget; the last epoch is the result: mean±standard "
+        f"deviation over seeds {seeds[0]} to {seeds[-1]} (weights, order, augmentation; splits as in the study)",
         "over best baseline: of the differences seed by seed, with the t-test of pairs, two-sided; a teacher is one "
         f"training, a fixed number. p of rows other than {winner.name} is not corrected for many comparisons",
         f"kd and dkd: as published, by the standard teacher; warm-ups of {PUBLISHED_EPOCHS} epochs' training scaled to "
