@@ -19,7 +19,6 @@ from raykd.study.names import METRIC, trial_name
 from raykd.study.record import SETTINGS
 from raykd.study.result import StudyResult
 from raykd.study.teachers import teachers
-from raykd.study.trial import trial_folder
 from raykd.tracking import Dataset, Tracker, TrialState
 from raykd.tracking.code import installed, raykd_code, source_tags
 
@@ -106,7 +105,7 @@ class TrialLog:
             if experiment.lesson().needs_teacher:
                 # The key is a digest of all that decides the teacher.
                 tags["raykd.teacher_key"] = Path(teachers(experiment, provenance.data.fingerprint)[-1].folder).name
-            file = trial_folder(experiment, number) / SETTINGS
+            file = experiment.folder / "trials" / trial_name(number) / SETTINGS
             save_experiment(experiment, file)
             artifacts.append(file)
         except Exception as error:
