@@ -31,8 +31,6 @@ from raykd.study.provenance import provenance_of_student
 from raykd.tracking import Tracker
 
 BIN = str(Path(sys.executable).parent)
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks this machine itself, whatever proxy the environment names."""
 
 
 @pytest.fixture(scope="module")
