@@ -20,6 +20,7 @@ from .errors import RaykdError as RaykdError
 from .study.comparison import compare_teachers as compare_teachers
 from .study.confirming.confirm import confirm as confirm
 from .study.load import load_study as load_study
+from .study.replay import replay as replay
 from .study.single import distill as distill
 from .study.single import train_teacher as train_teacher
 from .study.study import tune as tune

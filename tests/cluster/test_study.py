@@ -20,7 +20,7 @@ import raykd
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.settings_io import load_experiment, override
-from raykd.study.result import StudyResult
+from raykd.study.result import StudyResult, TrialSummary
 from raykd.training.folder import description
 
 pytestmark = pytest.mark.cluster
@@ -194,6 +194,31 @@ def test_the_student_loaded_from_mlflow_has_the_reported_accuracy(finished, runs
     assert example["tensor-spec"]["shape"][1:] == (1, 8, 8)
     answer = mlflow.pyfunc.load_model(uri).predict(np.zeros((2, 1, 8, 8), dtype=np.float32))
     assert np.asarray(answer).shape == (2, 10)
+
+
+def of_state(finished: Finished, state: str) -> TrialSummary:
+    return next(trial for trial in finished.result.trials if trial.state == state)
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped early"])
+def test_a_trial_is_replayed_alone_to_the_bit(finished, state):
+    trial = of_state(finished, state)
+    console, shown = quiet_console()
+    again = raykd.replay(f"{finished.experiment.folder}/{trial.name}", console=console)
+    assert again.same and again.first_difference is None and again.circumstances == ()
+    assert len(again.metrics) == trial.epochs and again.weights == again.trial.weights
+    assert again.metrics[-1]["validation_accuracy"] == trial.accuracy
+    assert f"{trial.name} of small, {state} after {trial.epochs} epochs: the same to the bit" in shown.getvalue()
+
+
+def test_a_replay_says_what_is_not_as_it_was(finished):
+    trial = of_state(finished, "finished")
+    console, shown = quiet_console()
+    settings = {"training.seed": 5, "cluster.threads_per_worker": 3}
+    again = raykd.replay(f"{finished.experiment.folder}/{trial.name}", settings=settings, console=console)
+    assert not again.same and again.first_difference.what.endswith("epoch 1")
+    assert [(difference.what, difference.here) for difference in again.circumstances] == [("threads", "3")]
+    assert "NOT the same" in shown.getvalue() and "threads" in shown.getvalue()
 
 
 def test_the_summary_shows_teacher_plain_student_and_best_trials(finished):
