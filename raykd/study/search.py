@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from ray import tune
 
-from raykd.storage import below
+from raykd.storage import below, is_url
 from raykd.study.cluster import TRIAL_CPUS
 from raykd.study.places import shared_folder
 from raykd.study.record import RAY
@@ -17,6 +17,8 @@ from raykd.study.schedulers import feed_history, make_scheduler
 from raykd.study.searcher import OptunaSearcher
 from raykd.study.space import SearchSpace
 from raykd.study.trial import StudentTrial, TrialContext
+
+logger = logging.getLogger(__name__)
 
 
 def search(
@@ -44,6 +46,7 @@ def search(
     scheduler = make_scheduler(settings, experiment.training.epochs)
     feed_history(scheduler, study)
     trainable = tune.with_resources(tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS})
+    storage = below(shared_folder(experiment), RAY)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -56,7 +59,7 @@ def search(
         ),
         run_config=tune.RunConfig(
             name=f"tune-{context.broker}",
-            storage_path=below(shared_folder(experiment), RAY),
+            storage_path=storage,
             callbacks=list(callbacks),
             failure_config=tune.FailureConfig(max_failures=settings.retries),
             verbose=0,
@@ -65,7 +68,13 @@ def search(
     # A trial whose process is lost with its node is tried again; that is no page of traceback. Who fails is told of.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train._internal.storage").addFilter(_in_a_line)
-    tuner.fit()
+    try:
+        tuner.fit()
+    except OSError:
+        # At its end Tune lists its files; what has become of the trials, the study's own record knows.
+        if not is_url(storage):
+            raise
+        logger.debug("Tune could not list its files", exc_info=True)
 
 
 def _in_a_line(record: logging.LogRecord) -> bool:
