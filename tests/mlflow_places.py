@@ -127,8 +127,9 @@ class PostgreSQL:
         self.stop()
         raise TimeoutError((folder / "log").read_text())
 
-    def uri(self, password: str = PASSWORD) -> str:
-        return f"postgresql://{self.USER}:{password}@127.0.0.1:{self.port}/postgres"
+    def uri(self, password: str | None = PASSWORD) -> str:
+        secret = "" if password is None else f":{password}"
+        return f"postgresql://{self.USER}{secret}@127.0.0.1:{self.port}/postgres"
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)  # its fast shutdown

@@ -1,14 +1,7 @@
-"""Places that Optuna can keep a study in, all on this machine; and a study driven by hand, without a cluster."""
+"""A study driven by hand, without a cluster."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,50 +17,6 @@ temperature.multiplier: {low: 0.5, high: 8.0, log: true}
 bias.form: {choices: [pair, swap]}
 bias.strength: {low: 0.0, high: 1.0, when: {bias.form: pair}}
 """
-
-PROGRAMS = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-"""Where Debian keeps PostgreSQL's own programs; None without them."""
-PASSWORD = "not-to-be-seen"
-
-
-class PostgreSQL:
-    """A server on a free port, which asks for a password. Unlike root, which it refuses, its user owns its folder."""
-
-    def __init__(self) -> None:
-        assert PROGRAMS is not None
-        self.folder = Path(tempfile.mkdtemp())
-        account = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        secret = self.folder / "secret"
-        secret.write_text(PASSWORD)
-        secret.chmod(0o644)
-        if account:
-            shutil.chown(self.folder, **account)
-        initdb = [PROGRAMS / "initdb", "--no-sync", "--auth=scram-sha-256", "--username=me", f"--pwfile={secret}"]
-        data = self.folder / "data"
-        subprocess.run([*initdb, data], check=True, capture_output=True, cwd=self.folder, **account)
-        options = ["-D", data, "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1", "-F"]
-        log = (self.folder / "log").open("wb")
-        self.process = subprocess.Popen([PROGRAMS / "postgres", *options], stderr=log, cwd=self.folder, **account)
-        log.close()
-        for _ in range(600):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise TimeoutError((self.folder / "log").read_text())
-
-    def address(self, password: str | None = PASSWORD) -> str:
-        secret = "" if password is None else f":{password}"
-        return f"postgresql://me{secret}@127.0.0.1:{self.port}/postgres"
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGQUIT)
-        self.process.wait()
-        shutil.rmtree(self.folder)
 
 
 def experiment_in(folder: Path, text: str = SPACE, **study: Any) -> tuple[Experiment, SearchSpace]:

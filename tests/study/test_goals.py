@@ -142,11 +142,12 @@ def test_the_front_is_kept_and_shown(tmp_path: Path) -> None:
         folder = tmp_path / "trials" / trial.name
         folder.mkdir(parents=True)
         (folder / "model.json").write_text(trial.name)
+        (folder / "model.safetensors").write_text(trial.name)
         (folder / "checkpoint.pt").write_text("large")
     (tmp_path / "pareto" / "trial-0009").mkdir(parents=True)
-    keep_front(result)
+    keep_front(result, str(tmp_path))
     kept = sorted(str(file.relative_to(tmp_path / "pareto")) for file in (tmp_path / "pareto").rglob("*.*"))
-    assert kept == ["trial-0000/model.json", "trial-0002/model.json"]
+    assert kept == [f"trial-000{number}/model.{kind}" for number in (0, 2) for kind in ("json", "safetensors")]
     console = Console(width=120, record=True, file=(tmp_path / "shown.txt").open("w"))
     result.show(console)
     text = console.export_text()

@@ -71,9 +71,9 @@ def test_a_trial_whose_settings_cannot_be_written_is_logged_all_the_same(
         log.start(0, {"temperature.multiplier": 2.5})
     assert "trial-0000" in caplog.text
     log.epoch("trial-0000", 1, {"validation_accuracy": 0.5, "view": 3.0})
-    log.end("trial-0000", "stopped early", None, 1)
+    log.end("trial-0000", "stopped early", None, 1, weights="a" * 64)
     assert tracker.close(60) is None
     run = runs(client_of(told.experiment.folder), "told")["trial-0000"]
     assert run.data.params == {"temperature.multiplier": "2.5"}
     assert (run.data.tags["raykd.state"], run.data.tags["raykd.first_view"]) == ("stopped early", "3")
-    assert run.data.metrics["epochs"] == 1
+    assert run.data.metrics["epochs"] == 1 and run.data.tags["raykd.weights"] == "a" * 64

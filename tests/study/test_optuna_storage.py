@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +15,9 @@ import pytest
 import ray.cloudpickle as cloudpickle
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow_places import PostgreSQL, postgresql_programs
 from ray.tune.search import Searcher
-from study_places import PASSWORD, PROGRAMS, SPACE, Launch, PostgreSQL, experiment_in
+from study_places import SPACE, Launch, experiment_in
 
 import raykd
 from raykd.errors import RaykdError
@@ -30,11 +33,14 @@ KINDS = ["default", "journal", "sqlite", "postgresql"]
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    if PROGRAMS is None:
+    programs = postgresql_programs()
+    if programs is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    server = PostgreSQL()
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to PostgreSQL's user
+    server = PostgreSQL(programs, folder)
     yield server
     server.stop()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=KINDS)
@@ -48,7 +54,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
             return f"sqlite:///{tmp_path}/all.db"
         case _:
             # One server for all tests: each has a study of its own name.
-            return request.getfixturevalue("postgresql").address()
+            return request.getfixturevalue("postgresql").uri()
 
 
 def name_of(tmp_path: Path) -> str:
@@ -93,7 +99,7 @@ def test_every_storage_draws_the_same(tmp_path: Path, storage: str | None) -> No
 
 
 def test_a_study_is_read_back_from_its_folder(tmp_path: Path, storage: str | None, monkeypatch) -> None:
-    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    monkeypatch.setenv("PGPASSWORD", PostgreSQL.PASSWORD)
     experiment, space = experiment_in(tmp_path, name=name_of(tmp_path), storage=storage)
     begin_folder(experiment)
     with pytest.raises(RaykdError, match="holds no search"):
@@ -106,7 +112,7 @@ def test_a_study_is_read_back_from_its_folder(tmp_path: Path, storage: str | Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_driver_is_refused(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     places = {"default": None, "journal": "all.journal", "sqlite": f"sqlite:///{tmp_path}/all.db"}
-    storage = places[kind] if kind in places else request.getfixturevalue("postgresql").address()
+    storage = places[kind] if kind in places else request.getfixturevalue("postgresql").uri()
     storage = f"{tmp_path}/{storage}" if kind == "journal" else storage
     experiment, _ = experiment_in(tmp_path, name=name_of(tmp_path), storage=storage)
     # Another folder, as that of a copy: only the storage knows that they are the same study.
@@ -123,7 +129,7 @@ def test_a_second_driver_is_refused(tmp_path: Path, kind: str, request: pytest.F
         with pytest.raises(RaykdError, match="is being run by another process") as caught, sole_driver(experiment):
             pass
         process.kill()
-    assert PASSWORD not in str(caught.value)
+    assert PostgreSQL.PASSWORD not in str(caught.value)
     with sole_driver(experiment):  # however the other ended
         assert (experiment.folder / LOCK).exists()
     assert experiment.folder.exists() == (kind == "default")  # the killed one's
@@ -138,35 +144,35 @@ def test_a_folder_that_has_something_keeps_it(tmp_path: Path) -> None:
 
 def test_no_password_is_written(tmp_path: Path, postgresql: PostgreSQL) -> None:
     setting = experiment_in(
-        tmp_path, name=name_of(tmp_path), storage=postgresql.address(), warm_start=(f"{postgresql.address()}#old",)
+        tmp_path, name=name_of(tmp_path), storage=postgresql.uri(), warm_start=(f"{postgresql.uri()}#old",)
     )
     folder = begin_folder(setting[0])
     launch = Launch(*setting)
     (folder / "searcher.pkl").write_bytes(cloudpickle.dumps(launch.searcher))
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert len(files) >= 3
-    assert [file for file in files if PASSWORD.encode() in file.read_bytes()] == []
+    assert [file for file in files if PostgreSQL.PASSWORD.encode() in file.read_bytes()] == []
     begun = load_experiment(folder / SETTINGS, raykd.Experiment()).study
-    assert begun.storage == postgresql.address(password=None)
-    assert begun.warm_start == (f"{postgresql.address(password=None)}#old",)
+    assert begun.storage == postgresql.uri(None)
+    assert begun.warm_start == (f"{postgresql.uri(None)}#old",)
     # The same study, whether the password is given or the environment has it.
-    for address in (postgresql.address(), postgresql.address(password=None)):
+    for address in (postgresql.uri(), postgresql.uri(None)):
         resumed = setting[0].study.model_copy(update={"resume": True, "storage": address})
         check_folder(setting[0].model_copy(update={"study": resumed}))
 
 
 def test_a_password_comes_from_the_environment(tmp_path: Path, postgresql: PostgreSQL, monkeypatch) -> None:
-    experiment, _ = experiment_in(tmp_path, name="absent", storage=postgresql.address(password=None))
+    experiment, _ = experiment_in(tmp_path, name="absent", storage=postgresql.uri(None))
     monkeypatch.delenv("PGPASSWORD", raising=False)
     with pytest.raises(RaykdError, match=r"no password supplied.*set PGPASSWORD"):
         check_optuna_storage(experiment)
-    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    monkeypatch.setenv("PGPASSWORD", PostgreSQL.PASSWORD)
     check_optuna_storage(experiment)
 
 
 def test_a_wrong_password_is_said_without_it(tmp_path: Path, postgresql: PostgreSQL) -> None:
-    experiment, _ = experiment_in(tmp_path, storage=postgresql.address("a-wrong-one"))
-    with pytest.raises(RaykdError, match="password authentication failed") as caught:
+    experiment, _ = experiment_in(tmp_path, storage=postgresql.uri("a-wrong-one"))
+    with pytest.raises(RaykdError, match="refuses the password: set PGPASSWORD, or put the password into") as caught:
         check_optuna_storage(experiment)
     assert "a-wrong-one" not in str(caught.value)
 
@@ -186,7 +192,7 @@ def test_a_wrong_password_is_said_without_it(tmp_path: Path, postgresql: Postgre
         ("sqlite:///{folder}/text.db", "not a database"),
         ("{folder}/text.journal", "study.storage"),
         ("postgresql://me:hush@127.0.0.1:1/db", "connection refused"),
-        ("postgresql://me:hush@host.invalid/db", "the host's name is unknown|could not translate"),
+        ("postgresql://me:hush@host.invalid/db", "the host's name is unknown|failed to resolve host"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_refused_and_left_alone(tmp_path: Path, storage: str, words: str) -> None:
@@ -218,7 +224,7 @@ def test_a_study_that_another_folder_has_begun_is_refused(tmp_path: Path, storag
         return
     with pytest.raises(RaykdError, match=f"has a study '{name}' already") as caught:
         check_optuna_storage(other)
-    assert PASSWORD not in str(caught.value)
+    assert PostgreSQL.PASSWORD not in str(caught.value)
 
 
 def test_relative_places_are_taken_from_a_folder(tmp_path: Path) -> None:
