@@ -114,7 +114,7 @@ def test_a_finished_study_whose_cache_was_emptied_judges_its_teacher_again(finis
     before = description(teacher)
     shutil.rmtree(teacher)
     result = raykd.tune(resumed(finished.experiment), quiet_console()[0])
-    assert result.teacher == before
+    assert result.teacher == before | {"folder": str(teacher)}
     assert result.trials == finished.result.trials
     assert description(teacher) == before
 
