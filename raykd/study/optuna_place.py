@@ -11,6 +11,7 @@ from pathlib import Path
 from raykd.errors import RaykdError
 from raykd.tracking.place import hide_password, scheme
 
+UNREADABLE = "postgresql://***"
 FORMS = "a path ending in .journal, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 
@@ -29,11 +30,23 @@ def place_of(text: str, root: Path | None = None) -> Path | str:
         return root / Path(text.removeprefix("journal://")).expanduser()
     kind = scheme(text)
     if kind == "postgresql":
+        if without_password(text) == UNREADABLE:  # what cannot be read may be a password
+            raise RaykdError(
+                f"study.storage {UNREADABLE} cannot be read as an address: give postgresql://USER@HOST/DATABASE"
+            )
         return text
     path, mark, options = text.partition(":///")[2].partition("?")
     if kind == "sqlite" and path not in ("", ":memory:"):
         return f"sqlite:///{root / Path(path).expanduser()}{mark}{options}"
     raise RaykdError(f"study.storage {without_password(text)!r} is not a place that Optuna can use: give {FORMS}")
+
+
+def split_study(text: str) -> tuple[str, str]:
+    """The storage and the study's name of ``STORAGE#NAME``; the name is empty where there is none."""
+    # Before the last @ stands the password, which may hold anything.
+    account, at, rest = text.rpartition("@")
+    place, _, study = rest.partition("#")
+    return f"{account}{at}{place}", study
 
 
 def without_password(text: str) -> str:
@@ -43,13 +56,13 @@ def without_password(text: str) -> str:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
-    address, hash_sign, study = text.partition("#")
+    address, study = split_study(text)
     try:
         url = make_url(address).difference_update_query(["password"])
-    except ArgumentError:
-        return f"{scheme(text)}://***"
+    except (ArgumentError, ValueError):
+        return UNREADABLE
     # The URL's own `set` takes a password of None for no change.
-    return url._replace(password=None).render_as_string(hide_password=False) + hash_sign + study
+    return url._replace(password=None).render_as_string(hide_password=False) + (f"#{study}" if study else "")
 
 
 def shown(place: Path | str) -> str:

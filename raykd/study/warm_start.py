@@ -23,7 +23,7 @@ from raykd.settings_io import settings_with_a_say
 from raykd.storage import replacing
 from raykd.study.goals import goals_of
 from raykd.study.load import recorded_study
-from raykd.study.optuna_place import place_of, without_password
+from raykd.study.optuna_place import place_of, split_study, without_password
 from raykd.study.optuna_storage import open_storage, study_names
 from raykd.study.parameter import Value, takes
 from raykd.study.space import SearchSpace
@@ -133,8 +133,8 @@ def _from_record(content: Mapping[str, Any]) -> Taken:
 
 def _earlier_study(name: str, experiment: Experiment) -> Study:
     """An earlier study, by its folder, its name below `study.output`, or its storage and name."""
-    address, hash_sign, study = name.rpartition("#")
-    if not hash_sign:
+    address, study = split_study(name)
+    if not study:
         return recorded_study(name, experiment.study.output).study
     place = place_of(address)
     names = study_names(place)
