@@ -36,6 +36,7 @@ class TrialSummary:
     - epochs: how many it had
     - seconds: of its class, while it was taught
     - parameters, latency_ms: of its student, where they are goals of the study (see `raykd.study.sizes`), or None
+    - error: why it failed, or None
     """
 
     name: str
@@ -48,6 +49,7 @@ class TrialSummary:
     seconds: float
     parameters: int | None = None
     latency_ms: float | None = None
+    error: str | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> TrialSummary:
@@ -65,6 +67,7 @@ class TrialSummary:
             seconds=trial.user_attrs.get("seconds", 0.0),
             parameters=trial.user_attrs.get(GOALS["parameters"].key),
             latency_ms=trial.user_attrs.get(GOALS["latency"].key),
+            error=trial.user_attrs.get("error"),
         )
 
     @property
