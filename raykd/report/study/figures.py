@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from raykd.report.study.beyond import Confusion
 from raykd.report.study.curves import Curve, Importances, Weights, is_logarithmic, is_numeric
 from raykd.report.study.facts import BestSoFar, StudyFacts
-from raykd.report.study.style import BEST, COLOURS, GREY, REFERENCES, SCALE
+from raykd.report.study.style import BEST, COLOURS, GREY, LINES, REFERENCES, SCALE
 from raykd.study.pareto import AXES
 
 PERCENT = ".1%"
@@ -97,14 +97,13 @@ def parallel_coordinates(facts: StudyFacts, names: Sequence[str], labels: Mappin
         {"label": labels[name], "values": scale.values, "tickvals": scale.ticks, "ticktext": scale.texts}
         for name, scale in scales.items()
     ]
-    figure = go.Figure(
+    return go.Figure(
         go.Parcoords(
-            line={"color": accuracies, "colorscale": SCALE},
+            line={"color": accuracies, "colorscale": LINES},
             dimensions=[{"label": "accuracy", "values": accuracies, "tickformat": PERCENT}, *settings],
             labelangle=-18,
         )
     )
-    return figure
 
 
 def one_slice(facts: StudyFacts, name: str) -> go.Figure:
@@ -112,8 +111,24 @@ def one_slice(facts: StudyFacts, name: str) -> go.Figure:
     figure = optuna.visualization.plot_slice(
         facts.recorded.study, params=[name], target=facts.accuracy, target_name="accuracy"
     )
-    figure.update_traces(marker={"colorscale": SCALE, "showscale": False, "line": {"width": 0.5, "color": GREY}})
-    return figure.update_layout(title=None, xaxis_title=None, yaxis_title=None, yaxis_tickformat=PERCENT)
+    figure.update_traces(marker={"colorscale": LINES, "showscale": False, "line": {"width": 0}, "size": 7})
+    having = [trial for trial in facts.finished if name in trial.params]
+    if is_numeric(having, name):
+        searched: Any = having[-1].distributions[name]
+        place = math.log10 if is_logarithmic(having, name) else float
+        low, high = place(searched.low), place(searched.high)
+        edge = (high - low or 1.0) * 0.04
+        figure.update_xaxes(range=[low - edge, high + edge], dtick="D2" if place is math.log10 else None)
+    else:
+        for trace in figure.data:  # Optuna quotes choices
+            trace.x = [str(value).strip("'") for value in trace.x]
+        figure.update_xaxes(categoryorder="category ascending", categoryarray=None, tickvals=None, ticktext=None)
+    accuracies = [facts.accuracy(trial) for trial in facts.finished]
+    edge = (max(accuracies) - min(accuracies) or 0.02) * 0.08
+    range_ = [min(accuracies) - edge, max(accuracies) + edge]  # the same for all settings
+    return figure.update_layout(
+        title=None, xaxis_title=None, yaxis={"title": None, "tickformat": PERCENT, "range": range_}
+    )
 
 
 def shares(weights: Sequence[Weights]) -> go.Figure:

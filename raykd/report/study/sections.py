@@ -161,10 +161,10 @@ def _parallel(facts: StudyFacts) -> Section:
         key,
         title,
         [
-            "A line a finished trial; the brighter, the more accurate. A dash: the trial does not have that setting. "
+            "A line a finished trial; grey to blue to orange: ever more accurate. A dash: the trial does not have it. "
             "Drag along an axis to select."
         ],
-        plots=[Plot(plot, height=440, least_width=110 * (len(names) + 1))],
+        plots=[Plot(plot, height=440, least_width=98 * (len(names) + 1))],
     )
 
 
@@ -176,7 +176,7 @@ def _slices(facts: StudyFacts) -> Section:
     return Section(
         key,
         title,
-        ["Accuracy of the finished trials that have the setting; later trials are brighter."],
+        ["Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."],
         plots=[Plot(figures.one_slice(facts, name), name, height=250) for name in names],
         wide=False,
         draw=lambda: pictures.slices(facts, names),
@@ -192,8 +192,8 @@ def _schedule(facts: StudyFacts) -> Section:
         key,
         title,
         [
-            "Of the best trials. Left: share of the training images, as augmented, that the teacher answers wrongly. "
-            "Right: weight of its right answers against the repaired ones, which have the rest to 1 (solid), and of "
+            "Of the best trials. Wrong share: of the training images, as augmented, that the teacher answers wrongly. "
+            "Weights: of its right answers against the repaired ones, which have the rest to 1 (solid), and of "
             "the teacher's whole part beside the labels (dotted)."
         ],
         plots=[Plot(figures.shares(found), "wrong share"), Plot(figures.schedules(found), "weights")],
@@ -235,14 +235,15 @@ def _beyond_said(found: Beyond, facts: StudyFacts) -> list[str]:
     assert facts.result.best is not None
     said = [
         f"The teacher is wrong on {counts.teacher_wrong:,} of {of}. There the best student is right on "
-        f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in its own way on "
-        f"{counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
+        f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in "
+        f"its own way on {counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
     ]
     if found.plain is not None:
         said.append(
             f"The plain student, which never saw the teacher, is right on {found.plain.beyond:,} "
-            f"({_share(found.plain)}) of the same images, repeats its answer on {found.plain.same:,}, and errs on {found.plain.lost:,} of the "
-            "others: what the best student does beyond that, it owes to how it was taught."
+            f"({_share(found.plain)}) of the same images, repeats its answer on {found.plain.same:,}, and errs on "
+            f"{found.plain.lost:,} of the others: so the teaching changed the right answers there by "
+            f"{counts.beyond - found.plain.beyond:+,}."
         )
     if any(name.startswith("teacher.") for name in facts.result.best.values):
         said.append("The teacher here is the study's; the search chose among several, so the student's may be another.")

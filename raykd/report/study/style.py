@@ -11,4 +11,6 @@ REFERENCES = {
     "plain student": {"color": "#E69F00", "dash": "dot"},
 }
 SCALE = "Cividis"
-"""Of heat maps and of numbers; it is even for all eyes."""
+"""Of heat maps; it is even for all eyes."""
+LINES = [[0.0, "#5b7083"], [0.5, "#0091D5"], [1.0, "#E69F00"]]
+"""Of lines and points by a number: none of it is lost on white or on black."""

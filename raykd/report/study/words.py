@@ -11,11 +11,18 @@ from raykd.study.result import TrialSummary
 SHOWN_TRIALS = 10
 
 
+class Row(NamedTuple):
+    """A row of a table, and what stands below it over the whole width."""
+
+    cells: Sequence[str]
+    note: str = ""
+
+
 class TableRows(NamedTuple):
-    """A table: headings and rows of cells."""
+    """A table."""
 
     headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Row]
 
 
 def headline(facts: StudyFacts) -> list[str]:
@@ -39,11 +46,12 @@ def best_table(facts: StudyFacts) -> TableRows:
         if model is not None:
             metrics = model["metrics"]
             best = (metrics.get("best_validation_accuracy"), metrics.get("best_epoch"))
-            rows.append([name, percent(metrics["validation_accuracy"]), _best(*best), str(model["epochs"] or ""), ""])
+            rows.append(Row([name, percent(metrics["validation_accuracy"]), _best(*best), str(model["epochs"] or "")]))
     for trial in facts.result.ranked[:SHOWN_TRIALS]:
         best = (trial.best_accuracy, trial.best_epoch)
-        rows.append([trial.name, percent(trial.accuracy or 0.0), _best(*best), str(trial.epochs), trial.settings])
-    return TableRows(["", "last epoch", "best epoch", "epochs", "settings"], rows)
+        cells = [trial.name, percent(trial.accuracy or 0.0), _best(*best), str(trial.epochs)]
+        rows.append(Row(cells, trial.settings))
+    return TableRows(["", "last epoch", "best epoch", "epochs"], rows)
 
 
 def failures(facts: StudyFacts) -> list[str]:
@@ -65,7 +73,7 @@ def cost_table(facts: StudyFacts) -> TableRows:
         if model is not None:
             # One that was taught in a class with others has the seconds of all of them.
             own = f"{model['seconds']:.1f}" if model.get("alone") else "not known"
-            rows.append([name, "1", str(model["epochs"] or "not known"), own])
+            rows.append(Row([name, "1", str(model["epochs"] or "not known"), own]))
     trials = facts.result.trials
     for state in dict.fromkeys(trial.state for trial in trials):
         rows.append(_cost(f"trials {state}", [trial for trial in trials if trial.state == state], facts))
@@ -149,9 +157,9 @@ def _test(confirmed: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _cost(name: str, trials: Sequence[TrialSummary], facts: StudyFacts) -> list[str]:
+def _cost(name: str, trials: Sequence[TrialSummary], facts: StudyFacts) -> Row:
     epochs, seconds = sum(trial.epochs for trial in trials), sum(map(facts.seconds, trials))
-    return [name, f"{len(trials):,}", f"{epochs:,}", f"{seconds:,.1f}"]
+    return Row([name, f"{len(trials):,}", f"{epochs:,}", f"{seconds:,.1f}"])
 
 
 def _best(accuracy: float | None, epoch: float | None) -> str:
