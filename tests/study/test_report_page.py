@@ -76,7 +76,7 @@ def add(experiment: Experiment, *trials: optuna.trial.FrozenTrial) -> None:
 
 def trial(state: TrialState, accuracy: float | None = None, params: dict | None = None, **attributes):
     distributions = {
-        "temperature.multiplier": optuna.distributions.FloatDistribution(0.5, 4.0, log=True),
+        "temperature.multiplier": optuna.distributions.FloatDistribution(0.5, 4.0),
         "bias.form": optuna.distributions.CategoricalDistribution(["pair", "swap"]),
         "bias.strength": optuna.distributions.FloatDistribution(0.0, 1.0),
     }

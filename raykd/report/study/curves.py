@@ -54,7 +54,7 @@ class Importances:
 
     - by_evaluator: importance by setting, for each of Optuna's evaluators; each sums up to 1
     - trials: how many were compared
-    - left_out: settings that not all of them have, or that are the same in all
+    - left_out: settings that not all of them have with the same range, or that are the same in all
     """
 
     by_evaluator: Mapping[str, Mapping[str, float]]
@@ -149,7 +149,9 @@ def is_logarithmic(trials: Sequence[FrozenTrial], name: str) -> bool:
 
 
 def _differs(trials: Sequence[FrozenTrial], name: str) -> bool:
-    return len({trial.params[name] for trial in trials}) > 1
+    # Optuna compares trials of one range only; a study keeps its space, but others may have written into its storage.
+    ranges = {repr(trial.distributions[name]) for trial in trials}
+    return len({trial.params[name] for trial in trials}) > 1 and len(ranges) == 1
 
 
 def _curve(name: str, trial: FrozenTrial) -> Curve:
