@@ -135,6 +135,18 @@ def replay(
         raise RaykdError(f"{result.trial.name} did not come out the same; see what differs above")
 
 
+def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
+    """Write a study's page: what it found, how sure that is, what mattered, where the teacher is wrong, what it cost.
+
+    Args:
+        study: Folder of the study, or its name below outputs/.
+        output: File of the page; its PNGs go beside it. None: report/report.html in the study's folder, and MLflow.
+    """
+    from raykd.report.study.command import report as write_report
+
+    write_report(study, output)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "explain": explain,
@@ -143,6 +155,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "register": register,
     "replay": replay,
+    "report": report,
 }
 """Each command is a function whose signature is its command line; heavy imports stand inside."""
 SETTINGS_TAKEN = ("plan", "confirm")

@@ -1,10 +1,11 @@
-"""Live progress: a bar in a terminal, plain lines in a job's log."""
+"""Live progress: a bar in a terminal or a notebook with ipywidgets, plain lines elsewhere, as in a job's log."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +26,11 @@ def standard_output() -> Console:
     """Standard output; a job's log, which has no width of its own, is not cut off at 80 columns."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
+
+
+def _has_widgets() -> bool:
+    """Whether a notebook can redraw a bar; without ipywidgets rich would show nothing at all there."""
+    return find_spec("ipywidgets") is not None
 
 
 class RunProgress:
@@ -67,7 +73,7 @@ class RunProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal and not console.is_jupyter,
+            disable=not (_has_widgets() if console.is_jupyter else console.is_terminal),
         )
         self._task = self._progress.add_task(title, total=epochs, note="")
 

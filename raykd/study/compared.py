@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from raykd.report.frame import html_table, text_table
 from raykd.study.names import METRIC
 from raykd.tracking import Place
 
@@ -98,7 +99,7 @@ class ComparedTeacher:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ComparisonResult:
     """A comparison's outcome.
 
@@ -118,6 +119,18 @@ class ComparisonResult:
     def row(self, name: str) -> ComparedTeacher:
         """The row of that name. KeyError if there is none."""
         return {row.name: row for row in self.rows}[name]
+
+    def __repr__(self) -> str:
+        return text_table(self._caption(), self._short_rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._caption(), ("teacher", "its own", "students"), self._short_rows())
+
+    def _caption(self) -> str:
+        return f"ComparisonResult {self.folder}: accuracy on the validation split, in %, {self.seeds} seeds"
+
+    def _short_rows(self) -> list[tuple[str, str, str]]:
+        return [(row.name, _percent(row.teacher_accuracy), _shown(row.accuracy)) for row in self.rows]
 
     def cost_ratio(self, row: ComparedTeacher) -> float | None:
         """A teacher's seconds per image over the standard one's. None if either is not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -13,13 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from raykd.config import Goal
+from raykd.report.frame import epochs_frame, html_table, text_table, trials_frame
 from raykd.storage import below
 from raykd.study.goals import GOALS, goals_of
 from raykd.study.names import TRIALS, trial_name
 from raykd.study.pareto import FRONT, front_table
 from raykd.study.record import BEST
 from raykd.tracking import Place
+from raykd.tracking.epochs import logged_epochs
 from raykd.training.folder import keep_model
+
+if TYPE_CHECKING:
+    import pandas
 
 SHOWN_TRIALS = 5
 
@@ -36,6 +41,7 @@ class TrialSummary:
     - epochs: how many it had
     - seconds: of its class, while it was taught
     - parameters, latency_ms: of its student, where they are goals of the study (see `raykd.study.sizes`), or None
+    - error: why it failed, or None
     """
 
     name: str
@@ -48,6 +54,7 @@ class TrialSummary:
     seconds: float
     parameters: int | None = None
     latency_ms: float | None = None
+    error: str | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> TrialSummary:
@@ -65,6 +72,7 @@ class TrialSummary:
             seconds=trial.user_attrs.get("seconds", 0.0),
             parameters=trial.user_attrs.get(GOALS["parameters"].key),
             latency_ms=trial.user_attrs.get(GOALS["latency"].key),
+            error=trial.user_attrs.get("error"),
         )
 
     @property
@@ -85,7 +93,7 @@ def _state(trial: FrozenTrial) -> str:
             return "interrupted"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyResult:
     """A study's outcome.
 
@@ -139,6 +147,36 @@ class StudyResult:
         """Where the best student lies: weights and settings, for `raykd.load_model`."""
         return self.folder / BEST
 
+    def trials_frame(self) -> pandas.DataFrame:
+        """The trials as a table: a row a trial, a column a searched setting; see `raykd.report.frame`."""
+        return trials_frame(self.trials)
+
+    def epochs_frame(self) -> pandas.DataFrame:
+        """What every epoch of every trial gave: a row an epoch, a column a metric. Empty if nothing was logged."""
+        return epochs_frame(logged_epochs(self.folder))
+
+    def __repr__(self) -> str:
+        return text_table(self._caption(), self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._caption(), ("", "last epoch", "epochs", "settings"), self._rows())
+
+    def _caption(self) -> str:
+        return f"StudyResult {self.folder}: {self._counts()}; accuracy on the validation split"
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        models = {"teacher": self.teacher, "plain student": self.plain}
+        known = {name: model for name, model in models.items() if model is not None}
+        return [
+            *((name, f"{m['metrics']['validation_accuracy']:.2%}", f"{m['epochs']}", "") for name, m in known.items()),
+            *((t.name, f"{t.accuracy:.2%}", f"{t.epochs}", t.settings) for t in self.ranked[:SHOWN_TRIALS]),
+        ]
+
+    def _counts(self) -> str:
+        states = [trial.state for trial in self.trials]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        return f"{len(states)} trials: {counts}" if states else "no trials"
+
     def keep_best(self, shared: str) -> None:
         """Copy the best student out of its trial's folder, below the study's shared folder, into the study's own."""
         if self.best is not None:
@@ -163,9 +201,7 @@ class StudyResult:
             best = f"{trial.best_accuracy:.2%} ({trial.best_epoch})"
             table.add_row(trial.name, f"{trial.accuracy:.2%}", best, str(trial.epochs))
         console.print(table, highlight=False)
-        states = [trial.state for trial in self.trials]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        console.print(f"{len(states)} trials: {counts}. The test split was not touched.", highlight=False)
+        console.print(f"{self._counts()}. The test split was not touched.", highlight=False)
         if self.best is not None:
             console.print(f"{self.best.name}: {self.best.settings}", highlight=False)
             console.print(f"best student: {self.best_folder}", soft_wrap=True, highlight=False)

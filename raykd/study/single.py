@@ -12,6 +12,7 @@ from rich.console import Console
 
 from raykd.config import Experiment
 from raykd.data import DataInfo
+from raykd.report.frame import html_table, text_table
 from raykd.report.progress import standard_output
 from raykd.settings_io import settings_with_a_say
 from raykd.storage import below, is_url
@@ -37,7 +38,7 @@ SECTIONS = {
 """Which settings each kind of run logs as parameters."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelResult:
     """A finished model.
 
@@ -47,6 +48,15 @@ class ModelResult:
 
     folder: Path | str
     metrics: dict[str, float]
+
+    def __repr__(self) -> str:
+        return text_table(f"ModelResult {self.folder}: metrics of its last epoch", self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{self.folder}: metrics of its last epoch", ("metric", ""), self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [(name, f"{value:.4g}") for name, value in sorted(self.metrics.items())]
 
 
 def distill(experiment: Experiment, console: Console | None = None) -> ModelResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from raykd.config import TrackingSettings
@@ -43,3 +43,32 @@ def tag_study(settings: TrackingSettings, folder: Path, study: str, tags: Mappin
     except Exception as error:
         log.warning("the run of study %s cannot be linked: %s", study, reason(error))
     return None
+
+
+def log_files(settings: TrackingSettings, folder: Path, study: str, files: Iterable[Path], below: str) -> bool:
+    """Log files as artifacts of a study's parent run; those of the same names there are replaced.
+
+    Args:
+        settings: Where the study is logged.
+        folder: The study's.
+        study: Its name.
+        files: What is logged.
+        below: Folder of the artifacts.
+
+    Returns:
+        Whether they are logged. If not, the log tells why.
+    """
+    run = tag_study(settings, folder, study, {})
+    if run is None:
+        return False
+    try:
+        with quiet(), short_calls(settings.timeout_seconds):
+            from mlflow import MlflowClient
+
+            client = MlflowClient(tracking_uri=tracking_uri(settings, folder))
+            for file in files:
+                client.log_artifact(run, str(file), below)
+    except Exception as error:
+        log.warning("the files of study %s cannot be logged: %s", study, reason(error))
+        return False
+    return True

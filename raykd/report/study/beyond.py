@@ -1,0 +1,206 @@
+"""Where the teacher is wrong: does the student repeat its answer there, or get beyond it?"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raykd.errors import RaykdError
+from raykd.report.study.facts import StudyFacts
+from raykd.study.record import PLAIN
+from raykd.training.folder import description
+
+if TYPE_CHECKING:
+    from raykd.data import ImageData
+
+Answers = npt.NDArray[np.int64]
+
+MOST_IMAGES, AT_ONCE = 10_000, 250
+"""Validation images that are looked at, and how many at once."""
+MOST_CLASSES = 12
+"""Classes of a confusion matrix; the rest become one."""
+SHOWN_EACH = 4
+"""Pictures of each kind."""
+OTHERS = "others"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of images, by who answers them rightly.
+
+    - teacher_wrong: of all that the teacher answers wrongly
+    - beyond: of these, those that the student answers rightly
+    - same: those that the student answers as the teacher does
+    - other: those that the student answers wrongly, but otherwise
+    - lost: those that the teacher answers rightly and the student wrongly
+    """
+
+    images: int
+    teacher_wrong: int
+    beyond: int
+    same: int
+    other: int
+    lost: int
+
+    @classmethod
+    def of(cls, labels: Answers, teacher: Answers, student: Answers) -> Counts:
+        """Count answers (N,), classes all of them."""
+        wrong, right = teacher != labels, student == labels
+        same = student == teacher
+        return cls(
+            images=len(labels),
+            teacher_wrong=int(wrong.sum()),
+            beyond=int((wrong & right).sum()),
+            same=int((wrong & same).sum()),
+            other=int((wrong & ~right & ~same).sum()),
+            lost=int((~wrong & ~right).sum()),
+        )
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often images of a class (row) got an answer (column).
+
+    - classes: names of rows and columns, in the order of the labels
+    - counts: (rows, columns)
+    """
+
+    classes: list[str]
+    counts: Answers
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image, as a data URI, with its label and the answers to it."""
+
+    source: str
+    label: str
+    teacher: str
+    student: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What was found on the validation split.
+
+    - student: counts of the best student
+    - plain: those of the plain student on the same images, or None if there is none
+    - of_teacher, of_student: their answers where the teacher is wrong
+    - pictures: some of these images
+    """
+
+    student: Counts
+    plain: Counts | None
+    of_teacher: Confusion
+    of_student: Confusion
+    pictures: list[Picture]
+
+
+def beyond_teacher(facts: StudyFacts) -> Beyond:
+    """Ask teacher, best student and plain student for the validation images.
+
+    Raises:
+        RaykdError: there is no best student yet, a model or the data are not at hand, or the data are others by now.
+    """
+    from raykd.data import load_data
+
+    best = facts.result.best_folder
+    if facts.result.best is None or description(best) is None:
+        raise RaykdError("there is no best student yet")
+    settings = facts.recorded.experiment.data.model_copy(update={"loader_processes": 0})
+    data = load_data(settings)
+    if data.info.fingerprint != facts.result.teacher["data"]["fingerprint"]:
+        raise RaykdError(f"the images of {settings.name} are others by now")
+    folders = {"teacher": facts.result.teacher["folder"], "student": best}
+    if facts.result.plain is not None:
+        folders["plain"] = facts.recorded.folder / PLAIN
+    labels, answers = _answers(data, folders)
+    return _found(data, labels, answers)
+
+
+def confusion(classes: list[str], labels: Answers, answers: Answers) -> Confusion:
+    """Count answers (N,) by label (N,); of many classes, the ones that occur most, and the rest as one."""
+    size = len(classes)
+    occurring = np.bincount(labels, minlength=size) + np.bincount(answers, minlength=size)
+    names = classes
+    if size > MOST_CLASSES:
+        kept = np.sort(np.argsort(-occurring, kind="stable")[:MOST_CLASSES])
+        place = np.full(size, MOST_CLASSES)
+        place[kept] = np.arange(MOST_CLASSES)
+        labels, answers = place[labels], place[answers]
+        names = [*(classes[each] for each in kept), OTHERS]
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (labels, answers), 1)
+    return Confusion(list(names), counts)
+
+
+def _answers(data: ImageData, folders: dict[str, str | Path]) -> tuple[Answers, dict[str, Answers]]:
+    import torch
+
+    from raykd.data import evaluation_batches
+    from raykd.training.saved import load_model
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    models = {name: load_model(folder, device) for name, folder in folders.items()}
+    labels: list[Any] = []
+    answers: dict[str, list[Any]] = {name: [] for name in models}
+    batches = evaluation_batches(data, "validation", batch_size=AT_ONCE, device=device)
+    with torch.inference_mode():
+        for batch in islice(batches, MOST_IMAGES // AT_ONCE):
+            labels.append(batch.labels.cpu().numpy())
+            for name, model in models.items():
+                answers[name].append(model(batch.pixels).argmax(1).cpu().numpy())
+    return np.concatenate(labels), {name: np.concatenate(found) for name, found in answers.items()}
+
+
+def _found(data: ImageData, labels: Answers, answers: dict[str, Answers]) -> Beyond:
+    teacher, student, plain = answers["teacher"], answers["student"], answers.get("plain")
+    wrong = teacher != labels
+    classes = list(data.info.class_names)
+    return Beyond(
+        student=Counts.of(labels, teacher, student),
+        plain=None if plain is None else Counts.of(labels, teacher, plain),
+        of_teacher=confusion(classes, labels[wrong], teacher[wrong]),
+        of_student=confusion(classes, labels[wrong], student[wrong]),
+        pictures=_pictures(data, labels, teacher, student),
+    )
+
+
+def _pictures(data: ImageData, labels: Answers, teacher: Answers, student: Answers) -> list[Picture]:
+    wrong, right, same = teacher != labels, student == labels, student == teacher
+    kinds = (wrong & right, wrong & same, wrong & ~right & ~same)
+    rows = np.concatenate([np.flatnonzero(kind)[:SHOWN_EACH] for kind in kinds])
+    names = data.info.class_names
+    return [
+        Picture(source, names[labels[row]], names[teacher[row]], names[student[row]], bool(student[row] == labels[row]))
+        for row, source in zip(rows, _sources(data, rows), strict=True)
+    ]
+
+
+def _sources(data: ImageData, rows: Answers) -> list[str]:
+    """PNGs of validation images as data URIs."""
+    from dataclasses import replace
+
+    from matplotlib.image import imsave
+
+    from raykd.data import evaluation_batches
+
+    chosen = replace(data, splits={**data.splits, "validation": data.split("validation").take(rows)})
+    sources = []
+    for batch in evaluation_batches(chosen, "validation", batch_size=1):
+        pixels = (batch.pixels[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        file = io.BytesIO()
+        if pixels.shape[2] == 1:
+            imsave(file, pixels[:, :, 0], format="png", cmap="gray", vmin=0, vmax=255)
+        else:
+            imsave(file, pixels[:, :, :3], format="png")
+        sources.append(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
+    return sources

@@ -1,0 +1,141 @@
+"""All that the page of a study is made of, gathered once from the study's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from raykd.study.load import RecordedStudy, recorded_study
+from raykd.study.names import trial_name
+from raykd.study.result import StudyResult, TrialSummary
+from raykd.tracking.epochs import logged_epochs
+
+CONFIRMED = Path("confirm", "result.json")
+HIGHLIGHTED = 3
+"""So many of the best trials stand out in the figures."""
+
+
+@dataclass(frozen=True)
+class BestSoFar:
+    """The finished trials one by one; accuracies are shares of the validation split.
+
+    - names, accuracies: of each
+    - best: the highest accuracy up to each
+    - along: number of the trial, or seconds of classes spent when it ended
+    """
+
+    names: list[str]
+    along: list[float]
+    accuracies: list[float]
+
+    @property
+    def best(self) -> list[float]:
+        return list(accumulate(self.accuracies, max))
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What the page is made of.
+
+    - recorded: the study as its folder has it
+    - result: its outcome so far
+    - epochs: metrics by trial and epoch, as they were logged
+    - confirmed: what `raykd confirm` found (its result.json), or None
+    """
+
+    recorded: RecordedStudy
+    result: StudyResult
+    epochs: Mapping[str, Mapping[int, Mapping[str, float]]]
+    confirmed: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The study's."""
+        return self.recorded.experiment.study.name
+
+    @property
+    def images(self) -> int:
+        """Of the validation split."""
+        images: int = self.result.teacher["data"]["split_sizes"]["validation"]
+        return images
+
+    @property
+    def highlighted(self) -> list[TrialSummary]:
+        """The best trials, best first."""
+        return self.result.ranked[:HIGHLIGHTED]
+
+    @property
+    def references(self) -> dict[str, float]:
+        """Accuracy of teacher and plain student after their last epochs, as far as they are known."""
+        known = {"teacher": self.result.teacher, "plain student": self.result.plain}
+        return {name: model["metrics"]["validation_accuracy"] for name, model in known.items() if model is not None}
+
+    @property
+    def frozen(self) -> list[FrozenTrial]:
+        """Optuna's records of the trials, in order."""
+        return self.recorded.study.get_trials(deepcopy=False)
+
+    @property
+    def finished(self) -> list[FrozenTrial]:
+        """Optuna's records of the finished ones."""
+        return [trial for trial in self.frozen if trial.state == TrialState.COMPLETE]
+
+    def accuracy(self, trial: FrozenTrial) -> float:
+        """A finished trial's, whatever other goals the study has."""
+        return float(trial.values[self.result.goals.index("accuracy")])
+
+    def seconds(self, trial: TrialSummary) -> float:
+        """A trial's share of the seconds of its classes: those of each epoch, divided among the students there.
+
+        Of a trial whose epochs are not logged, the whole seconds.
+        """
+        logged = self.epochs.get(trial.name, {}).values()
+        shares = [epoch["seconds"] / epoch["class_size"] for epoch in logged if {"seconds", "class_size"} <= set(epoch)]
+        return sum(shares) if shares else trial.seconds
+
+    def epochs_asked(self, trial: TrialSummary) -> int:
+        """Epochs that a trial has when nobody stops it."""
+        return int(trial.values.get("training.epochs", self.recorded.experiment.training.epochs))
+
+    def best_over_trials(self) -> BestSoFar:
+        """In the order of their numbers."""
+        found = self.finished
+        return BestSoFar(
+            [trial_name(trial.number) for trial in found],
+            [float(trial.number) for trial in found],
+            [self.accuracy(trial) for trial in found],
+        )
+
+    def best_over_cost(self) -> BestSoFar:
+        """In the order in which they ended; stopped trials cost as well."""
+        ended = [trial for trial in self.frozen if trial.datetime_complete is not None]
+        ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
+        spent = accumulate(self.seconds(self.result.trials[trial.number]) for trial in ended)
+        found = [(trial, cost) for trial, cost in zip(ended, spent, strict=True) if trial.state == TrialState.COMPLETE]
+        return BestSoFar(
+            [trial_name(trial.number) for trial, _ in found],
+            [cost for _, cost in found],
+            [self.accuracy(trial) for trial, _ in found],
+        )
+
+
+def facts_of(study: str | Path, output: Path | None = None) -> StudyFacts:
+    """Gather a study's facts.
+
+    Args:
+        study: The study's folder, or its name below `output`.
+        output: Holds one folder a study. None: the default of `study.output`.
+
+    Raises:
+        RaykdError: there is no such study, or it has no teacher yet.
+    """
+    recorded = recorded_study(study, output)
+    file = recorded.folder / CONFIRMED
+    confirmed = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return StudyFacts(recorded, recorded.result, logged_epochs(recorded.folder), confirmed)

@@ -1,0 +1,254 @@
+"""The sections of a study's page: each says what its figures show, or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from raykd.errors import RaykdError
+from raykd.report.study import curves, figures, pictures, words
+from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts, Picture, beyond_teacher
+from raykd.report.study.facts import StudyFacts
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from matplotlib.figure import Figure
+
+NONE_FINISHED = "No trial has finished yet, so there is nothing to show."
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its place on the page.
+
+    - title: above it; may be empty
+    - height, least_width: in CSS pixels; a narrower screen scrolls it
+    """
+
+    figure: go.Figure
+    title: str = ""
+    height: int = 340
+    least_width: int = 0
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    - key: its anchor, and the name of its PNG
+    - said: paragraphs
+    - wide: whether each plot has the whole width
+    - draw: draws the PNG, or None
+    """
+
+    key: str
+    title: str
+    said: Sequence[str]
+    table: words.TableRows | None = None
+    plots: Sequence[Plot] = ()
+    pictures: Sequence[Picture] = ()
+    wide: bool = True
+    draw: Callable[[], Figure] | None = field(default=None, repr=False)
+
+
+def sections(facts: StudyFacts) -> Iterator[Section]:
+    """All of them, in the order of the page."""
+    yield _best(facts)
+    yield _progress(facts)
+    yield _curves(facts)
+    if len(facts.result.goals) > 1:
+        yield _pareto(facts)
+    yield _importance(facts)
+    yield _parallel(facts)
+    yield _slices(facts)
+    yield _schedule(facts)
+    yield _beyond(facts)
+    yield Section(
+        "cost",
+        "What it cost",
+        [
+            "Class seconds: a student's share of the time that its classes took, steps and validation; "
+            "a class is shared evenly among those who sat there. " + words.epochs_saved(facts),
+        ],
+        words.cost_table(facts),
+    )
+
+
+def _best(facts: StudyFacts) -> Section:
+    said = [words.trials_said(facts), *words.failures(facts)]
+    return Section("best", "Best students", said, words.best_table(facts))
+
+
+def _progress(facts: StudyFacts) -> Section:
+    key, title = "best_so_far", "Best so far"
+    trials, cost = facts.best_over_trials(), facts.best_over_cost()
+    if not trials.names:
+        return Section(key, title, [NONE_FINISHED])
+    over = {"trial": trials, "class seconds, in sum": cost}
+    return Section(
+        key,
+        title,
+        ["Finished trials only. The cost counts all trials that ended, stopped ones too, in the order of their ends."],
+        plots=[
+            Plot(figures.best_so_far(found, facts.references, along), f"over {name}")
+            for (along, found), name in zip(over.items(), ("trials", "cost"), strict=True)
+        ],
+        wide=False,
+        draw=lambda: pictures.best_so_far(over, facts.references),
+    )
+
+
+def _curves(facts: StudyFacts) -> Section:
+    key, title = "learning_curves", "Learning curves"
+    highlighted, others = curves.learning_curves(facts)
+    if not highlighted and not others:
+        return Section(key, title, ["No trial has had an epoch yet, so there is nothing to show."])
+    told = sum(bool(trial.intermediate_values) for trial in facts.frozen)
+    shown = len(highlighted) + len(others)
+    some = f" {shown} of {told} trials are drawn." if shown < told else ""
+    return Section(
+        key,
+        title,
+        [f"Accuracy on the validation split after each epoch; teacher and plain student after their last.{some}"],
+        plots=[Plot(figures.learning_curves(highlighted, others, facts.references), height=420)],
+        draw=lambda: pictures.learning_curves(highlighted, others, facts.references),
+    )
+
+
+def _pareto(facts: StudyFacts) -> Section:
+    if not facts.finished:
+        return Section("pareto", "Pareto front", [NONE_FINISHED])
+    said = "No other student is better than these in all goals: " + ", ".join(
+        trial.name for trial in facts.result.pareto
+    )
+    return Section("pareto", "Pareto front", [f"{said}."], plots=[Plot(figures.pareto(facts), height=420)])
+
+
+def _importance(facts: StudyFacts) -> Section:
+    key, title = "importance", "Which settings mattered"
+    found = curves.importances(facts)
+    if found is None:
+        few = f"{len(facts.finished)} trials have finished, all alike or too few to tell"
+        return Section(key, title, [f"{few}: {curves.FEWEST} that differ are the least."])
+    trust = (
+        f"{found.trials} finished trials are too few for {len(found.names)} settings: take the order for chance below "
+        f"some {found.enough}."
+        if found.trials < found.enough
+        else f"From {found.trials} finished trials."
+    )
+    left_out = f" Left out, for not all trials have them or all have the same: {', '.join(found.left_out)}."
+    labels = curves.short_names(found.names)
+    return Section(
+        key,
+        title,
+        [
+            f"{trust} fANOVA asks what explains the differences among all, PED-ANOVA what sets the best ones apart."
+            + (left_out if found.left_out else "")
+        ],
+        plots=[Plot(figures.importance(found, labels), height=130 + 44 * len(found.names))],
+        draw=lambda: pictures.importance(found, labels),
+    )
+
+
+def _parallel(facts: StudyFacts) -> Section:
+    key, title = "parallel", "Settings side by side"
+    names = curves.settings_of(facts.finished)
+    if len(facts.finished) < 2:
+        return Section(key, title, ["Fewer than two trials have finished, so there is nothing to compare."])
+    plot = figures.parallel_coordinates(facts, names, curves.short_names(names))
+    return Section(
+        key,
+        title,
+        [
+            "A line a finished trial; grey to blue to orange: ever more accurate. A dash: the trial does not have it. "
+            "Drag along an axis to select."
+        ],
+        plots=[Plot(plot, height=440, least_width=98 * (len(names) + 1))],
+    )
+
+
+def _slices(facts: StudyFacts) -> Section:
+    key, title = "slices", "Setting by setting"
+    names = curves.settings_of(facts.finished)
+    if not names:
+        return Section(key, title, [NONE_FINISHED])
+    return Section(
+        key,
+        title,
+        ["Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."],
+        plots=[Plot(figures.one_slice(facts, name), name, height=250) for name in names],
+        wide=False,
+        draw=lambda: pictures.slices(facts, names),
+    )
+
+
+def _schedule(facts: StudyFacts) -> Section:
+    key, title = "schedule", "Right and wrong knowledge over the training"
+    found = curves.weights(facts)
+    if not found:
+        return Section(key, title, ["No finished trial has told of its teacher's answers by epoch (in the outbox)."])
+    return Section(
+        key,
+        title,
+        [
+            "Of the best trials. Wrong share: of the training images, as augmented, that the teacher answers wrongly. "
+            "Weights: of its right answers against the repaired ones, which have the rest to 1 (solid), and of "
+            "the teacher's whole part beside the labels (dotted)."
+        ],
+        plots=[Plot(figures.shares(found), "wrong share"), Plot(figures.schedules(found), "weights")],
+        wide=False,
+        draw=lambda: pictures.schedules(found),
+    )
+
+
+def _beyond(facts: StudyFacts) -> Section:
+    key, title = "beyond_teacher", "Where the teacher is wrong"
+    try:
+        found = beyond_teacher(facts)
+    except RaykdError as error:
+        return Section(key, title, [f"Not known: {str(error).splitlines()[0]}."])
+    said = _beyond_said(found, facts)
+    if not found.student.teacher_wrong:
+        return Section(key, title, said)
+    height = 200 + 30 * len(found.of_teacher.classes)
+    return Section(
+        key,
+        title,
+        said,
+        plots=[
+            Plot(figures.confusion(found.of_teacher, "teacher's answer"), "the teacher there", height, 330),
+            Plot(figures.confusion(found.of_student, "student's answer"), "the best student there", height, 330),
+        ],
+        pictures=found.pictures,
+        wide=False,
+        draw=lambda: pictures.confusions(found),
+    )
+
+
+def _beyond_said(found: Beyond, facts: StudyFacts) -> list[str]:
+    counts = found.student
+    some = f" (the first {MOST_IMAGES:,})" if counts.images < facts.images else ""
+    of = f"{counts.images:,} validation images{some}"
+    if not counts.teacher_wrong:
+        return [f"The teacher answers all {of} rightly; the best student errs on {counts.lost:,} of them."]
+    assert facts.result.best is not None
+    said = [
+        f"The teacher is wrong on {counts.teacher_wrong:,} of {of}. There the best student is right on "
+        f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in "
+        f"its own way on {counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
+    ]
+    if found.plain is not None:
+        said.append(
+            f"The plain student, which never saw the teacher, is right on {found.plain.beyond:,} "
+            f"({_share(found.plain)}) of the same images, repeats its answer on {found.plain.same:,}, and errs on "
+            f"{found.plain.lost:,} of the others: so the teaching changed the right answers there by "
+            f"{counts.beyond - found.plain.beyond:+,}."
+        )
+    if any(name.startswith("teacher.") for name in facts.result.best.values):
+        said.append("The teacher here is the study's; the search chose among several, so the student's may be another.")
+    return said
+
+
+def _share(counts: Counts) -> str:
+    return f"{counts.beyond / counts.teacher_wrong:.0%}"

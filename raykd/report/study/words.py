@@ -1,0 +1,166 @@
+"""What a study found, in plain sentences and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from raykd.report.study.facts import StudyFacts
+from raykd.study.result import TrialSummary
+
+SHOWN_TRIALS = 10
+
+
+class Row(NamedTuple):
+    """A row of a table, and what stands below it over the whole width."""
+
+    cells: Sequence[str]
+    note: str = ""
+
+
+class TableRows(NamedTuple):
+    """A table."""
+
+    headings: Sequence[str]
+    rows: Sequence[Row]
+
+
+def headline(facts: StudyFacts) -> list[str]:
+    """What came out, how sure that is, and what became of the test split: a sentence or two each."""
+    return [_outcome(facts), *_certainty(facts), *_test(facts.confirmed)]
+
+
+def trials_said(facts: StudyFacts) -> str:
+    """How many trials there are, and what became of them."""
+    states = [trial.state for trial in facts.result.trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    asked = facts.recorded.experiment.study.trials
+    still = f" of {asked}" if len(states) < asked else ""
+    return f"{len(states)}{still} trials: {counts}." if states else "No trial has begun."
+
+
+def best_table(facts: StudyFacts) -> TableRows:
+    """Teacher, plain student and the best trials."""
+    rows = []
+    for name, model in (("teacher", facts.result.teacher), ("plain student", facts.result.plain)):
+        if model is not None:
+            metrics = model["metrics"]
+            best = (metrics.get("best_validation_accuracy"), metrics.get("best_epoch"))
+            rows.append(Row([name, percent(metrics["validation_accuracy"]), _best(*best), str(model["epochs"] or "")]))
+    for trial in facts.result.ranked[:SHOWN_TRIALS]:
+        best = (trial.best_accuracy, trial.best_epoch)
+        cells = [trial.name, percent(trial.accuracy or 0.0), _best(*best), str(trial.epochs)]
+        rows.append(Row(cells, trial.settings))
+    return TableRows(["", "last epoch", "best epoch", "epochs"], rows)
+
+
+def failures(facts: StudyFacts) -> list[str]:
+    """Why trials failed: each reason once, with its trials."""
+    by_reason: dict[str, list[str]] = {}
+    for trial in facts.result.trials:
+        if trial.error is not None:
+            by_reason.setdefault(trial.error, []).append(trial.name)
+    return [
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {reason}"
+        for reason, names in by_reason.items()
+    ]
+
+
+def cost_table(facts: StudyFacts) -> TableRows:
+    """Epochs and class seconds of the teacher, the plain student, and the trials by what became of them."""
+    rows = []
+    for name, model in (("teacher", facts.result.teacher), ("plain student", facts.result.plain)):
+        if model is not None:
+            # One that was taught in a class with others has the seconds of all of them.
+            own = f"{model['seconds']:.1f}" if model.get("alone") else "not known"
+            rows.append(Row([name, "1", str(model["epochs"] or "not known"), own]))
+    trials = facts.result.trials
+    for state in dict.fromkeys(trial.state for trial in trials):
+        rows.append(_cost(f"trials {state}", [trial for trial in trials if trial.state == state], facts))
+    if trials:
+        rows.append(_cost("all trials", trials, facts))
+    return TableRows(["", "networks", "epochs", "class seconds"], rows)
+
+
+def epochs_saved(facts: StudyFacts) -> str:
+    """What early stopping has saved."""
+    ended = [trial for trial in facts.result.trials if trial.state in ("finished", "stopped early")]
+    asked = sum(map(facts.epochs_asked, ended))
+    saved = asked - sum(trial.epochs for trial in ended)
+    if not asked:
+        return "No trial has finished or been stopped yet."
+    return f"Early stopping saved {saved:,} of {asked:,} epochs ({saved / asked:.0%})."
+
+
+def percent(share: float) -> str:
+    """A share with two decimals."""
+    return f"{100 * share:.2f} %"
+
+
+def points(share: float) -> str:
+    """A difference of shares in points."""
+    return f"{round(100 * share, 2) + 0.0:+.2f} points"  # adding 0 turns -0.0 into 0.0
+
+
+def _outcome(facts: StudyFacts) -> str:
+    best, known = facts.result.best, facts.references
+    said = [f"the {name} {percent(accuracy)}" for name, accuracy in known.items()]
+    if best is None or best.accuracy is None:
+        states = {trial.state for trial in facts.result.trials}
+        none = "All trials failed" if states == {"failed"} else "No trial has finished yet"
+        return f"{none}, so there is no best student. On the validation split {', '.join(said)}."
+    differences = [f"{points(best.accuracy - accuracy)} against the {name}" for name, accuracy in known.items()]
+    return (
+        f"The best student is {best.name}: {percent(best.accuracy)} of the validation split right after its last "
+        f"epoch; {', '.join(said)}. That is {' and '.join(differences)}."
+    )
+
+
+def _certainty(facts: StudyFacts) -> list[str]:
+    from scipy.stats import binomtest
+
+    best, images = facts.result.best, facts.images
+    if best is None or best.accuracy is None:
+        return [f"One of the {images:,} validation images is {100 / images:.2f} points."]
+    interval = binomtest(round(best.accuracy * images), images).proportion_ci(method="wilson")
+    finished = len(facts.result.ranked)
+    chosen = (
+        f" It was chosen as the best of {finished} on these very images, so it looks somewhat better than it is."
+        if finished > 1
+        else ""
+    )
+    return [
+        f"How sure is that? One of the {images:,} validation images is {100 / images:.2f} points; so few images put "
+        f"the best student's accuracy between {percent(interval.low)} and {percent(interval.high)} (95 %).{chosen}"
+    ]
+
+
+def _test(confirmed: Mapping[str, Any] | None) -> list[str]:
+    if confirmed is None:
+        return ["The test split was not touched: raykd confirm holds the best settings against baselines there."]
+    seeds = len(confirmed["seeds"])
+    said = []
+    for against, answer in confirmed["answers"].items():
+        if answer is None:
+            said.append(f"{against}: nothing to compare")
+            continue
+        verdict = {"yes": "beaten", "no": "not beaten, it is worse"}.get(answer["beats"], "not shown")
+        between = (
+            f", 95 % interval {100 * answer['low']:+.2f} to {100 * answer['high']:+.2f}"
+            if answer["low"] is not None and answer["high"] is not None
+            else ""
+        )
+        said.append(f"{against}: {verdict} ({points(answer['mean'])}{between})")
+    return [
+        f"Confirmed on the {confirmed['test_images']:,} test images over {seeds} seeds, {confirmed['winner']} against "
+        f"{'; '.join(said)}."
+    ]
+
+
+def _cost(name: str, trials: Sequence[TrialSummary], facts: StudyFacts) -> Row:
+    epochs, seconds = sum(trial.epochs for trial in trials), sum(map(facts.seconds, trials))
+    return Row([name, f"{len(trials):,}", f"{epochs:,}", f"{seconds:,.1f}"])
+
+
+def _best(accuracy: float | None, epoch: float | None) -> str:
+    return "" if accuracy is None or epoch is None else f"{percent(accuracy)} ({epoch:.0f})"
