@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 from raykd.errors import RaykdError
@@ -14,6 +16,12 @@ def download(name: str, folder: Path) -> None:
         RaykdError: the checksum of what came is another than torchvision's.
         OSError: it cannot be fetched.
     """
+    # Its bars redraw their lines, which no job's log can show.
+    with redirect_stderr(StringIO()):
+        _download(name, folder)
+
+
+def _download(name: str, folder: Path) -> None:
     from torchvision.datasets import CIFAR10, CIFAR100, FashionMNIST
     from torchvision.datasets.utils import download_and_extract_archive, download_url
 
