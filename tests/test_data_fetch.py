@@ -20,6 +20,7 @@ import pytest
 import torchvision
 from genuine_data import write_cifar, write_images
 
+from raykd.command_line import parse
 from raykd.config import DataSettings, Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
@@ -266,7 +267,7 @@ def test_only_what_torchvision_knows_can_be_downloaded():
 def test_urls_stay_as_they_are_and_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for root, expected in [("s3://bucket//photos", "s3://bucket//photos"), ("photos", tmp_path / "photos")]:
-        experiment = override(Experiment(), {"data.root": root}).with_absolute_paths()
+        experiment = parse(Experiment(), arguments=["--data.root", root]).with_absolute_paths()
         assert experiment.data.root == expected
         save_experiment(experiment, tmp_path / "experiment.yaml")
         assert load_experiment(tmp_path / "experiment.yaml", Experiment()) == experiment
