@@ -106,7 +106,7 @@ def replay(
     /,
     uri: str | None = None,
     output: Path | None = None,
-    data_root: Path | None = None,
+    data_root: str | None = None,
     teacher_cache: Path | None = None,
     teacher_source: str | None = None,
     cluster_address: str | None = None,

@@ -88,6 +88,19 @@ def write(folder: str | Path, name: str, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def delete(folder: str | Path, name: str) -> None:
+    """Delete a file.
+
+    Raises:
+        OSError: there is none, or the store does not answer, or refuses.
+    """
+    if is_url(folder):
+        filesystem, place = _place(str(folder), name)
+        filesystem.delete_file(place)
+    else:
+        (_path(folder) / name).unlink()
+
+
 def is_empty(folder: str | Path) -> bool:
     """Whether nothing lies below a folder, or there is none.
 
@@ -115,16 +128,15 @@ def check(folder: str, setting: str) -> None:
         raise RaykdError(f"{setting} {folder}: no such folder\nmake it, or mount the share that it lies on")
     try:
         if is_url(folder):
-            filesystem, place = _place(folder, name)
             _put(folder, name, content)
             found = _get(folder, name)
-            filesystem.delete_file(place)
+            delete(folder, name)
             _get(folder, name)  # some stores refuse to tell what is missing to those who may not list
             _answered.add(_root(folder))
         else:
             write(folder, name, content)
             found = read(folder, name)
-            (_path(folder) / name).unlink()
+            delete(folder, name)
     except RaykdError as error:
         raise RaykdError(f"{setting}: {error}") from error
     except OSError as error:
@@ -184,6 +196,15 @@ def _nothing_in(folder: str) -> bool:
 
     filesystem, place = _place(folder)
     return not filesystem.get_file_info(FileSelector(place, allow_not_found=True))
+
+
+def file_system(url: str) -> tuple[FileSystem, str]:
+    """The file system of a store's URL, and the path there.
+
+    Raises:
+        RaykdError: pyarrow knows no such store, or not its options.
+    """
+    return _place(url)
 
 
 def _place(folder: str, *names: str) -> tuple[FileSystem, str]:

@@ -197,7 +197,9 @@ def test_cifar_pickled_by_python_2(tmp_path: Path) -> None:
 
 
 def test_cifar_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(RaykdError, match=r"CIFAR-100 needs data.root: get the python version from https://"):
+    with pytest.raises(
+        RaykdError, match=r"CIFAR-100 needs data.root: add --data.download, or get the python version from https://"
+    ):
         load("cifar100")
     with pytest.raises(RaykdError, match=r"CIFAR-10 not found in .*folder that holds cifar-10-batches-py"):
         load("cifar10", root=tmp_path)

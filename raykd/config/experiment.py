@@ -49,7 +49,10 @@ class Experiment(Lesson):
 
     def with_absolute_paths(self) -> Experiment:
         """The same experiment for processes elsewhere: relative paths are taken from the present folder."""
-        root = self.data.root and self.data.root.expanduser().absolute()
+        root = self.data.root.expanduser().absolute() if isinstance(self.data.root, Path) else self.data.root
+        data_cache = self.data.cache
+        if data_cache.parts[:1] != ("~",):  # another folder on each node
+            data_cache = data_cache.absolute()
         cache = self.teacher.cache.expanduser().absolute()
         source = self.teacher.source
         if source is not None and Path(source).expanduser().exists():
@@ -60,7 +63,7 @@ class Experiment(Lesson):
             storage = str(Path(storage).expanduser().absolute())
         return self.model_copy(
             update={
-                "data": self.data.model_copy(update={"root": root}),
+                "data": self.data.model_copy(update={"root": root, "cache": data_cache}),
                 "teacher": self.teacher.model_copy(update={"cache": cache, "source": source}),
                 "study": self.study.model_copy(update={"output": output}),
                 "cluster": self.cluster.model_copy(update={"storage": storage}),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import tyro
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raykd.arguments import KeywordArguments
 from raykd.config.methods import MethodSettings
@@ -14,14 +14,23 @@ from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share
 
+DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
+"""Data sets that `data.download` can fetch."""
+
 
 class DataSettings(Settings):
     """What the networks look at, how it is split and augmented."""
 
     name: str = "digits"
     """digits, fashion_mnist, cifar10, cifar100, imagenet, folder, or an import path `package.module:function`."""
-    root: Path | None = None
-    """Folder that holds the data set's files. None: where the data set is usually found on this machine."""
+    root: str | Path | None = None
+    """Folder that holds the data set's files, or a URL that each node fetches once into `cache`: an archive (.tar,
+    .tar.gz, .tgz, .zip) at http(s)://, or a folder or archive at s3://, gs://, abfs:// or file://. None: where the data
+    set is usually found on this machine."""
+    download: bool = False
+    """Fetch cifar10, cifar100 or fashion_mnist, once a node, where it is not found."""
+    cache: Path = Path("~/.cache/raykd/data")
+    """Each node's own folder for data that it fetches."""
     validation_share: OpenShare = 0.2
     """Share of the training images cut off for validation where the data set brings no validation split."""
     test_share: OpenShare = 0.2
@@ -43,6 +52,20 @@ class DataSettings(Settings):
     (streamed: 224)."""
     loader_processes: CountOrZero = 4
     """Processes per worker that decode streamed images. In-memory data needs none."""
+
+    @field_validator("root")
+    @classmethod
+    def _folder_or_url(cls, root: str | Path | None) -> str | Path | None:
+        return Path(root) if isinstance(root, str) and "://" not in root else root
+
+    @model_validator(mode="after")
+    def _can_be_downloaded(self) -> Self:
+        if self.download and self.name not in DOWNLOADABLE:
+            raise ValueError(
+                f"data.download fetches {', '.join(DOWNLOADABLE)}, not {self.name}: "
+                "leave it out, or name a URL with data.root"
+            )
+        return self
 
     @property
     def seed_of_views(self) -> int:

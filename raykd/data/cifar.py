@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raykd.config import DataSettings
+from raykd.data.download import download
+from raykd.data.fetch import fetched_once, local_root
 from raykd.data.image_data import ArraySplit
 from raykd.data.source import Source, array_split
 from raykd.errors import RaykdError
@@ -57,7 +60,7 @@ def read_cifar(settings: DataSettings) -> Source:
         RaykdError: No files found, or a damaged one.
     """
     layout = LAYOUTS[settings.name]
-    folder = _folder(settings.root, layout)
+    folder = _folder(settings, layout)
     names = tuple(map(str, _field(folder / layout.meta, layout.names, list)))
     splits = {"train": _split(folder, layout.train, layout), "test": _split(folder, layout.test, layout)}
     return Source(splits, names, crop_padding=4, horizontal_flip=True)
@@ -75,16 +78,20 @@ def _split(folder: Path, files: tuple[str, ...], layout: Layout) -> ArraySplit:
     return array_split(np.concatenate(images), np.concatenate(labels))
 
 
-def _folder(root: Path | None, layout: Layout) -> Path:
+def _folder(settings: DataSettings, layout: Layout) -> Path:
+    root = local_root(settings)
+    candidates = [] if root is None else [root.expanduser() / layout.folder, root.expanduser()]
+    for folder in candidates:
+        if (folder / layout.meta).is_file():
+            return folder
+    if settings.download:
+        return fetched_once(settings, settings.name, partial(download, settings.name)) / layout.folder
     advice = (
-        f"get the python version from https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and set data.root to the "
-        f"folder that holds {layout.folder}"
+        "add --data.download, or get the python version from https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, "
+        f"and set data.root to the folder that holds {layout.folder}"
     )
     if root is None:
         raise RaykdError(f"{layout.title} needs data.root: {advice}")
-    for folder in (root.expanduser() / layout.folder, root.expanduser()):
-        if (folder / layout.meta).is_file():
-            return folder
     raise RaykdError(f"{layout.title} not found in {root}: {advice}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from raykd.config import DataSettings
+from raykd.data.fetch import local_root
 from raykd.data.image_data import ArraySplit
 from raykd.data.source import Source, array_split
 from raykd.errors import RaykdError
@@ -21,9 +22,10 @@ KEYS = ("train", "validation", "test", "class_names")
 def read_custom(settings: DataSettings) -> Source:
     """The data set that the function at import path ``data.name`` returns; it lives in memory.
 
-    The function is called without arguments, or with ``root=data.root`` (a Path or None) where it takes ``root``, and
-    must give the same data in every process. It returns a pair (images, labels), or a dict with such a pair under
-    ``train`` and, as it has them, ``validation`` and ``test``, and a list of names under ``class_names``.
+    The function is called without arguments, or with ``root=data.root`` where it takes ``root`` (a Path or None; of a
+    URL the folder that it was fetched into), and must give the same data in every process. It returns a pair (images,
+    labels), or a dict with such a pair under ``train`` and, as it has them, ``validation`` and ``test``, and a list of
+    names under ``class_names``.
 
     images: uint8 array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W); of the second and fourth dimension the
     smaller one is the channels. labels: integers (N,), from 0.
@@ -35,7 +37,7 @@ def read_custom(settings: DataSettings) -> Source:
     function = import_object(settings.name, "data.name")
     if not callable(function):
         raise RaykdError(f"{place} is no function: {CONTRACT}")
-    found = function(root=settings.root) if takes(function, "root") else function()
+    found = function(root=local_root(settings)) if takes(function, "root") else function()
     parts: Mapping[str, Any] = found if isinstance(found, Mapping) else {"train": found}
     if unknown := [str(key) for key in parts if key not in KEYS]:
         raise RaykdError(f"{place}: the returned dict has {', '.join(unknown)}; known: {', '.join(KEYS)}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from raykd.config import DataSettings
+from raykd.data.download import download
+from raykd.data.fetch import fetched_once, local_root
 from raykd.data.source import Source, array_split
 from raykd.errors import RaykdError
 
@@ -26,7 +29,7 @@ def read_fashion_mnist(settings: DataSettings) -> Source:
     Raises:
         RaykdError: No files found, or a damaged one.
     """
-    folder = _folder(settings.root)
+    folder = _folder(settings)
     splits = {}
     for split, prefix in FILES.items():
         images = read_idx(_file(folder, f"{prefix}-images-idx3-ubyte"), dimensions=3)
@@ -57,7 +60,8 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _folder(root: Path | None) -> Path:
+def _folder(settings: DataSettings) -> Path:
+    root = local_root(settings)
     candidates = [DEBIAN]
     if root is not None:
         root = root.expanduser()
@@ -65,10 +69,12 @@ def _folder(root: Path | None) -> Path:
     for folder in candidates:
         if any(folder.glob("train-images-idx3-ubyte*")):
             return folder
+    if settings.download:
+        return fetched_once(settings, settings.name, partial(download, settings.name))
     looked = ", ".join(map(str, candidates))
     raise RaykdError(
-        f"Fashion-MNIST not found (looked in {looked}): `apt-get install dataset-fashion-mnist`, or set data.root to "
-        "the folder of its IDX files"
+        f"Fashion-MNIST not found (looked in {looked}): add --data.download, `apt-get install "
+        "dataset-fashion-mnist`, or set data.root to the folder of its IDX files"
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from raykd.config import DataSettings
+from raykd.data.fetch import local_root
 from raykd.data.image_data import FileSplit
 from raykd.data.source import Source
 from raykd.errors import RaykdError, unknown_name
@@ -55,9 +56,10 @@ def read_imagenet(settings: DataSettings) -> Source:
 
 
 def _root(settings: DataSettings) -> Path:
-    if settings.root is None:
+    root = local_root(settings)
+    if root is None:
         raise RaykdError(f"data.name {settings.name!r} needs data.root, the folder of the images")
-    root = settings.root.expanduser()
+    root = root.expanduser()
     if not root.is_dir():
         raise RaykdError(f"data.root {root} is no folder")
     return root

@@ -23,7 +23,8 @@ from raykd.storage import StorageError
 from raykd.study.broker import start_broker
 from raykd.study.cluster import Plan, count, living_nodes, worker_resources
 from raykd.study.gloo import ClusterTorchConfig
-from raykd.study.roster import Changes, Opening, Roster
+from raykd.study.roster import Changes, Nodes, Opening, Roster
+from raykd.study.sight import Sight
 from raykd.training.worker import attend_until_closed
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Classrooms:
         storage: Folder for Ray Train's own files, a path or URL, seen by all nodes.
         console: Where it is said what became of them. None: nobody hears of it.
         usage: Hears how busy their nodes are. None: nobody looks.
+        sight: Tells which nodes see what they need, also of those that join. None: all do.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Classrooms:
         storage: str | Path,
         console: Console | None = None,
         usage: Usage | None = None,
+        sight: Sight | None = None,
     ) -> None:
         self.name = f"broker-{uuid4().hex[:8]}"
         self.broker: Any = None
@@ -88,6 +91,7 @@ class Classrooms:
         self._storage = storage
         self._console = console or Console(quiet=True)
         self._usage = usage if usage and usage.seconds else None
+        self._sight = sight
         self._roster = Roster(plan, settings)
         self._lock = threading.RLock()
         self._closing = threading.Event()
@@ -99,7 +103,7 @@ class Classrooms:
     def __enter__(self) -> Self:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         self.broker = start_broker(self.name, self._settings.lease_seconds)
-        first = self._roster.look(living_nodes(), time.monotonic()).opened
+        first = self._roster.look(self._nodes(), time.monotonic()).opened
         self._open(first)
         for line in short_of_workers(first, self._plan):
             self._say(line)
@@ -113,6 +117,8 @@ class Classrooms:
     ) -> None:
         with self._lock:
             self._closing.set()
+            if self._sight is not None:
+                self._sight.close()
         ray.get(self.broker.close.remote("the run ended"))
         patience_ends = time.monotonic() + GOODBYE_SECONDS
         for thread in self._threads:
@@ -144,7 +150,7 @@ class Classrooms:
         with self._lock:
             if self._closing.is_set():
                 return
-            changes = self._roster.look(living_nodes(), time.monotonic())
+            changes = self._roster.look(self._nodes(), time.monotonic())
             for room in changes.recalled:
                 self.broker.recall.remote(room.name)
             self._open(changes.opened)
@@ -152,6 +158,15 @@ class Classrooms:
             for line in told(changes, self._plan, moved, self._roster.seats):
                 self._say(line)
             self._wait_for_any()
+
+    def _nodes(self) -> Nodes:
+        """The living nodes, without those that do not see what they need, or have not answered yet."""
+        if self._sight is None:
+            return living_nodes()
+        nodes, lines = self._sight.admitted(living_nodes())
+        for line in lines:
+            self._say(line)
+        return nodes
 
     def _open(self, rooms: tuple[Opening, ...]) -> None:
         for room in rooms:

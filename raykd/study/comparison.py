@@ -24,6 +24,7 @@ from raykd.study.logged import Provenance
 from raykd.study.places import check_storage, shared_folder
 from raykd.study.record import RAY, SETTINGS, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
+from raykd.study.sight import Sight, checked_sight
 from raykd.study.taught import LoggedStudent, teach_logged_students, teach_logged_teacher
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
@@ -97,9 +98,11 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
     check_folder(experiment)
     with ExitStack() as stack:
         sizes: Plan | None = None
+        sight: Sight | None = None
         if not run.is_over:
             stack.enter_context(connected(experiment.cluster))
             have, sizes = sized(experiment.cluster, len(run.students), console)
+            sight = checked_sight(experiment, sizes)
             judge_teacher(briefing.experiment, sizes)
         begin_folder(experiment)
         remember_teacher(briefing.experiment)
@@ -107,7 +110,7 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
         if sizes is not None:
             lines = {"cluster": str(have), "plan": str(sizes), "results": str(experiment.folder)}
             show_briefing(console, experiment, briefing, run.lines() | lines)
-            run.teach(sizes, tracker, Provenance(experiment, briefing.data, sizes))
+            run.teach(sizes, tracker, Provenance(experiment, briefing.data, sizes), sight)
         return run.conclude(tracker)
 
 
@@ -130,9 +133,9 @@ def contenders(experiment: Experiment, fingerprint: str) -> list[Contender]:
     generous = override(experiment, {"teacher.kind": "generous"})
     by_standard, by_generous = teachers(generous, fingerprint)
     found = [
-        Contender(PLAIN, None, _students(experiment, lesson.without_teacher(), PLAIN, None)),
-        Contender(STANDARD, by_standard, _students(experiment, lesson, STANDARD, by_standard)),
-        Contender(GENEROUS, by_generous, _students(experiment, lesson, GENEROUS, by_generous)),
+        Contender(PLAIN, None, _students(experiment, lesson.without_teacher(), PLAIN, None, fingerprint)),
+        Contender(STANDARD, by_standard, _students(experiment, lesson, STANDARD, by_standard, fingerprint)),
+        Contender(GENEROUS, by_generous, _students(experiment, lesson, GENEROUS, by_generous, fingerprint)),
     ]
     for name in dict.fromkeys(experiment.comparison.ablations):
         setting, value = ABLATIONS[name]
@@ -142,11 +145,13 @@ def contenders(experiment: Experiment, fingerprint: str) -> list[Contender]:
                 f"comparison.ablations: {name} ({setting} {value}) gives the generous teacher itself:\n"
                 "leave it out, or leave teacher.generous at its defaults"
             )
-        found.append(Contender(name, teacher, _students(experiment, lesson, name, teacher)))
+        found.append(Contender(name, teacher, _students(experiment, lesson, name, teacher, fingerprint)))
     return found
 
 
-def _students(experiment: Experiment, lesson: Lesson, name: str, teacher: Enrolment | None) -> dict[int, Enrolment]:
+def _students(
+    experiment: Experiment, lesson: Lesson, name: str, teacher: Enrolment | None, fingerprint: str
+) -> dict[int, Enrolment]:
     first = experiment.training.seed
     students = {}
     for seed in range(first, first + experiment.comparison.seeds):
@@ -157,6 +162,7 @@ def _students(experiment: Experiment, lesson: Lesson, name: str, teacher: Enrolm
             lesson=lesson.model_copy(update={"training": training}).model_dump(mode="json"),
             teacher=None if teacher is None else teacher.folder,
             folder=below(shared_folder(experiment), STUDENTS, student),
+            data=fingerprint,
         )
     return students
 
@@ -195,14 +201,14 @@ class _Run:
             + (f"; {done} are done" if done else ""),
         }
 
-    def teach(self, sizes: Plan, tracker: Tracker, provenance: Provenance) -> None:
+    def teach(self, sizes: Plan, tracker: Tracker, provenance: Provenance, sight: Sight | None) -> None:
         """Have the teachers taught one after the other, then all students together."""
         experiment = self._experiment
         tags = {"raykd.kind": "compare_teachers"} | provenance.tags
         tracker.start_study(_parameters(experiment), tags, [experiment.folder / SETTINGS], provenance.datasets)
         usage = Usage(experiment.tracking.system_seconds, tracker.usage)
         storage = below(shared_folder(experiment), RAY)
-        with Classrooms(sizes, experiment.cluster, storage, self._console, usage) as classrooms:
+        with Classrooms(sizes, experiment.cluster, storage, self._console, usage, sight) as classrooms:
             ready = [each for each in self._contenders if self._teach_teacher(classrooms.broker, each, tracker)]
             self._teach_students(classrooms.broker, ready, tracker)
 

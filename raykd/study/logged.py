@@ -68,8 +68,8 @@ class Provenance:
         """The splits that it looks at."""
         info, settings = self.data, self.experiment.data
         # A folder of images is known by its own name.
-        name = settings.root.name if info.name == "folder" and settings.root else info.name
-        given = settings.model_dump(mode="json", exclude={"loader_processes"}, exclude_none=True)
+        name = name_of(settings.root) if info.name == "folder" and settings.root else info.name
+        given = settings.model_dump(mode="json", exclude={"loader_processes", "download", "cache"}, exclude_none=True)
         return [
             Dataset(
                 name=f"{name} {split}",

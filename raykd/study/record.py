@@ -32,6 +32,8 @@ MAY_CHANGE = (
     "cluster.",
     "tracking.",
     "teacher.cache",
+    "data.download",
+    "data.cache",
 )
 """Settings that a resumed study may change: they do not change what its trials give."""
 STAYS = "cluster.storage"

@@ -25,6 +25,7 @@ from raykd.study.load import recorded_study
 from raykd.study.logged import Provenance
 from raykd.study.record import RAY
 from raykd.study.seat import Seat
+from raykd.study.sight import checked_sight
 from raykd.study.teachers import teachers
 from raykd.study.waiting import sized
 from raykd.tracking.code import raykd_code
@@ -135,9 +136,10 @@ def replay(
     shutil.rmtree(folder, ignore_errors=True)
     with connected(experiment.cluster):
         _, sizes = sized(experiment.cluster, 1, console)
+        sight = checked_sight(experiment, sizes, folder=str(folder), teacher=experiment.lesson().needs_teacher)
         judge_teacher(experiment, sizes)
         circumstances = _circumstances(trial, Provenance(experiment, briefing.data, sizes))
-        with Classrooms(sizes, experiment.cluster, folder / RAY, console) as classrooms:
+        with Classrooms(sizes, experiment.cluster, folder / RAY, console, sight=sight) as classrooms:
             teacher, differing = _teacher(trial, experiment, briefing.data.fingerprint, folder, classrooms, console)
             student = Enrolment(
                 student=trial.name,
@@ -145,6 +147,7 @@ def replay(
                 teacher=teacher,
                 folder=str(folder / "student"),
                 views=trial.views,
+                data=briefing.data.fingerprint,
             )
             reports = _taught(classrooms.broker, student, len(trial.epochs), console)
     result = ReplayResult(

@@ -25,6 +25,7 @@ from raykd.study.logged import Provenance
 from raykd.study.places import check_storage, shared_folder
 from raykd.study.record import RAY, SETTINGS, STUDENT, begin_folder, check_folder, with_lasting_paths
 from raykd.study.rehearsal import rehearse
+from raykd.study.sight import checked_sight
 from raykd.study.teachers import teachers
 from raykd.study.tracked import tracked
 from raykd.study.waiting import sized
@@ -79,6 +80,7 @@ def distill(experiment: Experiment, console: Console | None = None) -> ModelResu
             lesson=lesson.model_dump(mode="json"),
             teacher=chain[-1].folder if chain else None,
             folder=below(shared_folder(room.experiment), STUDENT),
+            data=room.data.fingerprint,
         )
         return student, teach_shown(room.broker, student, "student", room.console, room.log)
 
@@ -131,6 +133,7 @@ def _run(
     check_folder(experiment)
     with connected(experiment.cluster), ExitStack() as stack:
         have, sizes = sized(experiment.cluster, 1, console)
+        sight = checked_sight(experiment, sizes, teacher="teacher" in roles)
         if "teacher" in roles:
             judge_teacher(briefing.experiment, sizes)
         folder = begin_folder(experiment)
@@ -144,7 +147,8 @@ def _run(
         lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
         show_briefing(console, experiment, briefing, lines)
         usage = Usage(experiment.tracking.system_seconds, tracker.usage)
-        with Classrooms(sizes, experiment.cluster, below(shared_folder(experiment), RAY), console, usage) as classrooms:
+        storage = below(shared_folder(experiment), RAY)
+        with Classrooms(sizes, experiment.cluster, storage, console, usage, sight) as classrooms:
 
             def log(report: Report) -> None:
                 tracker.study_metrics(report.metrics, step=report.epoch)

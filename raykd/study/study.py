@@ -48,6 +48,7 @@ from raykd.study.result import StudyResult
 from raykd.study.search import search
 from raykd.study.searcher import open_study
 from raykd.study.seat import teach
+from raykd.study.sight import Sight, checked_sight
 from raykd.study.sizes import StudentSizes
 from raykd.study.space import SearchSpace, load_space
 from raykd.study.teachers import teachers
@@ -91,9 +92,11 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
         check_folder(experiment)
         earlier = earlier_trials(experiment, space, briefing.data.fingerprint)
         sizes: Plan | None = None
+        sight: Sight | None = None
         if not _is_over(briefing.experiment, briefing.data):
             stack.enter_context(connected(experiment.cluster))
             have, sizes = sized(experiment.cluster, experiment.study.trials, console)
+            sight = checked_sight(experiment, sizes)
             judge_teacher(briefing.experiment, sizes)
         folder = begin_folder(experiment)
         remember_teacher(briefing.experiment)
@@ -102,7 +105,7 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
         run = _Run(briefing.experiment, space, briefing.data, tracker, console, earlier)
         if sizes is not None:
             show_briefing(console, experiment, briefing, run.extra_lines(have, sizes))
-            run.teach_and_search(sizes)
+            run.teach_and_search(sizes, sight)
         return run.conclude()
 
 
@@ -117,12 +120,13 @@ def _remaining(experiment: Experiment, study: optuna.Study) -> int:
     return experiment.study.trials - len(study.get_trials(deepcopy=False, states=ENDED))
 
 
-def _plain_student(experiment: Experiment) -> Enrolment:
+def _plain_student(experiment: Experiment, data: DataInfo) -> Enrolment:
     return Enrolment(
         student=PLAIN,
         lesson=experiment.lesson().without_teacher().model_dump(mode="json"),
         teacher=None,
         folder=below(shared_folder(experiment), PLAIN),
+        data=data.fingerprint,
     )
 
 
@@ -130,7 +134,7 @@ def _is_over(experiment: Experiment, data: DataInfo) -> bool:
     """Whether nothing is left to teach: no cluster is needed to show such a study."""
     if experiment.study.name not in study_names(storage_of(experiment.study, experiment.folder)):
         return False
-    networks = [*teachers(experiment, data.fingerprint), _plain_student(experiment)]
+    networks = [*teachers(experiment, data.fingerprint), _plain_student(experiment, data)]
     # A teacher that was fetched again has no metrics before it is judged.
     taught = all((description(network.folder) or {}).get("metrics") for network in networks)
     return taught and _remaining(experiment, _open_study(experiment)) <= 0
@@ -161,7 +165,7 @@ class _Run:
         goals = experiment.study.objectives
         self._sizes = StudentSizes(experiment, data, goals, self._study) if len(goals) > 1 else None
         self._teachers = teachers(experiment, data.fingerprint)
-        self._plain = _plain_student(experiment)
+        self._plain = _plain_student(experiment, data)
         self._taught = False
 
     @property
@@ -190,14 +194,14 @@ class _Run:
             lines["warm start"] = "\n".join(map(str, self._earlier))
         return lines
 
-    def teach_and_search(self, sizes: Plan) -> None:
+    def teach_and_search(self, sizes: Plan, sight: Sight | None) -> None:
         """Have the teacher taught, then run the trials, with the plain student beside them."""
         provenance = Provenance(without_passwords(self._experiment), self._data, sizes)
         self._start_tracking(provenance)
         self._taught = True
         usage = Usage(self._experiment.tracking.system_seconds, self._tracker.usage)
         storage = below(self._shared, RAY)
-        with Classrooms(sizes, self._experiment.cluster, storage, self._console, usage) as classrooms:
+        with Classrooms(sizes, self._experiment.cluster, storage, self._console, usage, sight) as classrooms:
             teach_teachers(classrooms.broker, self._teachers, self._console)
             remember_taught(self._folder, self._teacher())
             # It outlives an interrupted search no longer than the classrooms do.

@@ -52,4 +52,5 @@ def _enrolment(experiment: Experiment, lesson: Lesson, fingerprint: str, taught_
         lesson=lesson.model_dump(mode="json"),
         teacher=None if taught_by is None else taught_by.folder,
         folder=below(teachers_folder(experiment), key),
+        data=fingerprint,
     )

@@ -109,5 +109,6 @@ class StudentTrial(tune.Trainable):
             lesson=lesson.model_dump(mode="json"),
             teacher=chain[-1].folder if chain else None,
             folder=trial_folder(experiment, self._number),
+            data=self._context.fingerprint,
         )
         return Seat(self._broker, enrolment)

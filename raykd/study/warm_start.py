@@ -39,7 +39,7 @@ LESSON = "settings"
 SAME = ("training.epochs",)
 """Settings without which accuracies may not be compared, besides the data's fingerprint."""
 SECTIONS = ("data.", "student.", "teacher.", "training.", "objective.", "method.", "temperature.", "bias.", "schedule.")
-NO_SAY = ("teacher.cache", "data.root", "data.loader_processes")
+NO_SAY = ("teacher.cache", "data.root", "data.download", "data.cache", "data.loader_processes")
 
 
 @dataclass(frozen=True)

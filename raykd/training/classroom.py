@@ -6,6 +6,7 @@ size and epochs form a group and see the same batches; a teacher that several of
 
 from __future__ import annotations
 
+import platform
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,7 @@ class Classroom:
         failure: str | None = None
         try:
             group = self._group(enrolment, Lesson.model_validate(enrolment.lesson))
+            _check_data(enrolment, group.data)
             student = Student(enrolment, group.data, self._team, group.invite(enrolment.teacher))
         except StorageError:
             raise  # It is not the student's fault, who is seated again when the classroom has restarted.
@@ -133,6 +135,15 @@ def _group_key(enrolment: Enrolment, lesson: Lesson) -> str:
 def _data_key(settings: DataSettings) -> str:
     """Tells images apart; views of several seeds are views of the same images."""
     return settings.model_copy(update={"view_seed": None}).model_dump_json()
+
+
+def _check_data(enrolment: Enrolment, data: ImageData) -> None:
+    """Refuse images of this node that are others than those that the run was begun with."""
+    if enrolment.data not in (None, data.info.fingerprint):
+        raise RaykdError(
+            f"the images of {data.info.name} on node {platform.node()} are others than the driver's: "
+            "make data.root the same on all nodes"
+        )
 
 
 def _explain(enrolment: Enrolment, error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from raykd.config import Lesson
 
-LOCAL_SETTINGS = ("root", "loader_processes")
+LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 """Settings of the data that decide where and how it is read, not what it is."""
 
 LATER_SETTINGS = {"view_seed": None, "held_out": "validation"}

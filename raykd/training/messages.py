@@ -21,6 +21,7 @@ class Enrolment:
     - folder: where its checkpoint is and its finished model goes; every worker must see it
     - views: the views it must see, epoch by epoch, as one that is replayed; it then shares them with nobody. Empty:
       those of its class
+    - data: fingerprint of the data that it must be taught on, see `raykd.data.DataInfo`. None: whatever is there
     - ticket: tells this enrolment from an earlier one of the same student
     """
 
@@ -29,6 +30,7 @@ class Enrolment:
     teacher: str | None
     folder: str
     views: tuple[int, ...] = ()
+    data: str | None = None
     ticket: str = field(default_factory=lambda: uuid4().hex)
 
 

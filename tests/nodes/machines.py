@@ -97,18 +97,20 @@ class Machines:
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "OMP_NUM_THREADS": "1",
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(Path(__file__).parent),
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])),
             }
         )
 
-    def add(self, name: str, cpus: int) -> None:
-        """Switch a machine on, and wait until the cluster knows it."""
+    def add(self, name: str, cpus: int, hidden: Path | None = None) -> None:
+        """Switch a machine on, and wait until the cluster knows it; in place of a hidden folder it has an empty one."""
         self._count += 1
         address, veth = f"{NETWORK}.{self._count}", f"veth{self._count}"
         node = self.nodes[name] = namespace(name, self._switch)
         self._run(f"ip link add {veth} type veth peer name eth0 netns {node.pid}")
         self._run(f"ip link set {veth} master br0 up")
         self._run(f"ip link set lo up; ip addr add {address}/24 dev eth0; ip link set eth0 up", node)
+        if hidden is not None:
+            subprocess.run(node.enter("mount", "-t", "tmpfs", "tmpfs", str(hidden)), check=True)
         role = ["--head", "--port=6379"] if name == "head" else [f"--address={NETWORK}.1:6379"]
         command = ["ray", "start", *role, f"--node-ip-address={address}", f"--num-cpus={cpus}", "--block"]
         command += [f"--temp-dir={self.folder / name}", "--object-store-memory=100000000", "--disable-usage-stats"]

@@ -122,12 +122,33 @@ def test_two_workers_on_two_nodes_give_the_student_of_two_on_one_node(machines: 
         assert torch.equal(ours[name], theirs[name]), name
 
 
+def test_a_study_whose_folder_a_node_does_not_see_is_refused_before_anything_is_taught(
+    machines: Machines, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "study" / "outputs"
+    outputs.mkdir(parents=True)
+    machines.add("blind", cpus=2, hidden=outputs)
+    study = drive(machines, "tune_dkd.py", tmp_path / "study")
+    assert study.process.wait(PATIENCE) == 1
+    machines.leave("blind")
+    lines = study.shown.splitlines()
+    assert len(lines) >= 2, study.shown
+    assert re.fullmatch(rf"error: study\.output {outputs}/small is not seen on 10\.77\.0\.\d, where .*:", lines[-2])
+    assert "study.output" in lines[-1] and "cluster.storage" in lines[-1]
+    assert not list(outputs.iterdir()), "it left something behind"
+    assert not study.experiment.teacher.cache.exists()
+    assert not study.taught_on()
+
+
 @pytest.fixture(scope="module")
 def story(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Drive:
-    """A study that begins on one machine; another joins it half-way, and is unplugged while it teaches."""
+    """A study that begins on one machine; another joins it half-way, and is unplugged while it teaches.
+
+    Before that one, a machine joins that does not see the study's folder.
+    """
     folder = tmp_path_factory.mktemp("story") / "study"
     settings = {
-        "student.arguments": slow(folder, 0.02),
+        "student.arguments": slow(folder, 0.05),
         "training.epochs": 12,
         "study.trials": 8,
         "cluster.cpus_per_worker": 1.5,
@@ -136,6 +157,9 @@ def story(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Drive
     study = drive(machines, "tune_dkd.py", folder, **settings)
     study.until(lambda: study.epochs() >= 4)
     assert study.taught_on() == {"one"}
+    machines.add("blind", cpus=2, hidden=study.folder.parent)
+    study.until(lambda: "no classroom opens on" in study.shown)
+    machines.leave("blind")
     machines.add("three", cpus=2)
     study.until(lambda: "three" in study.taught_on())
     before = study.epochs()
@@ -147,6 +171,7 @@ def story(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Drive
 
 def test_a_node_that_joins_brings_a_classroom_and_more_trials_run_at_once(story: Drive) -> None:
     assert "1 classroom x 1 worker x 2 seats" in story.shown
+    assert story.shown.count("is not seen there") == 1
     assert "1 node joined: 1 classroom opens, 4 seats in all" in story.shown
     assert story.taught_on() == {"one", "three"}
     assert most_at_once(recorded(story.folder)) == 4

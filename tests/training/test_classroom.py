@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from lessons import enrolled, lesson, of, plain, same, state, taught
 
 from raykd.config import Lesson
+from raykd.data import load_data
 from raykd.training.classroom import Classroom
 from raykd.training.folder import DESCRIPTION, FAILURE, WEIGHTS, description
 from raykd.training.messages import Agenda, Enrolment
@@ -249,3 +251,13 @@ def test_images_that_cannot_be_read_fail_those_who_look_at_them(tmp_path: Path) 
     assert (report.epoch, report.metrics) == (1, {})
     assert "cannot read the image" in (report.failure or "")
     assert of(reports, "elsewhere")[-1].finished
+
+
+def test_a_student_of_other_images_than_those_of_this_node_is_refused_in_one_line(tmp_path: Path) -> None:
+    """And one that is enrolled with these images is taught, as it is everywhere."""
+    here = load_data(plain().data).info.fingerprint
+    (refused,) = taught(replace(enrolled(plain(), tmp_path / "other"), data="0" * 64))
+    assert refused.failure is not None
+    assert refused.failure.startswith("the images of digits on node ") and "\n" not in refused.failure
+    assert not (tmp_path / "other").exists()
+    assert taught(replace(enrolled(plain(), tmp_path / "same"), data=here))[-1].finished

@@ -28,6 +28,7 @@ from raykd.study.logged import Provenance
 from raykd.study.places import check_storage, shared_folder
 from raykd.study.record import RAY, SETTINGS, begin_folder
 from raykd.study.rehearsal import rehearse
+from raykd.study.sight import Sight, checked_sight
 from raykd.study.taught import LoggedStudent, teach_logged_students, teach_logged_teacher
 from raykd.study.tracked import tracked
 from raykd.study.waiting import sized
@@ -68,12 +69,14 @@ def confirm(experiment: Experiment, console: Console | None = None) -> ConfirmRe
     check_storage(own)
     with ExitStack() as stack:
         sizes: Plan | None = None
+        sight: Sight | None = None
         if not run.is_over:
             stack.enter_context(connected(own.cluster))
             seats = own.cluster.seats or min(len(found), SEATS)
             # A class for each seed, in which all contenders sit.
             cluster = own.cluster.model_copy(update={"seats": seats})
             have, sizes = sized(cluster, own.confirm.seeds, console)
+            sight = checked_sight(own, sizes)
             judge_teacher(briefing.experiment, sizes)
         begin_folder(own)
         prepared.begin()
@@ -82,7 +85,7 @@ def confirm(experiment: Experiment, console: Console | None = None) -> ConfirmRe
         if sizes is not None:
             lines = {"cluster": str(have), "plan": str(sizes), "results": str(own.folder)}
             show_briefing(console, own, briefing, run.lines() | lines)
-            run.teach(sizes, tracker)
+            run.teach(sizes, tracker, sight)
         return run.conclude(tracker)
 
 
@@ -128,14 +131,14 @@ class _Run:
             "test split": used,
         }
 
-    def teach(self, sizes: Plan, tracker: Tracker) -> None:
+    def teach(self, sizes: Plan, tracker: Tracker, sight: Sight | None) -> None:
         """Have the teachers taught one after the other, then all students, those of a seed together."""
         self._taught = True
         self._start_tracking(tracker, Provenance(self._experiment, self._data, sizes))
         experiment = self._experiment
         usage = Usage(experiment.tracking.system_seconds, tracker.usage)
         storage = below(shared_folder(experiment), RAY)
-        with Classrooms(sizes, experiment.cluster, storage, self._console, usage) as classrooms:
+        with Classrooms(sizes, experiment.cluster, storage, self._console, usage, sight) as classrooms:
             missing: set[str] = set()
             for teacher in self._teachers:
                 self._teach_teacher(classrooms.broker, teacher, tracker, missing)

@@ -101,7 +101,7 @@ def contenders(experiment: Experiment, trials: Sequence[ChosenTrial], fingerprin
         ways.append((trial.name, own, own.lesson(), dict(trial.values)))
     seeds = seeds_of(experiment)
     return [
-        Contender(name, own, values, chain, _students(name, own, lesson, chain, seeds))
+        Contender(name, own, values, chain, _students(name, own, lesson, chain, seeds, fingerprint))
         for name, own, lesson, values in ways
         for chain in [tuple(teachers(own, fingerprint)) if lesson.needs_teacher else ()]
     ]
@@ -137,7 +137,7 @@ def named_teachers(experiment: Experiment, found: Sequence[Contender], fingerpri
 
 
 def _students(
-    name: str, experiment: Experiment, lesson: Lesson, chain: Sequence[Enrolment], seeds: range
+    name: str, experiment: Experiment, lesson: Lesson, chain: Sequence[Enrolment], seeds: range, fingerprint: str
 ) -> dict[int, Enrolment]:
     students = {}
     for seed in seeds:
@@ -154,5 +154,6 @@ def _students(
             lesson=seeded.model_dump(mode="json"),
             teacher=chain[-1].folder if chain else None,
             folder=below(shared_folder(experiment), STUDENTS, student),
+            data=fingerprint,
         )
     return students
