@@ -34,3 +34,11 @@ def object_store() -> Iterator[ObjectStore]:
     """A server of S3's protocol."""
     with running() as store:
         yield store
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the session's cluster keep to one process; those with machines of their own may run beside them."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            shared = "cluster" in item.path.parent.parts
+            item.add_marker(pytest.mark.xdist_group("cluster" if shared else "machines"))
