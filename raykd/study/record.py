@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,19 @@ def begin_folder(experiment: Experiment) -> Path:
 
 
 def without_passwords(experiment: Experiment) -> Experiment:
-    """The experiment as it is written: others may read the folder, and MLflow."""
-    study = experiment.study
+    """The experiment as it is written: others may read the folder, and MLflow.
+
+    A server's account is then taken from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, a database's from libpq.
+    """
+    study, uri = experiment.study, experiment.tracking.uri
+    if uri is not None:
+        uri = re.sub(r"^(https?://)[^/@]*@", r"\1", without_password(uri))
     places = {
         "storage": study.storage and without_password(study.storage),
         "warm_start": tuple(map(without_password, study.warm_start)),
     }
-    return experiment.model_copy(update={"study": study.model_copy(update=places)})
+    tracking = experiment.tracking.model_copy(update={"uri": uri})
+    return experiment.model_copy(update={"study": study.model_copy(update=places), "tracking": tracking})
 
 
 def remember_taught(folder: Path, teacher: Mapping[str, Any]) -> None:
