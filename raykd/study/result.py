@@ -139,8 +139,8 @@ class StudyResult:
 
     @property
     def best(self) -> TrialSummary | None:
-        """The best finished trial."""
-        return next(iter(self.ranked), None)
+        """The most accurate finished trial; of equals, with several goals, one that none beats in the others."""
+        return next(iter(self.pareto or self.ranked), None)
 
     @property
     def best_folder(self) -> Path:

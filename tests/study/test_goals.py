@@ -131,8 +131,8 @@ def test_the_front_is_what_brute_force_finds(points: list[tuple[float, int]]) ->
     assert {trial.name for trial in result.pareto} == expected
     accuracies = [trial.accuracy for trial in result.pareto]
     assert accuracies == sorted(accuracies, reverse=True)
-    assert result.best is not None
-    assert result.best.accuracy == result.pareto[0].accuracy
+    assert result.best == result.pareto[0]
+    assert result.best.accuracy == result.ranked[0].accuracy
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
