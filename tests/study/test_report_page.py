@@ -247,3 +247,30 @@ def test_the_command_names_its_files_and_ends_errors_in_a_line(
         said = capsys.readouterr().err
         assert re.search(error, said)
         assert len(said.strip().splitlines()) <= 2
+
+
+def test_it_is_logged_to_the_studys_run_and_never_doubled(experiment: Experiment) -> None:
+    from mlflow import MlflowClient
+
+    from raykd.report.study.command import report
+    from raykd.tracking import Tracker
+
+    tracker = Tracker(experiment.tracking, experiment.folder, "small")
+    tracker.start_study({}, {})
+    tracker.end_study("finished")
+    assert tracker.close() is None
+    report(experiment.folder)
+    files = report(experiment.folder)
+    client = MlflowClient(tracking_uri=f"sqlite:///{experiment.folder / 'mlflow.db'}")
+    place = client.get_experiment_by_name("small")
+    (run,) = client.search_runs([place.experiment_id])
+    logged = [artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")]
+    assert sorted(logged) == sorted(f"report/{file.name}" for file in files)
+    assert run.info.status == "FINISHED"
+
+
+def test_a_study_whose_database_is_gone_keeps_its_page(experiment: Experiment, capsys) -> None:
+    main(["report", str(experiment.folder)])
+    assert "not logged to MLflow" in capsys.readouterr().out
+    assert (experiment.folder / "report" / "report.html").exists()
+    assert not (experiment.folder / "mlflow.db").exists()
