@@ -102,7 +102,7 @@ def begin_folder(experiment: Experiment) -> Path:
 def without_passwords(experiment: Experiment) -> Experiment:
     """The experiment as it is written: others may read the folder, and MLflow.
 
-    A server's account is then taken from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, a database's from libpq.
+    Accounts are then taken from the environment: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD.
     """
     study, uri = experiment.study, experiment.tracking.uri
     if uri is not None:
