@@ -65,7 +65,7 @@ def test_a_study_in_an_object_store_is_killed_resumed_and_cut_off(cluster, tmp_p
         time.sleep(0.05)
     with object_store.cut():
         time.sleep(8)  # longer than pyarrow by itself tries again
-    study.join(180)
+    study.join(300)
     assert outcome, "the study did not come to an end"
 
     (result,) = outcome
