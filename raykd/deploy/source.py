@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import RaykdError
+from raykd.storage import below
 from raykd.study.load import RecordedStudy, recorded_study
+from raykd.study.names import TRIALS
+from raykd.study.places import shared_folder
 from raykd.study.provenance import Origin, provenance_of_model, provenance_of_student
-from raykd.study.record import BEST, JOURNAL
+from raykd.study.record import BEST, SETTINGS, TEACHER
 from raykd.study.result import TrialSummary
 from raykd.training.folder import description
 
@@ -32,12 +35,12 @@ def find_model(model: str | Path) -> FoundModel:
     """
     folder = Path(model).expanduser()
     if description(folder) is None:
-        if folder.is_dir() and not (folder / JOURNAL).exists() and any(folder.iterdir()):
+        if folder.is_dir() and not (folder / SETTINGS).exists() and any(folder.iterdir()):
             raise RaykdError(f"no finished model in {folder}, and it is no study's folder either")
         return best_student(recorded_study(model))
     folder = folder.absolute()
     for parent in (folder.parent, folder.parent.parent):
-        if (parent / JOURNAL).exists():
+        if (parent / TEACHER).exists():
             study = recorded_study(parent)
             trial = _trial_in(study, folder)
             if trial is not None:
@@ -61,8 +64,11 @@ def best_student(study: RecordedStudy) -> FoundModel:
 def _trial_in(study: RecordedStudy, folder: Path) -> TrialSummary | None:
     """The trial whose student lies in a folder: its own, or the copy of the best."""
     told = description(folder)
+    storage = study.experiment.cluster.storage
+    # A study's folder may have been moved since; what lies in a store has not.
+    shared = str(study.folder) if storage is None else shared_folder(study.experiment)
     for trial in study.result.ranked:
-        own = study.folder / "trials" / trial.name
-        if own == folder or (folder.name == BEST and description(own) == told):
+        own = below(shared, TRIALS, trial.name)
+        if own == str(folder) or (folder.name == BEST and description(own) == told):
             return trial
     return None

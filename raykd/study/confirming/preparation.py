@@ -15,7 +15,7 @@ from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.settings_io import override, setting_names, setting_value
-from raykd.storage import below, replacing
+from raykd.storage import below, check, is_url, replacing
 from raykd.study.briefing import ADOPTED
 from raykd.study.confirming.contenders import ChosenTrial, seeds_of
 from raykd.study.load import RecordedStudy, recorded_study
@@ -95,7 +95,9 @@ class Prepared:
 
 
 def prepare(given: Experiment) -> Prepared:
-    """Find the study that an experiment names and make sure that it can be confirmed; nothing is written.
+    """Find the study that an experiment names and make sure that it can be confirmed.
+
+    Nothing is written, but for an empty folder below a `cluster.storage` on disk.
 
     Args:
         given: Its `study.name` and `study.output` say which study; besides, its settings of `OWN` are heard.
@@ -151,7 +153,10 @@ def _own_experiment(given: Experiment, study: RecordedStudy) -> Experiment:
     teacher, tracking, storage = merged.teacher, merged.tracking, merged.cluster.storage
     if storage is not None:
         # All confirms have the same names there.
+        check(storage, "cluster.storage")
         storage = below(storage, "confirms", study.experiment.study.name)
+        if not is_url(storage):
+            Path(storage).mkdir(parents=True, exist_ok=True)
     return override(
         merged,
         {
