@@ -36,6 +36,7 @@ def object_store() -> Iterator[ObjectStore]:
         yield store
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the session's cluster keep to one process; those with machines of their own may run beside them."""
     for item in items:
