@@ -36,10 +36,8 @@ def object_store() -> Iterator[ObjectStore]:
         yield store
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Tests of the session's cluster keep to one process; those with machines of their own may run beside them."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            shared = "cluster" in item.path.parent.parts
-            item.add_marker(pytest.mark.xdist_group("cluster" if shared else "machines"))
+    if item.get_closest_marker("cluster"):
+        shared = "cluster" in item.path.parent.parts
+        item.add_marker(pytest.mark.xdist_group("cluster" if shared else "machines"))
