@@ -11,7 +11,7 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not cluster" --numprocesses 2 --dist loadgroup
-	$(RUN) -m pytest -m cluster --numprocesses 2 --dist loadgroup
+	$(RUN) -m pytest -m cluster
 
 check: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -34,10 +34,3 @@ def object_store() -> Iterator[ObjectStore]:
     """A server of S3's protocol."""
     with running() as store:
         yield store
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests of the session's cluster keep to one process; those with machines of their own may run beside them."""
-    if item.get_closest_marker("cluster"):
-        shared = "cluster" in item.path.parent.parts
-        item.add_marker(pytest.mark.xdist_group("cluster" if shared else "machines"))
