@@ -14,6 +14,7 @@ from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
 from raykd.models import build_model, parameter_count
+from raykd.models.weights import shortened
 from raykd.storage import below, name_of
 from raykd.study.places import teachers_folder
 from raykd.training.adopted import adopt
@@ -104,8 +105,14 @@ def _with_adopted_teacher(experiment: Experiment, source: str, info: DataInfo) -
 
 
 def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:
-    with torch.device("meta"):
-        return build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
+    try:
+        with torch.device("meta"):
+            return build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
+    except RaykdError:
+        raise
+    except Exception as error:
+        # A builder of the user's raises anything.
+        raise RaykdError(f"model {settings} cannot be built: {shortened(error)}") from error
 
 
 def show_briefing(console: Console, experiment: Experiment, briefing: Briefing, extra: dict[str, str]) -> None:

@@ -92,7 +92,7 @@ def test_killed_trials_and_broker_cost_no_trial(cluster, tmp_path):
 
 
 def test_a_trial_that_cannot_be_taught_fails_alone(cluster, tmp_path):
-    space = "student.arguments.mood: {choices: [good, bad], default: bad}\n" + MULTIPLIER_ONLY
+    space = "student.arguments.mood: {choices: [good, bad], default: good}\n" + MULTIPLIER_ONLY
     student = ModelSettings(name="small:picky", arguments={"mood": "good"})
     experiment = without_early_stops(small_experiment(tmp_path, space, trials=6, student=student))
     result = raykd.tune(experiment, quiet_console()[0])

@@ -263,3 +263,15 @@ def test_the_arguments_of_a_users_own_method_can_be_searched_beside_built_in_one
     given = Experiment(method=MethodSettings(name="kd", arguments={"power": 2.0}))
     with pytest.raises(RaykdError, match="arguments are for methods by import path"):
         rehearse(given, load_data(experiment.data).info)
+
+
+def moody(num_classes: int) -> nn.Module:
+    raise ValueError("no network today\nnor tomorrow")
+
+
+def test_a_builder_that_raises_is_told_in_a_line():
+    student = {"name": "test_rehearsal:moody"}
+    with pytest.raises(
+        RaykdError, match=r"^model test_rehearsal:moody cannot be built: no network today nor tomorrow$"
+    ):
+        brief(Experiment(student=student), "student")
