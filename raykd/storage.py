@@ -178,11 +178,15 @@ def _patiently(folder: str, act: Callable[[], T]) -> T:
 
 def _get(folder: str, name: str) -> bytes | None:
     filesystem, place = _place(folder, name)
-    try:
-        with filesystem.open_input_stream(place) as stream:
-            return bytes(stream.read())
-    except FileNotFoundError:
-        return None
+    while True:
+        try:
+            with filesystem.open_input_stream(place) as stream:
+                content = bytes(stream.read())
+        except FileNotFoundError:
+            return None
+        # Stores are asked for a file's length, then for so many bytes: of one that grew in between, too few.
+        if filesystem.get_file_info(place).size == len(content):
+            return content
 
 
 def _put(folder: str, name: str, content: bytes) -> None:

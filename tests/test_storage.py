@@ -66,6 +66,27 @@ def test_large_files_and_those_that_are_not_there(folder: str) -> None:
     assert not is_empty(folder)
 
 
+def test_a_file_that_is_replaced_meanwhile_is_read_whole(folder: str) -> None:
+    versions = [bytes([digit]) * length for digit, length in ((1, 10), (2, 300_000), (3, 90_000))]
+    write(folder, "checkpoint", versions[0])
+    stopped = threading.Event()
+
+    def replace() -> None:
+        while not stopped.is_set():
+            for content in versions:
+                write(folder, "checkpoint", content)
+                stopped.wait(0.05)
+
+    writing = threading.Thread(target=replace)
+    writing.start()
+    try:
+        found = [read(folder, "checkpoint") for _ in range(60)]
+    finally:
+        stopped.set()
+        writing.join()
+    assert set(found) <= set(versions)
+
+
 def test_a_probed_folder_is_left_as_it_was(folder: str) -> None:
     check(folder, "cluster.storage")
     assert is_empty(folder)

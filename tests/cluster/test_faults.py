@@ -153,7 +153,9 @@ def test_a_study_whose_driver_died_goes_on_where_it_was(cluster, tmp_path, blow)
     for trial in result.trials:
         (run,) = [run for run in runs if run.data.tags["raykd.trial"] == trial.name]
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "validation_accuracy")]
-        assert steps == list(range(1, trial.epochs + 1))
+        assert steps == list(range(1, len(steps) + 1))
+        # The resumed scheduler, which hears of the trials in another order, may stop one before an epoch that it had.
+        assert len(steps) >= trial.epochs
         assert run.data.tags["raykd.state"] == trial.state
         assert datasets(run) == {"digits train": "training", "digits validation": "validation"}
         assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["experiment.yaml"]
