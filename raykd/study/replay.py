@@ -128,7 +128,7 @@ def replay(
     console = console or standard_output()
     output = (output or StudySettings().output).expanduser().absolute()
     trial, study_folder = _trial(run, uri, output)
-    experiment = override(_experiment(trial), dict(settings or {}), "raykd replay")
+    experiment = override(_experiment(trial), dict(settings or {}), "raykd replay").with_absolute_paths()
     folder = study_folder / REPLAYS / trial.name
     briefing = brief(experiment, "student", *(("teacher",) if experiment.lesson().needs_teacher else ()))
     experiment = briefing.experiment

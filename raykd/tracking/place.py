@@ -193,6 +193,7 @@ def short_calls(seconds: float) -> Iterator[None]:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(math.ceil(seconds)),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
     added = {name: value for name, value in ours.items() if name not in os.environ}
     os.environ.update(added)

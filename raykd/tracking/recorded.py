@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raykd.config import TrackingSettings
 from raykd.errors import RaykdError
-from raykd.tracking.place import check, hide_password, quiet, reason
+from raykd.tracking.place import check, hide_password, quiet, reason, short_calls
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,9 +68,10 @@ def recorded_trial(uri: str, run: str = "", study: str = "", trial: str = "") ->
     """
     from mlflow import MlflowClient
 
-    check(TrackingSettings(uri=uri))
+    settings = TrackingSettings(uri=uri)
+    check(settings)
     place = hide_password(uri)
-    with quiet():
+    with quiet(), short_calls(settings.timeout_seconds):
         client = MlflowClient(tracking_uri=uri)
         try:
             found = client.get_run(run) if run else _found(client, study, trial)
