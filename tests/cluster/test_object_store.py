@@ -25,7 +25,7 @@ from raykd.training.folder import CHECKPOINT, description
 pytestmark = pytest.mark.cluster
 
 TRIALS = 3
-RECORD = {"experiment.yaml", "study.journal", "teacher.json", "best", "plain"}
+RECORD = {"experiment.yaml", "study.journal", "teacher.json", "driver.lock", "trials", "best", "plain"}
 
 
 def histories(experiment: Experiment) -> dict[int, list[dict[str, Any]]]:
@@ -77,6 +77,7 @@ def test_a_study_in_an_object_store_is_killed_resumed_and_cut_off(cluster, tmp_p
     best = int(result.best.name.removeprefix("trial-"))
     left = {path.name for path in experiment.folder.iterdir() if not path.name.startswith("mlflow")}
     assert left == RECORD
+    assert {file.name for file in experiment.folder.glob("trials/*/*")} == {"experiment.yaml"}
     assert not experiment.teacher.cache.exists()
     assert description(experiment.folder / "best") == description(trial_folder(experiment, best))
     assert raykd.load_model(below(storage, "studies", "small", "plain"))
