@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -14,17 +13,13 @@ from raykd.deploy.source import FoundModel, best_student
 from raykd.errors import RaykdError
 from raykd.settings_io import friendly
 from raykd.study.load import RecordedStudy, recorded_study
+from raykd.tracking.linked import parent_run
 from raykd.tracking.model import save_student
-from raykd.tracking.outbox import outbox_id
 from raykd.tracking.place import check, hide_password, quiet, reason, short_calls, sqlite_file, tracking_uri
 from raykd.tracking.registry import Version, register_student, registration_of
 from raykd.tracking.tracker import SAVED_STUDENT
 from raykd.training.folder import description
 from raykd.training.saved import load_model
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 
 def register(study: str | Path, name: str, alias: str, console: Console | None = None) -> Version:
@@ -84,7 +79,11 @@ def _register(recorded: RecordedStudy, best: FoundModel, settings: TrackingSetti
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
-    run = _parent_run(client, recorded, settings)
+    run = parent_run(client, settings, recorded.folder, recorded.experiment.study.name)
+    if run is None:
+        raise RaykdError(
+            f"{hide_password(settings.uri or '')} has no run of the study {recorded.folder}: --resume it to deliver it"
+        )
     path = recorded.folder / SAVED_STUDENT
     if not path.exists():
         told = description(best.folder)
@@ -96,18 +95,6 @@ def _register(recorded: RecordedStudy, best: FoundModel, settings: TrackingSetti
     version = register_student(client, run.info.experiment_id, run.info.run_id, path, registration)
     assert version is not None
     return version
-
-
-def _parent_run(client: MlflowClient, recorded: RecordedStudy, settings: TrackingSettings) -> Run:
-    experiment = client.get_experiment_by_name(settings.experiment or recorded.experiment.study.name)
-    query = f"tags.`raykd.outbox` = '{outbox_id(recorded.folder)}'"
-    runs = client.search_runs([experiment.experiment_id], query, max_results=1) if experiment else []
-    if not runs:
-        raise RaykdError(
-            f"{hide_password(settings.uri or '')} has no run of the study {recorded.folder}: --resume it to deliver it"
-        )
-    run: Run = runs[0]
-    return run
 
 
 def _without_registry(error: Exception) -> bool:

@@ -8,11 +8,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from raykd.report.frame import html_table, text_table
+from raykd.report.narrow import show_narrow
 from raykd.study.names import METRIC
 from raykd.tracking import Place
 
@@ -160,16 +159,8 @@ class ComparisonResult:
 
     def show(self, console: Console) -> None:
         """Print each teacher with its cost and its students, of which one at least must have finished."""
-        table = Table(
-            title=f"{self.folder.name}: accuracy on the validation split, in %",
-            title_justify="left",
-            box=SIMPLE_HEAD,
-            show_edge=False,
-            pad_edge=False,
-            padding=(0, 1, 0, 0),
-        )
-        table.add_column("teacher", overflow="fold")
-        for heading in (
+        headings = (
+            "teacher",
             "its\nown",
             "wrong\nshare",
             "train\nseconds",
@@ -177,13 +168,9 @@ class ComparisonResult:
             "students,\nlast epoch",
             "best\nepoch",
             "against\nstandard",
-        ):
-            table.add_column(heading, justify="right", overflow="fold")
-        for row in self.rows:
-            table.add_row(*self._cells(row))
-        console.print(table, highlight=False)
-        for line in self._notes():
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        )
+        title = f"{self.folder.name}: accuracy on the validation split, in %"
+        show_narrow(console, title, headings, map(self._cells, self.rows), self._notes())
 
     def _cells(self, row: ComparedTeacher) -> list[str]:
         missing = f" ({len(row.students)} of {self.seeds})" if len(row.students) < self.seeds else ""

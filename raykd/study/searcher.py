@@ -76,6 +76,12 @@ def open_study(
     return study
 
 
+def remaining_trials(study: Study, trials: int) -> int:
+    """Of so many trials of a study, those that have not ended."""
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return trials - len(study.get_trials(deepcopy=False, states=ended))
+
+
 @dataclass
 class _Running:
     """A trial that Tune runs now: its values and seconds by epoch."""

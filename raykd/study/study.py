@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from ray.tune import Callback
 from rich.console import Console
 
@@ -46,7 +46,7 @@ from raykd.study.record import (
 from raykd.study.rehearsal import rehearse
 from raykd.study.result import StudyResult
 from raykd.study.search import search
-from raykd.study.searcher import open_study
+from raykd.study.searcher import open_study, remaining_trials
 from raykd.study.seat import teach
 from raykd.study.sight import Sight, checked_sight
 from raykd.study.sizes import StudentSizes
@@ -60,8 +60,6 @@ from raykd.tracking import Tracker, check
 from raykd.training.folder import description, keep_model
 from raykd.training.messages import Enrolment
 from raykd.training.saved import load_model
-
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
@@ -115,11 +113,6 @@ def _open_study(experiment: Experiment, earlier: Sequence[FrozenTrial] = ()) -> 
     return open_study(place, settings.name, settings.seed, settings.objectives, settings.trials, earlier)
 
 
-def _remaining(experiment: Experiment, study: optuna.Study) -> int:
-    """Trials that have not ended."""
-    return experiment.study.trials - len(study.get_trials(deepcopy=False, states=ENDED))
-
-
 def _plain_student(experiment: Experiment, data: DataInfo) -> Enrolment:
     return Enrolment(
         student=PLAIN,
@@ -137,7 +130,7 @@ def _is_over(experiment: Experiment, data: DataInfo) -> bool:
     networks = [*teachers(experiment, data.fingerprint), _plain_student(experiment, data)]
     # A teacher that was fetched again has no metrics before it is judged.
     taught = all((description(network.folder) or {}).get("metrics") for network in networks)
-    return taught and _remaining(experiment, _open_study(experiment)) <= 0
+    return taught and remaining_trials(_open_study(experiment), experiment.study.trials) <= 0
 
 
 class _Run:
@@ -171,7 +164,7 @@ class _Run:
     @property
     def remaining(self) -> int:
         """Trials that have not ended."""
-        return _remaining(self._experiment, self._study)
+        return remaining_trials(self._study, self._experiment.study.trials)
 
     def extra_lines(self, have: Resources, sizes: Plan) -> dict[str, str]:
         """What the briefing adds about the search and the cluster."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raykd.config import TrackingSettings
+from raykd.tracking.outbox import outbox_id
 from raykd.tracking.place import quiet, reason, short_calls, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 log = logging.getLogger("raykd.tracking")
 
@@ -26,23 +31,17 @@ def tag_study(settings: TrackingSettings, folder: Path, study: str, tags: Mappin
         The run's id. None if there is no such run, or the server does not answer, which the log tells.
     """
     try:
-        with (folder / "mlflow_outbox.jsonl").open(encoding="utf-8") as file:
-            outbox = json.loads(file.readline())["outbox"]
         with quiet(), short_calls(settings.timeout_seconds):
-            from mlflow import MlflowClient
-
-            client = MlflowClient(tracking_uri=tracking_uri(settings, folder))
-            experiment = client.get_experiment_by_name(settings.experiment or study)
-            places = [] if experiment is None else [experiment.experiment_id]
-            runs = client.search_runs(places, f"tags.`raykd.outbox` = '{outbox}'", max_results=1) if places else []
-            for run in runs:
-                for name, value in tags.items():
-                    client.set_tag(run.info.run_id, name, value)
-                return str(run.info.run_id)
-            log.warning("the run of study %s is not in MLflow, so it cannot be linked", study)
+            client, run = _client_and_run(settings, folder, study)
+            if run is None:
+                log.warning("the run of study %s is not in MLflow, so it cannot be linked", study)
+                return None
+            for name, value in tags.items():
+                client.set_tag(run.info.run_id, name, value)
+            return str(run.info.run_id)
     except Exception as error:
         log.warning("the run of study %s cannot be linked: %s", study, reason(error))
-    return None
+        return None
 
 
 def log_files(settings: TrackingSettings, folder: Path, study: str, files: Iterable[Path], below: str) -> bool:
@@ -58,17 +57,41 @@ def log_files(settings: TrackingSettings, folder: Path, study: str, files: Itera
     Returns:
         Whether they are logged. If not, the log tells why.
     """
-    run = tag_study(settings, folder, study, {})
-    if run is None:
-        return False
     try:
         with quiet(), short_calls(settings.timeout_seconds):
-            from mlflow import MlflowClient
-
-            client = MlflowClient(tracking_uri=tracking_uri(settings, folder))
+            client, run = _client_and_run(settings, folder, study)
+            if run is None:
+                log.warning("the run of study %s is not in MLflow, so it cannot be linked", study)
+                return False
             for file in files:
-                client.log_artifact(run, str(file), below)
+                client.log_artifact(run.info.run_id, str(file), below)
     except Exception as error:
         log.warning("the files of study %s cannot be logged: %s", study, reason(error))
         return False
     return True
+
+
+def parent_run(client: MlflowClient, settings: TrackingSettings, folder: Path, study: str) -> Run | None:
+    """A study's parent run, or None if it is not there.
+
+    Args:
+        client: Of the server or database that the study is logged to.
+        settings: The study's.
+        folder: The study's.
+        study: Its name.
+
+    Raises:
+        RaykdError: The study was never logged, or its outbox is damaged.
+        Exception: The server does not answer.
+    """
+    experiment = client.get_experiment_by_name(settings.experiment or study)
+    query = f"tags.`raykd.outbox` = '{outbox_id(folder)}'"
+    runs = client.search_runs([experiment.experiment_id], query, max_results=1) if experiment else []
+    return next(iter(runs), None)
+
+
+def _client_and_run(settings: TrackingSettings, folder: Path, study: str) -> tuple[MlflowClient, Run | None]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri(settings, folder))
+    return client, parent_run(client, settings, folder, study)

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
-
 from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
@@ -22,6 +20,7 @@ from raykd.study.load import RecordedStudy, recorded_study
 from raykd.study.places import teachers_folder
 from raykd.study.record import SETTINGS, check_folder, with_lasting_paths
 from raykd.study.result import StudyResult
+from raykd.study.searcher import remaining_trials
 from raykd.tracking.place import tracking_uri
 from raykd.training.folder import description
 
@@ -33,7 +32,6 @@ OWN = ("confirm.", "cluster.", "tracking.", "teacher.cache", "study.resume")
 """Settings that a confirm may have otherwise than its study."""
 PLACE = ("study.name", "study.output")
 """Settings that say which study it is."""
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def prepare(given: Experiment) -> Prepared:
 
 def _finished(study: RecordedStudy) -> StudyResult:
     trials = study.experiment.study.trials
-    left = trials - len(study.study.get_trials(deepcopy=False, states=ENDED))
+    left = remaining_trials(study.study, trials)
     if left > 0:
         raise RaykdError(
             f"study {study.folder} is not over: {left} of {trials} trials have not ended; --resume it first"

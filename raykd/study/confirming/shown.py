@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from raykd.report.narrow import show_narrow
 from raykd.study.confirming.contenders import PUBLISHED_EPOCHS
 from raykd.study.confirming.result import TEST, ConfirmResult, StudentRow, TeacherRow, teacher_images
 from raykd.study.confirming.statistics import Estimate
@@ -28,22 +27,8 @@ HEADINGS = (
 
 def show(result: ConfirmResult, console: Console) -> None:
     """Print the table, what it means, and where to look further."""
-    table = Table(
-        title=_title(result),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("", overflow="fold")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right", overflow="fold")
-    for cells in _rows(result):
-        table.add_row(*cells)
-    console.print(table, highlight=False)
-    for line in (*findings(result), *_notes(result), f"look further: {result.place.look}"):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    notes = (*findings(result), *_notes(result), f"look further: {result.place.look}")
+    show_narrow(console, _title(result), ["", *HEADINGS], _rows(result), notes)
 
 
 def markdown(result: ConfirmResult) -> str:
