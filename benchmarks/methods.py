@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 import raykd
-from raykd.config import Experiment, Lesson
+from raykd.config import Experiment, TrainingSpec
 from raykd.knowledge.methods import METHODS
 from raykd.settings_io import override
 from raykd.training.classroom import Classroom
-from raykd.training.messages import Agenda, Enrolment
+from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.team import Team
 
 SEEDS = 3
@@ -60,16 +60,16 @@ def at_published_settings(experiment: Experiment, name: str) -> Experiment:
     return override(experiment, published | {"method.name": name})
 
 
-def taught(lessons: dict[str, Lesson], folder: Path, teacher: Path | None) -> dict[str, tuple[float, float, float]]:
+def taught(specs: dict[str, TrainingSpec], folder: Path, teacher: Path | None) -> dict[str, tuple[float, float, float]]:
     """Teach students in one class; the last and best accuracy of each, and the seconds of one epoch of the class."""
     classroom = Classroom(Team())
-    enrolments = [
-        Enrolment(name, lesson.model_dump(mode="json"), str(teacher) if teacher else None, str(folder / name))
-        for name, lesson in lessons.items()
+    requests = [
+        TrainRequest(name, spec.model_dump(mode="json"), str(teacher) if teacher else None, str(folder / name))
+        for name, spec in specs.items()
     ]
-    reports = list(classroom.follow(Agenda(enter=tuple(enrolments))))
+    reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
     while classroom.seated:
-        reports += classroom.follow(Agenda(learn=classroom.seated))
+        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
     for report in reports:
         if report.failure or report.diverged:
             raise SystemExit(f"{report.student}: {report.failure or 'diverged'}")
@@ -83,8 +83,8 @@ def taught(lessons: dict[str, Lesson], folder: Path, teacher: Path | None) -> di
 
 def outcome(experiment: Experiment, folder: Path, teacher: Path | None) -> Outcome:
     """The students of one method, one a seed, taught in one class."""
-    lessons = {str(seed): override(experiment, {"training.seed": seed}).lesson() for seed in range(SEEDS)}
-    found = taught(lessons, folder, teacher).values()
+    specs = {str(seed): override(experiment, {"training.seed": seed}).training_spec() for seed in range(SEEDS)}
+    found = taught(specs, folder, teacher).values()
     return Outcome([last for last, _, _ in found], [best for _, best, _ in found], min(each[2] for each in found))
 
 
@@ -98,13 +98,15 @@ def main(experiment: Experiment) -> None:
         table.add_column(heading, justify="left" if heading == "method" else "right")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        accuracy, _, _ = taught({"teacher": experiment.standard_teacher_lesson()}, folder, None)["teacher"]
+        accuracy, _, _ = taught({"teacher": experiment.standard_teacher_spec()}, folder, None)["teacher"]
         console.print(f"teacher {experiment.teacher.model}: {accuracy:.2%}", highlight=False)
         plain_seconds = 0.0
         for name in (*BASELINES, *sorted(METHODS.keys() - set(BASELINES))):
             started = time.perf_counter()
             variant = at_published_settings(experiment, name)
-            found = outcome(variant, folder / name, folder / "teacher" if variant.lesson().needs_teacher else None)
+            found = outcome(
+                variant, folder / name, folder / "teacher" if variant.training_spec().needs_teacher else None
+            )
             plain_seconds = plain_seconds or found.seconds
             table.add_row(
                 name,

@@ -25,27 +25,27 @@ from rich.console import Console
 from rich.table import Table
 
 import raykd
+from raykd.cluster.classrooms import Classrooms
+from raykd.cluster.client import teach
+from raykd.cluster.resources import Plan, Resources, plan
+from raykd.cluster.session import ray_session
 from raykd.data import load_data
-from raykd.report.progress import RunProgress
+from raykd.planning.costs import Overheads, costs_of_reports
+from raykd.planning.simulation import Search, simulate
+from raykd.progress import RunProgress
+from raykd.search.names import METRIC, trial_name
+from raykd.search.run import search
+from raykd.search.searcher import open_study
+from raykd.search.space import load_space
+from raykd.search.trial import TrialContext
 from raykd.settings_io import override
 from raykd.study.callback import StudyCallback
-from raykd.study.classrooms import Classrooms
-from raykd.study.cluster import Plan, Resources, plan
-from raykd.study.joining import connected
-from raykd.study.lessons import teach_teachers
-from raykd.study.logged import Provenance, TrialLog
-from raykd.study.names import METRIC, trial_name
-from raykd.study.planning.costs import Overheads, costs_of_reports
-from raykd.study.planning.simulation import Search, simulate
-from raykd.study.record import JOURNAL, PLAIN, RAY
-from raykd.study.search import search
-from raykd.study.searcher import open_study
-from raykd.study.seat import teach
-from raykd.study.space import load_space
-from raykd.study.teachers import teachers
-from raykd.study.trial import TrialContext
-from raykd.tracking import Tracker, check
-from raykd.training.messages import Enrolment
+from raykd.study.folder import JOURNAL, PLAIN, RAY
+from raykd.study.mlflow_log import Provenance, TrialLog
+from raykd.study.train import teach_teachers
+from raykd.tracking import Tracker, check_tracking
+from raykd.training.messages import TrainRequest
+from raykd.training.teacher_cache import teachers
 
 SILENT = Console(quiet=True)
 EPOCHS_MORE = 4
@@ -167,16 +167,16 @@ def measure(base: raykd.Experiment, size: str, options: Options) -> Row:
 
 def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
     began = time.perf_counter()
-    with connected(experiment.cluster):
+    with ray_session(experiment.cluster):
         sizes = plan(experiment.cluster, Resources.now(), students=experiment.study.trials)
         with Classrooms(sizes, experiment.cluster, experiment.folder / RAY) as classrooms:
             fingerprint = load_data(experiment.data).info.fingerprint
             teach_teachers(classrooms.broker, teachers(experiment, fingerprint), SILENT)
             start_up = time.perf_counter() - began
             around = _around(experiment, classrooms, sizes, cores)
-            lesson = experiment.lesson().without_teacher().model_dump(mode="json")
+            spec = experiment.training_spec().without_teacher().model_dump(mode="json")
             with ThreadPoolExecutor(1) as beside:
-                plain = Enrolment(PLAIN, lesson, teacher=None, folder=str(experiment.folder / PLAIN))
+                plain = TrainRequest(PLAIN, spec, teacher=None, folder=str(experiment.folder / PLAIN))
                 beside.submit(teach, classrooms.broker, plain)
                 real = _search(experiment, classrooms, sizes)
             over = time.perf_counter()
@@ -307,7 +307,7 @@ def main(options: Options) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="raykd-benchmark-") as folder:
         base = digits(Path(folder), options)
-        check(base.tracking)
+        check_tracking(base.tracking)
         rows: list[Row] = []
         for size in options.sizes:
             rows.append(row := measure(base, size, options))

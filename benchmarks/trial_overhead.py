@@ -28,24 +28,24 @@ from rich.table import Table
 from torch import nn
 
 import raykd
+from raykd.cluster.classrooms import WORKER_ENVIRONMENT, Classrooms
+from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources, plan
+from raykd.cluster.session import ray_session
 from raykd.data import load_data
-from raykd.report.progress import RunProgress
+from raykd.progress import RunProgress
+from raykd.search.run import search
+from raykd.search.searcher import open_study
+from raykd.search.space import load_space
+from raykd.search.trial import TrialContext
 from raykd.settings_io import override
 from raykd.study.callback import StudyCallback
-from raykd.study.classrooms import WORKER_ENVIRONMENT, Classrooms
-from raykd.study.cluster import TRIAL_CPUS, Plan, Resources, plan
-from raykd.study.joining import connected
-from raykd.study.lessons import teach_teachers
-from raykd.study.logged import Provenance, TrialLog
-from raykd.study.record import JOURNAL, RAY
-from raykd.study.search import search
-from raykd.study.searcher import open_study
-from raykd.study.space import load_space
-from raykd.study.teachers import teachers
-from raykd.study.trial import TrialContext
-from raykd.tracking import Tracker, check
+from raykd.study.folder import JOURNAL, RAY
+from raykd.study.mlflow_log import Provenance, TrialLog
+from raykd.study.train import teach_teachers
+from raykd.tracking import Tracker, check_tracking
 from raykd.training.classroom import Classroom
-from raykd.training.messages import Agenda, Enrolment
+from raykd.training.messages import TrainRequest, WorkerCommands
+from raykd.training.teacher_cache import teachers
 from raykd.training.team import Team
 
 SILENT = Console(quiet=True)
@@ -149,9 +149,9 @@ class Study:
 
 def train_alone(config: dict[str, Any]) -> None:
     """The stock way's train loop: one epoch of one student."""
-    student = Enrolment(**config)
+    student = TrainRequest(**config)
     classroom = Classroom(Team.of_process_group(get_device()))
-    (report,) = classroom.follow(Agenda(enter=(student,), learn=(student.ticket,)))
+    (report,) = classroom.follow(WorkerCommands(enter=(student,), learn=(student.ticket,)))
     ray.train.report(dict(report.metrics))
 
 
@@ -176,7 +176,7 @@ def stock(experiment: raykd.Experiment, trials: int, at_once: int) -> Row:
     (teacher,) = teachers(experiment, load_data(experiment.data).info.fingerprint)
     space = {
         "student": tune.grid_search([f"stock-{number}" for number in range(trials)]),
-        "lesson": experiment.lesson().model_dump(mode="json"),
+        "lesson": experiment.training_spec().model_dump(mode="json"),
         "teacher": teacher.folder,
         "folder": tune.sample_from(lambda spec: str(folder / spec["config"]["student"])),
     }
@@ -198,10 +198,10 @@ def stock(experiment: raykd.Experiment, trials: int, at_once: int) -> Row:
 def measure(options: Options, folder: Path) -> tuple[float, list[Row]]:
     """Returns the seconds until a classroom's first report, and the measurements."""
     experiment = no_op_experiment(folder)
-    check(experiment.tracking)
+    check_tracking(experiment.tracking)
     studies = [Study(experiment, trials) for trials in options.trials]
     started = time.perf_counter()
-    with connected(experiment.cluster):
+    with ray_session(experiment.cluster):
         cpus = int(Resources.now().cpus)
         sizes = plan(experiment.cluster, Resources.now(), students=max(options.trials))
         with Classrooms(sizes, experiment.cluster, folder / RAY) as classrooms:

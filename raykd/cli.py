@@ -46,7 +46,7 @@ def plan(*arguments: str) -> None:
     Args:
         arguments: Options and settings; see `raykd plan --help`.
     """
-    from raykd.study.planning.command import main as plan_study
+    from raykd.planning.command import main as plan_study
 
     plan_study(arguments)
 
@@ -57,7 +57,7 @@ def confirm(*arguments: str) -> None:
     Args:
         arguments: The study's folder or name, and settings; see `raykd confirm --help`.
     """
-    from raykd.study.confirming.command import main as confirm_study
+    from raykd.study.confirm_command import main as confirm_study
 
     confirm_study(arguments)
 
@@ -96,7 +96,7 @@ def register(
         name: Name of the registered model; it is made if it is not there.
         alias: Leads to this version from now on, as in models:/NAME@champion.
     """
-    from raykd.deploy.register import register as register_best
+    from raykd.deploy.publish import register as register_best
 
     register_best(study, name, alias)
 

@@ -113,7 +113,7 @@ def is_empty(folder: str | Path) -> bool:
     return not path.is_dir() or not any(path.iterdir())
 
 
-def check(folder: str, setting: str) -> None:
+def check_writable(folder: str, setting: str) -> None:
     """Make sure, without waiting, that files can be written below a shared folder, read again and deleted.
 
     Args:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from object_store import ObjectStore, running
+
+from tests.helpers.object_store import ObjectStore, running
 
 # Ray with token authentication, whatever this machine's home folder holds.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

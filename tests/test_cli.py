@@ -15,10 +15,10 @@ from raykd.data.load import SOURCES
 from raykd.knowledge.methods import METHODS
 from raykd.models import model_names
 from raykd.report.catalogue import KINDS, aligned
+from raykd.search.space import space_names
 from raykd.shipped import shipped
-from raykd.study.space import space_names
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 NAMES = {
     "methods": list(METHODS),
     "models": model_names(),

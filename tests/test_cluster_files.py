@@ -26,7 +26,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 from ray.scripts.scripts import cli
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.paths import ROOT
+
 CLUSTERS = ROOT / "clusters"
 LAUNCHERS = sorted((CLUSTERS / "launcher").glob("*.yaml"), key=lambda file: file.name)
 SCRIPTS = [CLUSTERS / "local/two_nodes.sh", CLUSTERS / "slurm/study.sbatch"]

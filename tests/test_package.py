@@ -5,15 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 import raykd
 from raykd.command_line import parse, run
 from raykd.config import Experiment
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = ("search_spaces", "experiments/recipes")
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
 
@@ -24,7 +23,11 @@ def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize(
     ("module", "absent"),
-    [("raykd", "torch ray mlflow optuna"), ("raykd.config", "torch ray mlflow"), ("raykd.study.trial", "torch mlflow")],
+    [
+        ("raykd", "torch ray mlflow optuna"),
+        ("raykd.config", "torch ray mlflow"),
+        ("raykd.search.trial", "torch mlflow"),
+    ],
 )
 def test_importing_does_not_pay_for_what_is_not_needed(module, absent):
     code = f"import {module}, sys; print(*[name for name in {absent.split()} if name in sys.modules])"
@@ -46,7 +49,7 @@ def test_a_wheel_finds_its_search_spaces_and_recipes_anywhere(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
-        "import raykd; from raykd.study.space import load_space, space_names; from raykd.shipped import shipped\n"
+        "import raykd; from raykd.search.space import load_space, space_names; from raykd.shipped import shipped\n"
         "print(load_space('dkd_bias', raykd.Experiment()).source)\n"
         "print(*space_names())\n"
         "print(*shipped('spaces'))\n"

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from raykd.report.progress import RunProgress
+from raykd.progress import RunProgress
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_log_gets_a_line_for_each_trial_that_ends(log):
 
 
 def test_a_single_network_shows_its_best_epoch(log, monkeypatch):
-    monkeypatch.setattr("raykd.report.progress.LINE_SECONDS", -1.0)
+    monkeypatch.setattr("raykd.progress.LINE_SECONDS", -1.0)
     with RunProgress(Console(file=log), "standard teacher", epochs=2) as progress:
         progress.epoch("standard teacher", {"validation_accuracy": 0.75})
         progress.epoch("standard teacher", {"validation_accuracy": 0.5})

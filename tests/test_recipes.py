@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from genuine_data import write_cifar, write_images
 
 from raykd.command_line import parse
 from raykd.config import Experiment
@@ -17,14 +16,15 @@ from raykd.data import load_data
 from raykd.models import build_model
 from raykd.settings_io import load_experiment, override
 from raykd.shipped import purpose, shipped
-from raykd.study.teachers import teachers
 from raykd.training.classroom import Classroom
 from raykd.training.identity import identity
-from raykd.training.messages import Agenda, Enrolment, Report
+from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
+from raykd.training.teacher_cache import teachers
 from raykd.training.team import Team
+from tests.helpers.genuine_data import write_cifar, write_images
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "experiments/recipes").glob("*.yaml"))
 BATCH, STEPS = 6, 2
 
@@ -54,12 +54,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def decisive(experiment: Experiment) -> list[dict[str, Any]]:
     """All that decides the weights of the recipe's networks."""
-    lessons = [experiment.lesson()]
+    specs = [experiment.training_spec()]
     if experiment.teacher.source is None:
-        lessons.append(experiment.standard_teacher_lesson())
+        specs.append(experiment.standard_teacher_spec())
     if experiment.teacher.kind == "generous":
-        lessons.append(experiment.generous_teacher_lesson())
-    return [identity(lesson) for lesson in lessons]
+        specs.append(experiment.generous_teacher_spec())
+    return [identity(spec) for spec in specs]
 
 
 def test_there_is_a_recipe_for_every_pair_and_paper() -> None:
@@ -97,11 +97,11 @@ def test_the_other_methods_of_its_comments_can_be_had(recipe: Path) -> None:
     variants = re.findall(r"^#   \w.*?  +(--.+?)(?: {2,}\(.*)?$", text, re.MULTILINE)
     assert len(variants) >= 2
     base = script("distill")
-    lessons = [identity(load_experiment(recipe, base).lesson())]
+    specs = [identity(load_experiment(recipe, base).training_spec())]
     for words in variants:
         found = parse(base, arguments=["--config", str(recipe), *words.split()])
-        lessons.append(identity(found.lesson()) | {"teacher": found.teacher.kind})
-    assert all(lessons.count(lesson) == 1 for lesson in lessons)
+        specs.append(identity(found.training_spec()) | {"teacher": found.teacher.kind})
+    assert all(specs.count(spec) == 1 for spec in specs)
 
 
 @each_recipe
@@ -122,10 +122,10 @@ def test_a_recipe_takes_two_steps(recipe: Path, data: Path, tmp_path: Path, monk
     info = load_data(experiment.data).info
     assert info.split_sizes["train"] == BATCH * STEPS
     chain = teachers(experiment, info.fingerprint)
-    lesson = experiment.lesson().model_dump(mode="json")
-    student = Enrolment("student", lesson, chain[-1].folder, str(tmp_path / "student"))
-    for enrolment in (*chain, student):
-        report = taught(enrolment)
+    spec = experiment.training_spec().model_dump(mode="json")
+    student = TrainRequest("student", spec, chain[-1].folder, str(tmp_path / "student"))
+    for request in (*chain, student):
+        report = taught(request)
         assert report.failure is None
         assert report.finished
         assert torch.isfinite(torch.tensor(list(report.metrics.values()))).all()
@@ -145,10 +145,10 @@ def shortened(recipe: Path) -> dict[str, Any]:
     return settings | {"teacher.cache": "cache"}
 
 
-def taught(enrolment: Enrolment) -> Report:
+def taught(request: TrainRequest) -> Report:
     """The last report of a student that is taught to the end."""
     room = Classroom(Team())
-    reports = list(room.follow(Agenda(enter=(enrolment,))))
+    reports = list(room.follow(WorkerCommands(enter=(request,))))
     while room.seated:
-        reports += room.follow(Agenda(learn=room.seated))
+        reports += room.follow(WorkerCommands(learn=room.seated))
     return reports[-1]

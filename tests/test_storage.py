@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from object_store import ObjectStore, Request
 from pyarrow.fs import FileSystem
 
 from raykd import storage
 from raykd.errors import RaykdError
-from raykd.storage import StorageError, below, check, is_empty, name_of, read, write
-
-ROOT = Path(__file__).parents[1]
+from raykd.storage import StorageError, below, check_writable, is_empty, name_of, read, write
+from tests.helpers.object_store import ObjectStore, Request
+from tests.helpers.paths import ROOT
 
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=6).filter(lambda name: name.strip("."))
 FILES = st.lists(st.tuples(st.lists(NAMES, max_size=2).map(tuple), NAMES.map("{}.txt".format), st.binary(max_size=99)))
@@ -88,7 +87,7 @@ def test_a_file_that_is_replaced_meanwhile_is_read_whole(folder: str) -> None:
 
 
 def test_a_probed_folder_is_left_as_it_was(folder: str) -> None:
-    check(folder, "cluster.storage")
+    check_writable(folder, "cluster.storage")
     assert is_empty(folder)
 
 
@@ -154,7 +153,7 @@ def test_a_store_that_has_never_answered_is_not_waited_for(monkeypatch: pytest.M
 )
 def test_what_cannot_be_a_storage_is_refused(url: str, message: str) -> None:
     with pytest.raises(RaykdError, match=r"^cluster\.storage") as refused:
-        check(url, "cluster.storage")
+        check_writable(url, "cluster.storage")
     assert message in str(refused.value)
     assert "secret" not in str(refused.value)
     assert str(refused.value).count("\n") <= 1

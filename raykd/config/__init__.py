@@ -11,19 +11,22 @@ This module imports neither torch nor Ray: a trial's process can afford it.
 
 from raykd.config.confirm import ConfirmSettings
 from raykd.config.experiment import Experiment
-from raykd.config.lesson import (
+from raykd.config.methods import MethodSettings
+from raykd.config.running import ClusterSettings, Goal, StudySettings, TrackingSettings
+from raykd.config.teacher import Ablation, ComparisonSettings, GenerousSettings, TeacherSettings
+from raykd.config.training_spec import (
     BiasSettings,
     DataSettings,
-    Lesson,
     ModelSettings,
     ObjectiveSettings,
     ScheduleSettings,
     TemperatureSettings,
     TrainingSettings,
+    TrainingSpec,
 )
-from raykd.config.methods import MethodSettings
-from raykd.config.running import ClusterSettings, Goal, StudySettings, TrackingSettings
-from raykd.config.teacher import Ablation, ComparisonSettings, GenerousSettings, TeacherSettings
+
+Lesson = TrainingSpec
+"""The name of `TrainingSpec` in earlier releases, kept for code that uses it."""
 
 __all__ = [
     "Ablation",
@@ -45,4 +48,5 @@ __all__ = [
     "TemperatureSettings",
     "TrackingSettings",
     "TrainingSettings",
+    "TrainingSpec",
 ]

@@ -8,16 +8,22 @@ from typing import Self
 from pydantic import model_validator
 
 from raykd.config.confirm import ConfirmSettings
-from raykd.config.lesson import BiasSettings, Lesson, ObjectiveSettings, ScheduleSettings, TemperatureSettings
 from raykd.config.methods import MethodSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
 from raykd.config.teacher import ComparisonSettings, TeacherSettings
+from raykd.config.training_spec import (
+    BiasSettings,
+    ObjectiveSettings,
+    ScheduleSettings,
+    TemperatureSettings,
+    TrainingSpec,
+)
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.knowledge.methods.dkd import Dkd
 
 
-class Experiment(Lesson):
+class Experiment(TrainingSpec):
     """A whole experiment: the student's lesson, who teaches it, how it is searched, where it runs and is logged."""
 
     teacher: TeacherSettings = TeacherSettings()
@@ -70,15 +76,17 @@ class Experiment(Lesson):
             }
         )
 
-    def lesson(self) -> Lesson:
+    def training_spec(self) -> TrainingSpec:
         """The student's lesson under the present settings."""
-        return Lesson(**{name: getattr(self, name) for name in Lesson.model_fields})
+        return TrainingSpec(**{name: getattr(self, name) for name in TrainingSpec.model_fields})
 
-    def standard_teacher_lesson(self) -> Lesson:
+    def standard_teacher_spec(self) -> TrainingSpec:
         """How the standard teacher is trained: cross-entropy alone."""
-        return Lesson(data=self.data, student=self.teacher.model, training=self.teacher.training).without_teacher()
+        return TrainingSpec(
+            data=self.data, student=self.teacher.model, training=self.teacher.training
+        ).without_teacher()
 
-    def generous_teacher_lesson(self) -> Lesson:
+    def generous_teacher_spec(self) -> TrainingSpec:
         """How the generous teacher is taught by the standard one (paper's stage 2, or an ablation of it).
 
         The paper's loss is decoupled distillation without its target part, each network under its own std temperature.
@@ -90,7 +98,7 @@ class Experiment(Lesson):
         decoupled = MethodSettings.of(Dkd(target_weight=target_weight, non_target_weight=generous.weight))
         std = TemperatureSettings(policy="std", multiplier=generous.multiplier)
         constant = TemperatureSettings(policy="constant", value=generous.value)
-        return Lesson(
+        return TrainingSpec(
             data=self.data,
             student=self.teacher.model,
             training=self.teacher.training,

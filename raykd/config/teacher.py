@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from raykd.config.lesson import ModelSettings, TrainingSettings
+from raykd.config.training_spec import ModelSettings, TrainingSettings
 from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings
 
 Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import RaykdError
+from raykd.places import shared_folder
+from raykd.results.load import RecordedStudy, recorded_study
+from raykd.results.provenance import Origin, provenance_of_model, provenance_of_student
+from raykd.results.study import TrialSummary
+from raykd.search.names import TRIALS
 from raykd.storage import below
-from raykd.study.load import RecordedStudy, recorded_study
-from raykd.study.names import TRIALS
-from raykd.study.places import shared_folder
-from raykd.study.provenance import Origin, provenance_of_model, provenance_of_student
-from raykd.study.record import BEST, SETTINGS, TEACHER
-from raykd.study.result import TrialSummary
+from raykd.study.folder import BEST, SETTINGS, TEACHER
 from raykd.training.folder import description
 
 

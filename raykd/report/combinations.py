@@ -9,7 +9,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from raykd.config import BiasSettings, Lesson, ScheduleSettings, TemperatureSettings
+from raykd.config import BiasSettings, ScheduleSettings, TemperatureSettings, TrainingSpec
 from raykd.config.methods import MethodSettings
 from raykd.knowledge.methods.base import (
     AnswerMethod,
@@ -133,7 +133,7 @@ def _off(edge: tuple[str, float]) -> str:
 
 def _accepted(name: str, form: str, *edges: tuple[str, float]) -> bool:
     try:
-        Lesson(method=MethodSettings(name=name), bias=BiasSettings.model_validate({"form": form, **dict(edges)}))
+        TrainingSpec(method=MethodSettings(name=name), bias=BiasSettings.model_validate({"form": form, **dict(edges)}))
     except ValidationError:
         return False
     return True

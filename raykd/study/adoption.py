@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ray
 
+from raykd.cluster.resources import Plan
 from raykd.config import Experiment
 from raykd.errors import RaykdError
-from raykd.study.cluster import Plan
 from raykd.training.folder import description
 
 
@@ -29,13 +29,13 @@ def _judge(folder: str, experiment: Experiment, threads: int) -> str | None:
     import torch
 
     from raykd.models.weights import shortened
-    from raykd.training.adopted import judge_adopted
+    from raykd.training.external_teacher import evaluate_external_teacher
 
     torch.set_num_threads(threads)
     try:
         if description(folder) is None:
             return f"{folder} is not seen from every node: set cluster.storage to what all nodes share"
-        judge_adopted(folder, experiment.data)
+        evaluate_external_teacher(folder, experiment.data)
     except RaykdError as error:
         return str(error)
     except Exception as error:

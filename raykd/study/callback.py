@@ -8,9 +8,9 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from raykd.report.progress import RunProgress
-from raykd.study.logged import TrialLog
-from raykd.study.names import METRIC, TIME, TRIAL, trial_name
+from raykd.progress import RunProgress
+from raykd.search.names import METRIC, TIME, TRIAL, trial_name
+from raykd.study.mlflow_log import TrialLog
 from raykd.tracking import Tracker, TrialState
 
 

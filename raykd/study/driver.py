@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError
-from raykd.study.optuna_storage import connected, storage_of
-from raykd.tracking.place import sqlite_file
+from raykd.search.storage import database_connection, study_storage
+from raykd.tracking.address import sqlite_file
 
 LOCK = "driver.lock"
 """File of a study's folder that its driver holds locked; the kernel frees it however the driver ends."""
@@ -28,7 +28,7 @@ def sole_driver(experiment: Experiment) -> Iterator[None]:
     Raises:
         RaykdError: another driver runs it.
     """
-    place = storage_of(experiment.study, experiment.folder)
+    place = study_storage(experiment.study, experiment.folder)
     name, folder = experiment.study.name, experiment.folder
     file = place if isinstance(place, Path) else sqlite_file(place)
     with ExitStack() as stack:
@@ -57,7 +57,7 @@ def _locked_in_database(address: str, experiment: Experiment) -> Iterator[None]:
     from sqlalchemy import text
 
     key = zlib.crc32(f"raykd/{experiment.study.name}".encode())
-    with connected(address) as connection:
+    with database_connection(address) as connection:
         if not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar():
             raise _refused(experiment, "its database")
         yield

@@ -15,12 +15,12 @@ from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import build_model
+from raykd.search.space import SearchSpace
 from raykd.settings_io import override
-from raykd.study.briefing import student_network, teacher_network
-from raykd.study.space import SearchSpace
-from raykd.training.adopted import check_answers
+from raykd.study.preflight import student_network, teacher_network
 from raykd.training.build import build_objective
-from raykd.training.listening import listening
+from raykd.training.external_teacher import check_answers
+from raykd.training.hint_layers import find_hint_layers
 
 CHOICES = ("method.name", "method.beside", "student.name", "teacher.model.name")
 """Searched settings whose choices are rehearsed, each with each of the others."""
@@ -52,11 +52,11 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
     labels = torch.arange(info.num_classes).repeat(2)
     for variant, chosen in _variants(experiment, space):
         try:
-            lesson = variant.lesson()
+            spec = variant.training_spec()
             student = networks.student(variant)
-            teacher = networks.teacher(variant) if lesson.needs_teacher else None
-            heard = listening(lesson, student, teacher, info, labels)
-            build_objective(lesson, heard.shapes if heard else None)
+            teacher = networks.teacher(variant) if spec.needs_teacher else None
+            heard = find_hint_layers(spec, student, teacher, info, labels)
+            build_objective(spec, heard.shapes if heard else None)
         except RaykdError as error:
             raise RaykdError(f"{chosen}{error}") from error
 

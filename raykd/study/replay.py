@@ -12,27 +12,27 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from raykd.cluster.classrooms import Classrooms
+from raykd.cluster.client import Seat
+from raykd.cluster.node_checks import check_nodes
+from raykd.cluster.session import ray_session
+from raykd.cluster.waiting import wait_for_resources
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
-from raykd.report.progress import RunProgress, standard_output
+from raykd.progress import RunProgress, standard_output
+from raykd.results.load import recorded_study
 from raykd.settings_io import load_experiment, override
 from raykd.study.adoption import judge_teacher
-from raykd.study.briefing import brief
-from raykd.study.classrooms import Classrooms
-from raykd.study.joining import connected
-from raykd.study.lessons import teach_teachers
-from raykd.study.load import recorded_study
-from raykd.study.logged import Provenance
-from raykd.study.record import RAY
-from raykd.study.seat import Seat
-from raykd.study.sight import checked_sight
-from raykd.study.teachers import teachers
-from raykd.study.waiting import sized
+from raykd.study.folder import RAY
+from raykd.study.mlflow_log import Provenance
+from raykd.study.preflight import brief
+from raykd.study.train import teach_teachers
+from raykd.tracking.address import tracking_uri
 from raykd.tracking.code import raykd_code
-from raykd.tracking.place import tracking_uri
-from raykd.tracking.recorded import RecordedTrial, is_run_id, recorded_trial
+from raykd.tracking.trial_record import RecordedTrial, is_run_id, recorded_trial
 from raykd.training.folder import description
-from raykd.training.messages import Enrolment, Report
+from raykd.training.messages import Report, TrainRequest
+from raykd.training.teacher_cache import teachers
 
 REPLAYS = "replay"
 """Folder of the replays below a study's."""
@@ -130,20 +130,22 @@ def replay(
     trial, study_folder = _trial(run, uri, output)
     experiment = override(_experiment(trial), dict(settings or {}), "raykd replay").with_absolute_paths()
     folder = study_folder / REPLAYS / trial.name
-    briefing = brief(experiment, "student", *(("teacher",) if experiment.lesson().needs_teacher else ()))
+    briefing = brief(experiment, "student", *(("teacher",) if experiment.training_spec().needs_teacher else ()))
     experiment = briefing.experiment
     # A replay begins at the beginning.
     shutil.rmtree(folder, ignore_errors=True)
-    with connected(experiment.cluster):
-        _, sizes = sized(experiment.cluster, 1, console)
-        sight = checked_sight(experiment, sizes, folder=str(folder), teacher=experiment.lesson().needs_teacher)
+    with ray_session(experiment.cluster):
+        _, sizes = wait_for_resources(experiment.cluster, 1, console)
+        node_checks = check_nodes(
+            experiment, sizes, folder=str(folder), teacher=experiment.training_spec().needs_teacher
+        )
         judge_teacher(experiment, sizes)
         circumstances = _circumstances(trial, Provenance(experiment, briefing.data, sizes))
-        with Classrooms(sizes, experiment.cluster, folder / RAY, console, sight=sight) as classrooms:
+        with Classrooms(sizes, experiment.cluster, folder / RAY, console, node_checks=node_checks) as classrooms:
             teacher, differing = _teacher(trial, experiment, briefing.data.fingerprint, folder, classrooms, console)
-            student = Enrolment(
+            student = TrainRequest(
                 student=trial.name,
-                lesson=experiment.lesson().model_dump(mode="json"),
+                spec=experiment.training_spec().model_dump(mode="json"),
                 teacher=teacher,
                 folder=str(folder / "student"),
                 views=trial.views,
@@ -227,7 +229,7 @@ def _teacher(
     console: Console,
 ) -> tuple[str | None, list[Difference]]:
     """The teacher's folder, taught here if need be, and how it differs from the recorded one."""
-    if not experiment.lesson().needs_teacher:
+    if not experiment.training_spec().needs_teacher:
         return None, []
     recorded = trial.teacher_weights
     chain = teachers(experiment, fingerprint)
@@ -240,7 +242,7 @@ def _teacher(
     return chain[-1].folder, [Difference("teacher's weights", _short(recorded), _short(weights))] if differs else []
 
 
-def _taught(broker: Any, student: Enrolment, epochs: int, console: Console) -> list[Report]:
+def _taught(broker: Any, student: TrainRequest, epochs: int, console: Console) -> list[Report]:
     """The student's reports, as many as its trial had."""
     reports: list[Report] = []
     seat = Seat(broker, student)

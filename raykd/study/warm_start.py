@@ -19,21 +19,21 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
+from raykd.results.load import recorded_study
+from raykd.search.goals import goals_of
+from raykd.search.parameter import Value, takes
+from raykd.search.space import SearchSpace
+from raykd.search.storage import open_storage, study_names
+from raykd.search.storage_address import split_study, storage_address, without_password
 from raykd.settings_io import settings_with_a_say
 from raykd.storage import replacing
-from raykd.study.goals import goals_of
-from raykd.study.load import recorded_study
-from raykd.study.optuna_place import place_of, split_study, without_password
-from raykd.study.optuna_storage import open_storage, study_names
-from raykd.study.parameter import Value, takes
-from raykd.study.space import SearchSpace
 
 RECORD = "warm_start.json"
 """File of the study's folder that holds what was taken."""
 
 FINGERPRINT = "data"
 """Attribute of an Optuna study: the fingerprint of the data, which covers its splits."""
-LESSON = "settings"
+SETTINGS_ATTRIBUTE = "settings"
 """Attribute of an Optuna study: the settings that decide what its trials give, by dotted name, as shown in YAML."""
 
 SAME = ("training.epochs",)
@@ -77,11 +77,11 @@ class Taken:
         return text
 
 
-def remember_lesson(study: Study, experiment: Experiment, fingerprint: str) -> None:
+def remember_settings(study: Study, experiment: Experiment, fingerprint: str) -> None:
     """Write into an Optuna study what later ones must know to learn from it."""
     if FINGERPRINT not in study.user_attrs:
         study.set_user_attr(FINGERPRINT, fingerprint)
-        study.set_user_attr(LESSON, _lesson(experiment))
+        study.set_user_attr(SETTINGS_ATTRIBUTE, _deciding_settings(experiment))
 
 
 def earlier_trials(experiment: Experiment, space: SearchSpace, fingerprint: str) -> list[Taken]:
@@ -136,7 +136,7 @@ def _earlier_study(name: str, experiment: Experiment) -> Study:
     address, study = split_study(name)
     if not study:
         return recorded_study(name, experiment.study.output).study
-    place = place_of(address)
+    place = storage_address(address)
     names = study_names(place)
     if study not in names:
         raise unknown_name("study", study, names, f"study.warm_start {without_password(name)}")
@@ -146,14 +146,14 @@ def _earlier_study(name: str, experiment: Experiment) -> Study:
 def _taken(name: str, study: Study, experiment: Experiment, space: SearchSpace, fingerprint: str) -> Taken:
     name = without_password(name)
     goals = experiment.study.objectives
-    lesson, ours = study.user_attrs.get(LESSON), _lesson(experiment)
-    if lesson is None:
+    spec, ours = study.user_attrs.get(SETTINGS_ATTRIBUTE), _deciding_settings(experiment)
+    if spec is None:
         raise _incomparable(name, "it does not say what it was taught on")
     if study.user_attrs[FINGERPRINT] != fingerprint:
         raise _incomparable(name, "its data or its splits are others")
     for setting in SAME:
-        if lesson[setting] != ours[setting]:
-            raise _incomparable(name, f"{setting} is {lesson[setting]} there and {ours[setting]} here")
+        if spec[setting] != ours[setting]:
+            raise _incomparable(name, f"{setting} is {spec[setting]} there and {ours[setting]} here")
     theirs = goals_of(study)
     if missing := [goal for goal in goals if goal not in theirs]:
         raise _incomparable(name, f"it has no {' and no '.join(missing)}")
@@ -166,9 +166,9 @@ def _taken(name: str, study: Study, experiment: Experiment, space: SearchSpace, 
         else:
             misfits[reason] += 1
     differs = tuple(
-        f"{setting} {lesson.get(setting)} (here {value})"
+        f"{setting} {spec.get(setting)} (here {value})"
         for setting, value in ours.items()
-        if setting not in searched and lesson.get(setting) != value
+        if setting not in searched and spec.get(setting) != value
     )
     return Taken(name, tuple(trials), dict(misfits), differs)
 
@@ -191,7 +191,7 @@ def _incomparable(name: str, reason: str) -> RaykdError:
     return RaykdError(f"study.warm_start {name}: {reason}, so its accuracies cannot be compared: leave it out")
 
 
-def _lesson(experiment: Experiment) -> dict[str, str]:
+def _deciding_settings(experiment: Experiment) -> dict[str, str]:
     """The settings that decide what a trial gives, by name."""
     settings = settings_with_a_say(experiment, SECTIONS)
     return {name: str(value) for name, value in settings.items() if name not in NO_SAY}

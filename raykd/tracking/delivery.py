@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raykd.config import TrackingSettings
+from raykd.tracking.address import artifact_location, reason, tracking_uri
 from raykd.tracking.dataset import dataset_input
 from raykd.tracking.outbox import Event
-from raykd.tracking.place import artifact_location, reason, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

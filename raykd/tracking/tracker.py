@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
+from raykd.tracking.address import Address, hide_password, look, quiet, reason, short_calls
 from raykd.tracking.dataset import Dataset
 from raykd.tracking.delivery import Delivery
 from raykd.tracking.outbox import Outbox
-from raykd.tracking.place import Place, hide_password, look, quiet, reason, short_calls
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -169,7 +169,7 @@ class Tracker:
             model: The student, on any device; its class must be importable where the model is loaded.
             example: A batch of images as the student takes them.
             metadata: Stored with the model; JSON types.
-            provenance: Where it comes from, by `raykd.study.provenance`; tags of its version in the registry.
+            provenance: Where it comes from, by `raykd.results.provenance`; tags of its version in the registry.
         """
         if not self._settings.log_model:
             return
@@ -191,9 +191,9 @@ class Tracker:
         """Ends the parent run: FINISHED, KILLED if interrupted, or FAILED."""
         self._put("end", state=state)
 
-    def describe(self) -> Place:
+    def describe(self) -> Address:
         """Where the study is logged, and the command or address to look at it."""
-        return Place(hide_password(self._delivery.uri), look(self._delivery.uri, self._delivery.experiment))
+        return Address(hide_password(self._delivery.uri), look(self._delivery.uri, self._delivery.experiment))
 
     def close(self, timeout: float = 30.0) -> Undelivered | None:
         """Waits until everything is delivered, but no longer than `timeout` seconds.

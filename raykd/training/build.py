@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from raykd.config import BiasSettings, Lesson, ScheduleSettings, TemperatureSettings, TrainingSettings
+from raykd.config import BiasSettings, ScheduleSettings, TemperatureSettings, TrainingSettings, TrainingSpec
 from raykd.errors import RaykdError
 from raykd.knowledge import (
     ConstantSchedule,
@@ -40,7 +40,7 @@ from raykd.knowledge import (
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, HintShapes, TeacherFree
 
 
-def build_objective(lesson: Lesson, shapes: HintShapes | None = None) -> Objective:
+def build_objective(spec: TrainingSpec, shapes: HintShapes | None = None) -> Objective:
     """The whole loss that a lesson's settings describe.
 
     Args:
@@ -50,29 +50,29 @@ def build_objective(lesson: Lesson, shapes: HintShapes | None = None) -> Objecti
     Raises:
         RaykdError: The method cannot compare such hints, or an import path leads nowhere.
     """
-    method = lesson.method.chosen()
-    answers = lesson.method.chosen_for_answers()
-    if isinstance(answers, AnswerMethod) and answers.finite and lesson.bias.leaves_nothing:
+    method = spec.method.chosen()
+    answers = spec.method.chosen_for_answers()
+    if isinstance(answers, AnswerMethod) and answers.finite and spec.bias.leaves_nothing:
         raise RaykdError(
-            f"method {lesson.method.name} compares logits, and {lesson.bias.leaves_nothing} with bias.form "
-            f"{lesson.bias.form} sends some of them to minus infinity: change it, or take another form"
+            f"method {spec.method.name} compares logits, and {spec.bias.leaves_nothing} with bias.form "
+            f"{spec.bias.form} sends some of them to minus infinity: change it, or take another form"
         )
     smoothing = method.smoothing if isinstance(method, TeacherFree) else None
     try:
         features = method.term(shapes) if isinstance(method, FeatureMethod) and shapes is not None else None
     except ValueError as error:
-        raise RaykdError(f"method {lesson.method.name}: {error}") from error
+        raise RaykdError(f"method {spec.method.name}: {error}") from error
     return Objective(
         # Parameters that no loss reaches would stop several workers.
-        method=None if answers is None or lesson.objective.kd_weight == 0 else answers.term(),
-        temperature=_temperature(lesson.temperature),
-        repair=_repair(lesson.bias),
-        schedule=_schedule(lesson.schedule),
-        ce_weight=lesson.objective.ce_weight,
-        kd_weight=lesson.objective.kd_weight,
-        warmup_epochs=lesson.objective.warmup_epochs,
-        denominator=lesson.bias.denominator,
-        label_smoothing=lesson.training.label_smoothing if smoothing is None else smoothing,
+        method=None if answers is None or spec.objective.kd_weight == 0 else answers.term(),
+        temperature=_temperature(spec.temperature),
+        repair=_repair(spec.bias),
+        schedule=_schedule(spec.schedule),
+        ce_weight=spec.objective.ce_weight,
+        kd_weight=spec.objective.kd_weight,
+        warmup_epochs=spec.objective.warmup_epochs,
+        denominator=spec.bias.denominator,
+        label_smoothing=spec.training.label_smoothing if smoothing is None else smoothing,
         features=features,
         feature_weight=method.weight if isinstance(method, FeatureMethod) else 0.0,
     )

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from raykd.config import Lesson
+from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
 from raykd.storage import below, read, write
 from raykd.training.folder import CHECKPOINT, description
 from raykd.training.identity import identity
-from raykd.training.messages import Enrolment, Report
+from raykd.training.messages import Report, TrainRequest
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Checkpoint:
     history: Sequence[Report]
 
 
-def write_checkpoint(enrolment: Enrolment, lesson: Lesson, checkpoint: Checkpoint) -> None:
+def write_checkpoint(request: TrainRequest, spec: TrainingSpec, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint in the student's folder, in one move."""
     content = {
-        "lesson": identity(lesson),
+        "lesson": identity(spec),
         "state": dict(checkpoint.state),
         "views": list(checkpoint.views),
         "history": [
@@ -49,32 +49,32 @@ def write_checkpoint(enrolment: Enrolment, lesson: Lesson, checkpoint: Checkpoin
     }
     file = io.BytesIO()
     torch.save(content, file)
-    write(enrolment.folder, CHECKPOINT, file.getvalue())
+    write(request.folder, CHECKPOINT, file.getvalue())
 
 
-def read_checkpoint(enrolment: Enrolment, lesson: Lesson, device: torch.device) -> Checkpoint | None:
+def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.device) -> Checkpoint | None:
     """The checkpoint in the student's folder, if there is one.
 
     Raises:
         RaykdError: It is another lesson's.
     """
-    file = read(enrolment.folder, CHECKPOINT)
+    file = read(request.folder, CHECKPOINT)
     if file is None:
         return None
     content = torch.load(io.BytesIO(file), map_location=device, weights_only=True)
-    if content["lesson"] != identity(lesson):
+    if content["lesson"] != identity(spec):
         raise RaykdError(
-            f"{below(enrolment.folder, CHECKPOINT)} is the checkpoint of another lesson than {enrolment.student}'s: "
+            f"{below(request.folder, CHECKPOINT)} is the checkpoint of another lesson than {request.student}'s: "
             "use another study.name, or delete the folder"
         )
     history = [
-        Report(student=enrolment.student, ticket=enrolment.ticket, epoch=epoch, **told)
+        Report(student=request.student, ticket=request.ticket, epoch=epoch, **told)
         for epoch, told in enumerate(content["history"], start=1)
     ]
     return Checkpoint(content["state"], content["views"], history)
 
 
-def finished_history(enrolment: Enrolment, lesson: Lesson) -> tuple[Report, ...]:
+def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report, ...]:
     """All that a student has told whose finished model is in its folder; nothing of any other.
 
     A teacher from elsewhere has a model and no checkpoint; all that it tells is how good it is.
@@ -82,10 +82,10 @@ def finished_history(enrolment: Enrolment, lesson: Lesson) -> tuple[Report, ...]
     Raises:
         RaykdError: The checkpoint is another lesson's.
     """
-    found = description(enrolment.folder)
+    found = description(request.folder)
     if found is None:
         return ()
-    checkpoint = read_checkpoint(enrolment, lesson, torch.device("cpu"))
+    checkpoint = read_checkpoint(request, spec, torch.device("cpu"))
     if checkpoint is None and "source" in found:
-        return (Report(enrolment.student, enrolment.ticket, epoch=1, metrics=found["metrics"], finished=True),)
+        return (Report(request.student, request.ticket, epoch=1, metrics=found["metrics"], finished=True),)
     return () if checkpoint is None else tuple(checkpoint.history)

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from raykd.config import DataSettings, Lesson
+from raykd.config import DataSettings, TrainingSpec
 from raykd.data import ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.storage import StorageError, below, write
 from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history
 from raykd.training.folder import FAILURE
-from raykd.training.messages import Agenda, Enrolment, Report
+from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.student import Student
 from raykd.training.teacher import Teacher
 from raykd.training.team import Team
@@ -44,15 +44,15 @@ class Classroom:
         """The tickets of all students that sit here."""
         return tuple(self._students)
 
-    def follow(self, agenda: Agenda) -> tuple[Report, ...]:
+    def follow(self, commands: WorkerCommands) -> tuple[Report, ...]:
         """Let students leave and enter, teach one epoch to those that may learn, and return all new reports."""
-        for ticket in agenda.leave:
+        for ticket in commands.leave:
             self._students.pop(ticket, None)
-        reports = [report for enrolment in agenda.enter for report in self._seat(enrolment)]
+        reports = [report for request in commands.enter for report in self._seat(request)]
         learning: dict[str, list[Student]] = {}
-        for ticket in agenda.learn:
+        for ticket in commands.learn:
             if student := self._students.get(ticket):
-                learning.setdefault(_group_key(student.enrolment, student.lesson), []).append(student)
+                learning.setdefault(_group_key(student.request, student.spec), []).append(student)
         self._forget_unused()
         for key, students in learning.items():
             reports += self._teach(self._groups[key], students)
@@ -61,29 +61,29 @@ class Classroom:
                 self._students.pop(report.ticket, None)
         return tuple(reports)
 
-    def _seat(self, enrolment: Enrolment) -> tuple[Report, ...]:
+    def _seat(self, request: TrainRequest) -> tuple[Report, ...]:
         """Seat a student, and return what it did before it came here."""
         # The first worker decides, for file systems show a new file to one node before the other.
-        if told := self._team.from_first(_told(enrolment) if self._team.rank == 0 else None):
+        if told := self._team.from_first(_told(request) if self._team.rank == 0 else None):
             return told
         failure: str | None = None
         try:
-            group = self._group(enrolment, Lesson.model_validate(enrolment.lesson))
-            _check_data(enrolment, group.data)
-            student = Student(enrolment, group.data, self._team, group.invite(enrolment.teacher))
+            group = self._group(request, TrainingSpec.model_validate(request.spec))
+            _check_data(request, group.data)
+            student = Student(request, group.data, self._team, group.invite(request.teacher))
         except StorageError:
             raise  # It is not the student's fault, who is seated again when the classroom has restarted.
         except Exception as error:
-            failure = _explain(enrolment, error)
+            failure = _explain(request, error)
         failure = self._team.first_of_all(failure)
         if failure is not None:
-            return (Report(enrolment.student, enrolment.ticket, epoch=1, failure=failure),)
+            return (Report(request.student, request.ticket, epoch=1, failure=failure),)
         if not student.over:
             student.join_team()
-            if student.views and not self._members(_group_key(enrolment, student.lesson)):
+            if student.views and not self._members(_group_key(request, student.spec)):
                 # Whoever comes back alone goes on with the view that would have been next.
                 group.view = student.views[-1] + 1
-            self._students[enrolment.ticket] = student
+            self._students[request.ticket] = student
         return student.history
 
     def _teach(self, group: Group, students: Sequence[Student]) -> list[Report]:
@@ -97,10 +97,10 @@ class Classroom:
                 raise
             return [_failed(student, str(error)) for student in students]
 
-    def _group(self, enrolment: Enrolment, lesson: Lesson) -> Group:
-        key = _group_key(enrolment, lesson)
+    def _group(self, request: TrainRequest, spec: TrainingSpec) -> Group:
+        key = _group_key(request, spec)
         if key not in self._groups:
-            self._groups[key] = Group(lesson, self._load(lesson.data), self._team)
+            self._groups[key] = Group(spec, self._load(spec.data), self._team)
         return self._groups[key]
 
     def _load(self, settings: DataSettings) -> ImageData:
@@ -110,25 +110,25 @@ class Classroom:
         return self._images[key].with_views_of(settings.seed_of_views)
 
     def _forget_unused(self) -> None:
-        used = {_group_key(student.enrolment, student.lesson) for student in self._students.values()}
+        used = {_group_key(student.request, student.spec) for student in self._students.values()}
         if used:
             self._groups = {key: group for key, group in self._groups.items() if key in used}
-            data = {_data_key(student.lesson.data) for student in self._students.values()}
+            data = {_data_key(student.spec.data) for student in self._students.values()}
             self._images = {key: images for key, images in self._images.items() if key in data}
             for key, group in self._groups.items():
-                group.keep_teachers({student.enrolment.teacher for student in self._members(key)})
+                group.keep_teachers({student.request.teacher for student in self._members(key)})
 
     def _members(self, key: str) -> list[Student]:
         """The seated students of a group."""
-        return [student for student in self._students.values() if _group_key(student.enrolment, student.lesson) == key]
+        return [student for student in self._students.values() if _group_key(student.request, student.spec) == key]
 
 
-def _group_key(enrolment: Enrolment, lesson: Lesson) -> str:
-    training = lesson.training
+def _group_key(request: TrainRequest, spec: TrainingSpec) -> str:
+    training = spec.training
     # Whoever must see views of its own sits in a group of its own.
-    alone = enrolment.ticket if enrolment.views else ""
+    alone = request.ticket if request.views else ""
     return "/".join(
-        [lesson.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision), alone]
+        [spec.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision), alone]
     )
 
 
@@ -137,37 +137,37 @@ def _data_key(settings: DataSettings) -> str:
     return settings.model_copy(update={"view_seed": None}).model_dump_json()
 
 
-def _check_data(enrolment: Enrolment, data: ImageData) -> None:
+def _check_data(request: TrainRequest, data: ImageData) -> None:
     """Refuse images of this node that are others than those that the run was begun with."""
-    if enrolment.data not in (None, data.info.fingerprint):
+    if request.data not in (None, data.info.fingerprint):
         raise RaykdError(
             f"the images of {data.info.name} on node {platform.node()} are others than the driver's: "
             "make data.root the same on all nodes"
         )
 
 
-def _explain(enrolment: Enrolment, error: Exception) -> str:
+def _explain(request: TrainRequest, error: Exception) -> str:
     """What a user should read about an error: a line; the traceback goes to the student's folder."""
     if isinstance(error, RaykdError):
         return str(error)
-    write(enrolment.folder, FAILURE, "".join(traceback.format_exception(error)).encode())
-    file = below(enrolment.folder, FAILURE)
+    write(request.folder, FAILURE, "".join(traceback.format_exception(error)).encode())
+    file = below(request.folder, FAILURE)
     return f"{''.join(traceback.format_exception_only(error)).splitlines()[0]} (traceback in {file})"
 
 
-def _told(enrolment: Enrolment) -> tuple[Report, ...]:
+def _told(request: TrainRequest) -> tuple[Report, ...]:
     """All that a student has to tell that needs no seat: it is finished, or cannot be taught."""
     try:
-        return finished_history(enrolment, Lesson.model_validate(enrolment.lesson))
+        return finished_history(request, TrainingSpec.model_validate(request.spec))
     except StorageError:
         raise
     except Exception as error:
-        return (Report(enrolment.student, enrolment.ticket, epoch=1, failure=_explain(enrolment, error)),)
+        return (Report(request.student, request.ticket, epoch=1, failure=_explain(request, error)),)
 
 
 def _failed(student: Student, failure: str) -> Report:
-    enrolment = student.enrolment
-    return Report(enrolment.student, enrolment.ticket, student.epoch + 1, failure=failure)
+    request = student.request
+    return Report(request.student, request.ticket, student.epoch + 1, failure=failure)
 
 
 class _Attempt:
@@ -188,7 +188,7 @@ class _Attempt:
         except Exception as error:
             if not self._team.alone:
                 raise  # Colleagues may wait in a collective: only a restart brings all back in step.
-            self.failures.append(_failed(student, _explain(student.enrolment, error)))
+            self.failures.append(_failed(student, _explain(student.request, error)))
             self._present.remove(student)
 
 
@@ -199,12 +199,12 @@ class Group:
     of them once, in a rotated order, and a teacher's answers to them could be kept.
     """
 
-    def __init__(self, lesson: Lesson, data: ImageData, team: Team) -> None:
+    def __init__(self, spec: TrainingSpec, data: ImageData, team: Team) -> None:
         self.data = data
         self._team = team
-        self._epochs = lesson.training.epochs
-        self._precision = autocast_type(lesson.training, team.device)
-        size, device, rank, workers = lesson.training.batch_size, team.device, team.rank, team.count
+        self._epochs = spec.training.epochs
+        self._precision = autocast_type(spec.training, team.device)
+        size, device, rank, workers = spec.training.batch_size, team.device, team.rank, team.count
         self._training = training_batches(data, batch_size=size, device=device, rank=rank, workers=workers)
         self._held_out = evaluation_batches(
             data, data.info.held_out, batch_size=4 * size, device=device, rank=rank, workers=workers
@@ -233,18 +233,18 @@ class Group:
         started = time.perf_counter()
         layers: dict[str, set[str]] = {}
         for student in students:
-            if (folder := student.enrolment.teacher) is not None:
+            if (folder := student.request.teacher) is not None:
                 layers.setdefault(folder, set()).update(student.teacher_layers)
         view = students[0].next_view(self.view % self._epochs)
-        lessons = _Attempt(students, self._team)
+        specs = _Attempt(students, self._team)
         for student in students:
             student.network.train()
         for step, batch in enumerate(self._training.epoch(view)):
             given = {folder: self._teachers[folder].teach(batch, sorted(names)) for folder, names in layers.items()}
-            for student in lessons:
-                with lessons.guard(student):
-                    student.learn(step, batch, given.get(student.enrolment.teacher or ""))
-        self._judge(lessons)
+            for student in specs:
+                with specs.guard(student):
+                    student.learn(step, batch, given.get(student.request.teacher or ""))
+        self._judge(specs)
         seconds = time.perf_counter() - started
         circumstances = {
             "view": float(view),
@@ -253,15 +253,15 @@ class Group:
             "images_per_second": self.data.info.split_sizes["train"] * len(students) / seconds,
         }
         self.view += 1
-        return lessons.failures + [student.finish_epoch(view, circumstances) for student in lessons]
+        return specs.failures + [student.finish_epoch(view, circumstances) for student in specs]
 
-    def _judge(self, lessons: _Attempt) -> None:
-        for student in lessons:
+    def _judge(self, specs: _Attempt) -> None:
+        for student in specs:
             student.agree_on_buffers()
             student.network.eval()
         for number, batch in enumerate(self._held_out):
-            for student in lessons:
-                folder = student.enrolment.teacher
+            for student in specs:
+                folder = student.request.teacher
                 answers = None if folder is None else self._teacher_answers[folder][number]
-                with lessons.guard(student):
-                    student.be_judged(batch.images, batch.labels, answers)
+                with specs.guard(student):
+                    student.evaluate_batch(batch.images, batch.labels, answers)

@@ -12,11 +12,11 @@ NAMESPACE = "raykd"
 
 
 @dataclass(frozen=True)
-class Enrolment:
+class TrainRequest:
     """One network that wants to be taught.
 
     - student: its name, unique within the broker: ``trial-0007``, ``plain``, ``teacher-1f2e...``
-    - lesson: the settings of `raykd.config.Lesson`, as JSON data
+    - lesson: the settings of `raykd.config.TrainingSpec`, as JSON data
     - teacher: folder of the finished teacher, or None to learn from labels alone
     - folder: where its checkpoint is and its finished model goes; every worker must see it
     - views: the views it must see, epoch by epoch, as one that is replayed; it then shares them with nobody. Empty:
@@ -26,7 +26,7 @@ class Enrolment:
     """
 
     student: str
-    lesson: Mapping[str, Any]
+    spec: Mapping[str, Any]
     teacher: str | None
     folder: str
     views: tuple[int, ...] = ()
@@ -62,7 +62,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Attendance:
+class WorkerPoll:
     """What a classroom tells the broker between two epochs: who sits there (tickets), and the reports so far.
 
     A restarted classroom says that nobody sits there; that is how the broker learns whom to seat again.
@@ -75,11 +75,11 @@ class Attendance:
 
 
 @dataclass(frozen=True)
-class Agenda:
+class WorkerCommands:
     """What the broker asks of a classroom: who leaves (tickets), who enters, who learns the next epoch (tickets)."""
 
     leave: tuple[str, ...] = ()
-    enter: tuple[Enrolment, ...] = ()
+    enter: tuple[TrainRequest, ...] = ()
     learn: tuple[str, ...] = ()
     close: bool = False
 

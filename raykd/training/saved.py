@@ -11,12 +11,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from raykd.config import Lesson, ModelSettings, TrackingSettings
+from raykd.config import ModelSettings, TrackingSettings, TrainingSpec
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
 from raykd.storage import below, read, write
-from raykd.tracking.stored import SCHEMES, stored_network
+from raykd.tracking.load_model import SCHEMES, stored_network
 from raykd.training.folder import DESCRIPTION, MODULE, WEIGHTS, description, write_description
 from raykd.training.messages import Report
 
@@ -24,7 +24,7 @@ from raykd.training.messages import Report
 def save_model(
     folder: str | Path,
     network: nn.Module,
-    lesson: Lesson,
+    spec: TrainingSpec,
     data: DataInfo,
     report: Report,
     views: Sequence[int],
@@ -45,7 +45,7 @@ def save_model(
     history = [*earlier, report]
     save_weights(folder, network)
     content = {
-        "lesson": lesson.model_dump(mode="json"),
+        "lesson": spec.model_dump(mode="json"),
         "data": asdict(data),
         "metrics": dict(report.metrics),
         "epochs": report.epoch,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from raykd.config import Lesson
+from raykd.config import TrainingSpec
 from raykd.data import Batch, ImageData
 from raykd.knowledge import Hints, captured
 from raykd.knowledge.methods.base import Tells
@@ -21,10 +21,10 @@ from raykd.training.build import autocast_type, build_learning_rate, build_objec
 from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from raykd.training.digest import weights_digest
 from raykd.training.folder import description
-from raykd.training.listening import listening
-from raykd.training.messages import Enrolment, Report
+from raykd.training.hint_layers import find_hint_layers
+from raykd.training.messages import Report, TrainRequest
+from raykd.training.metrics import MetricSums
 from raykd.training.saved import save_model
-from raykd.training.tally import Tally
 from raykd.training.teacher import Knowledge, Teacher, autocast
 from raykd.training.team import Team
 
@@ -59,17 +59,17 @@ class Student:
             lesson's checkpoint.
     """
 
-    def __init__(self, enrolment: Enrolment, data: ImageData, team: Team, teacher: Teacher | None) -> None:
-        self.enrolment = enrolment
-        self.lesson = Lesson.model_validate(enrolment.lesson)
+    def __init__(self, request: TrainRequest, data: ImageData, team: Team, teacher: Teacher | None) -> None:
+        self.request = request
+        self.spec = TrainingSpec.model_validate(request.spec)
         self.views: list[int] = []
         info = self._data = data.info
         self._team = team
         self._history: list[Report] = []
-        training = self.lesson.training
-        checkpoint = read_checkpoint(enrolment, self.lesson, team.device)
+        training = self.spec.training
+        checkpoint = read_checkpoint(request, self.spec, team.device)
         # Weights to start from are read, or downloaded, for the start alone.
-        initial = self.lesson.student.model_copy(update={"weights": None} if checkpoint else {})
+        initial = self.spec.student.model_copy(update={"weights": None} if checkpoint else {})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(training.seed, "weights"))
             network = build_model(initial, num_classes=info.num_classes, in_channels=info.channels)
@@ -78,14 +78,14 @@ class Student:
         self._precision = autocast_type(training, team.device)
         labels = data.split("train").labels
         taught_by = None if teacher is None else teacher.network
-        self._listening = listening(self.lesson, self.network, taught_by, info, labels)
+        self._hint_layers = find_hint_layers(self.spec, self.network, taught_by, info, labels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(training.seed, "parts"))
-            self._objective = build_objective(self.lesson, self._listening.shapes if self._listening else None)
+            self._objective = build_objective(self.spec, self._hint_layers.shapes if self._hint_layers else None)
         self._learner = _Learner(self.network, self._objective.modules).to(team.device)
         self._optimizer = build_optimizer(training, self._learner.parameters())
         self._learning_rate = build_learning_rate(training, self._optimizer)
-        self._tally = Tally()
+        self._metric_sums = MetricSums()
         self._distributed: nn.Module = self._learner
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -113,12 +113,12 @@ class Student:
 
     def next_view(self, of_class: int) -> int:
         """The view of its next epoch: the class's, or the one that it must see."""
-        return self.enrolment.views[self.epoch] if self.enrolment.views else of_class
+        return self.request.views[self.epoch] if self.request.views else of_class
 
     @property
     def teacher_layers(self) -> tuple[str, ...]:
         """The layers of its teacher that it listens to."""
-        return self._listening.teacher if self._listening else ()
+        return self._hint_layers.teacher if self._hint_layers else ()
 
     def learn(self, step: int, batch: Batch, knowledge: Knowledge | None) -> None:
         """Take one optimizer step.
@@ -129,8 +129,8 @@ class Student:
             knowledge: What its teacher gives for them, or None without one.
         """
         # Dropout draws from a stream of its own, whoever else has drawn numbers since.
-        torch.manual_seed(seed_of(self.lesson.training.seed, "step", self.epoch, step, self._team.rank))
-        layers = self._listening.student if self._listening else ()
+        torch.manual_seed(seed_of(self.spec.training.seed, "step", self.epoch, step, self._team.rank))
+        layers = self._hint_layers.student if self._hint_layers else ()
         with autocast(batch.images.device, self._precision), captured(self.network, layers) as mine:
             logits = self._distributed(batch.images)
         losses = self._objective(
@@ -138,23 +138,23 @@ class Student:
             None if knowledge is None else knowledge.logits,
             batch.labels,
             epoch=self.epoch,
-            epochs=self.lesson.training.epochs,
+            epochs=self.spec.training.epochs,
             workers=self._team.for_objective(),
             hints=self._hints(mine, knowledge, batch),
         )
         self._optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
-        if self.lesson.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._learner.parameters(), self.lesson.training.gradient_clip)
+        if self.spec.training.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._learner.parameters(), self.spec.training.gradient_clip)
         self._optimizer.step()
-        self._tally.add(losses.parts | {"loss": losses.total.detach()}, 1)
-        self._tally.add({"train_accuracy": (logits.detach().argmax(1) == batch.labels).sum()}, len(batch.labels))
+        self._metric_sums.add(losses.parts | {"loss": losses.total.detach()}, 1)
+        self._metric_sums.add({"train_accuracy": (logits.detach().argmax(1) == batch.labels).sum()}, len(batch.labels))
 
     def _hints(self, mine: Mapping[str, Tensor], knowledge: Knowledge | None, batch: Batch) -> Hints | None:
-        if self._listening is None or knowledge is None:
+        if self._hint_layers is None or knowledge is None:
             return None
-        student = tuple(mine[name] for name in self._listening.student)
-        teacher = tuple(knowledge.hints[name] for name in self._listening.teacher)
+        student = tuple(mine[name] for name in self._hint_layers.student)
+        teacher = tuple(knowledge.hints[name] for name in self._hint_layers.teacher)
         return Hints(student, teacher, batch.labels, batch.indices)
 
     def agree_on_buffers(self) -> None:
@@ -162,7 +162,7 @@ class Student:
         self._team.agree_on_buffers(self._learner)
 
     @torch.no_grad()
-    def be_judged(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
+    def evaluate_batch(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
         """Count a held-out batch: [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
         with autocast(images.device, self._precision):
             logits = self.network(images).float()
@@ -173,7 +173,7 @@ class Student:
         }
         if teacher_answers is not None:
             counts["teacher_agreement"] = (answers == teacher_answers).sum()
-        self._tally.add(counts, len(labels))
+        self._metric_sums.add(counts, len(labels))
 
     def finish_epoch(self, view: int, circumstances: Mapping[str, float]) -> Report:
         """Close the epoch: report it, save the checkpoint, and the model too after the last one.
@@ -182,13 +182,13 @@ class Student:
             view: Number of the view that was seen.
             circumstances: Metrics of the whole class, such as its seconds.
         """
-        weights = self._objective.weights(epoch=self.epoch, epochs=self.lesson.training.epochs)
-        metrics = self._tally.means(self._team)
+        weights = self._objective.weights(epoch=self.epoch, epochs=self.spec.training.epochs)
+        metrics = self._metric_sums.means(self._team)
         metrics |= circumstances
         metrics["learning_rate"] = float(self._learning_rate.get_last_lr()[0])
-        if self.enrolment.teacher is not None:
+        if self.request.teacher is not None:
             metrics |= {"right_weight": weights.right, "kd_weight": weights.distillation}
-        if self._listening is not None:
+        if self._hint_layers is not None:
             metrics["feature_weight"] = weights.features
         for part in self._learner.parts:
             if isinstance(part, Tells):
@@ -196,15 +196,15 @@ class Student:
         held_out = self._data.held_out
         metrics |= self._best(metrics, f"{held_out}_accuracy")
         diverged = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics[f"{held_out}_loss"]))
-        self._tally = Tally()
+        self._metric_sums = MetricSums()
         self._learning_rate.step()
         self.views.append(view)
         report = Report(
-            student=self.enrolment.student,
-            ticket=self.enrolment.ticket,
+            student=self.request.student,
+            ticket=self.request.ticket,
             epoch=self.epoch + 1,
             metrics=metrics,
-            finished=self.epoch + 1 == self.lesson.training.epochs and not diverged,
+            finished=self.epoch + 1 == self.spec.training.epochs and not diverged,
             diverged=diverged,
             weights=weights_digest(self.network.state_dict()) if self._team.rank == 0 else None,
         )
@@ -220,14 +220,14 @@ class Student:
 
     def _save(self, report: Report) -> None:
         state = {name: part.state_dict() for name, part in self._stateful().items()}
-        write_checkpoint(self.enrolment, self.lesson, Checkpoint(state, self.views, self._history))
+        write_checkpoint(self.request, self.spec, Checkpoint(state, self.views, self._history))
         if report.finished:
             self._save_model()
 
     def _save_model(self) -> None:
         if self._team.rank == 0:
             *earlier, last = self._history
-            save_model(self.enrolment.folder, self.network, self.lesson, self._data, last, self.views, earlier)
+            save_model(self.request.folder, self.network, self.spec, self._data, last, self.views, earlier)
 
     def _stateful(self) -> dict[str, Any]:
         """All that a checkpoint must hold the state of."""
@@ -243,5 +243,5 @@ class Student:
             part.load_state_dict(checkpoint.state[name])
         self.views = list(checkpoint.views)
         self._history = list(checkpoint.history)
-        if self._history[-1].finished and description(self.enrolment.folder) is None:
+        if self._history[-1].finished and description(self.request.folder) is None:
             self._save_model()  # It died between its last checkpoint and its model.

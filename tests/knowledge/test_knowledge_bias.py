@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logit_batches import REPAIRS, repair_of
-from logit_reference import repaired, softmax
 
 from raykd.knowledge import Margin, OneHot, Pair, Revision, Smooth, rectify, wrong
+from tests.helpers.logit_batches import REPAIRS, repair_of
+from tests.helpers.logit_reference import repaired, softmax
 
 few = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 10**6)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchdistill.losses.mid_level import ATLoss, RKDLoss
 
-from raykd.config import Lesson
+from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
 from raykd.knowledge import Hints
 from raykd.knowledge.methods import METHODS
@@ -293,7 +293,7 @@ def test_a_single_sample_has_no_relations():
 def test_impossible_shapes_are_refused_by_the_methods_name(name, student, teacher, reason):
     shapes = HintShapes((student,), (teacher,), torch.arange(6) % 3)
     with pytest.raises(RaykdError) as caught:
-        build_objective(Lesson.model_validate({"method": {"name": name}}), shapes)
+        build_objective(TrainingSpec.model_validate({"method": {"name": name}}), shapes)
     assert str(caught.value).startswith(f"method {name}: ")
     assert reason in str(caught.value)
 
@@ -301,4 +301,4 @@ def test_impossible_shapes_are_refused_by_the_methods_name(name, student, teache
 def test_one_class_cannot_be_contrasted():
     shapes = HintShapes(((7,),), ((7,),), torch.zeros(6, dtype=torch.int64))
     with pytest.raises(RaykdError, match=r"method crd: .*all training images are of one"):
-        build_objective(Lesson.model_validate({"method": {"name": "crd"}}), shapes)
+        build_objective(TrainingSpec.model_validate({"method": {"name": "crd"}}), shapes)

@@ -6,18 +6,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logit_batches import batch, gradient
 
 from raykd.config import Experiment, GenerousSettings, TeacherSettings
 from raykd.knowledge import Objective
 from raykd.training.build import build_objective
+from tests.helpers.logit_batches import batch, gradient
 
 few = settings(max_examples=20, deadline=None)
 
 
 def generous_objective(**settings) -> Objective:
     experiment = Experiment(teacher=TeacherSettings(generous=GenerousSettings(**settings)))
-    return build_objective(experiment.generous_teacher_lesson())
+    return build_objective(experiment.generous_teacher_spec())
 
 
 def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

@@ -8,13 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logit_batches import ANSWER_METHODS, SAMPLE_METHODS, answers_of, batch, plain, policy_of
-from logit_batches import gradient as gradient_of
-from logit_reference import HOSTS, LEARNED_T, dist, gradient, prepared
 from torch.nn import functional as F
 from torchdistill.losses.mid_level import DISTLoss, KDLoss, LogitStdKDLoss
 
-from raykd.config import Experiment, Lesson, TrainingSettings
+from raykd.config import Experiment, TrainingSettings, TrainingSpec
 from raykd.config.methods import MethodSettings
 from raykd.knowledge import ConstantTemperature, StdTemperature
 from raykd.knowledge.methods import METHODS
@@ -27,6 +24,9 @@ from raykd.knowledge.methods.rld import Rld
 from raykd.knowledge.methods.ttm import Ttm, Wttm
 from raykd.settings_io import override
 from raykd.training.build import build_objective
+from tests.helpers.logit_batches import ANSWER_METHODS, SAMPLE_METHODS, answers_of, batch, plain, policy_of
+from tests.helpers.logit_batches import gradient as gradient_of
+from tests.helpers.logit_reference import HOSTS, LEARNED_T, dist, gradient, prepared
 
 few = settings(max_examples=5, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -255,10 +255,10 @@ def test_ctkd_climbs_the_loss_of_its_temperature(temperature, epoch):
 @pytest.mark.parametrize("amount", [0.0, 0.1, 1.0])
 def test_label_smoothing_is_torch_s_without_a_teacher(amount):
     student, teacher, labels = batch(11)
-    lesson = Lesson(
+    spec = TrainingSpec(
         method=MethodSettings.of(LabelSmoothing(amount=amount)), training=TrainingSettings(label_smoothing=0.7)
     )
-    objective = build_objective(lesson)
+    objective = build_objective(spec)
     expected = 0.5 * F.cross_entropy(student, labels, label_smoothing=amount)
     for knowledge in (teacher, None):
         losses = objective(student, knowledge, labels, epoch=1, epochs=2)
@@ -272,8 +272,8 @@ def test_label_smoothing_is_torch_s_without_a_teacher(amount):
 
 def test_cross_entropy_leaves_the_smoothing_to_the_training_settings():
     student, teacher, labels = batch(12)
-    lesson = Lesson(method=MethodSettings(name="cross_entropy"), training=TrainingSettings(label_smoothing=0.2))
-    total = build_objective(lesson)(student, teacher, labels, epoch=1, epochs=2).total
+    spec = TrainingSpec(method=MethodSettings(name="cross_entropy"), training=TrainingSettings(label_smoothing=0.2))
+    total = build_objective(spec)(student, teacher, labels, epoch=1, epochs=2).total
     torch.testing.assert_close(total, 0.5 * F.cross_entropy(student, labels, label_smoothing=0.2))
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logit_batches import (
+
+from raykd.knowledge import ConstantTemperature, OneHot, StdTemperature
+from tests.helpers.logit_batches import (
     ANSWER_METHODS,
     FORMS,
     REPAIRED,
@@ -19,8 +21,6 @@ from logit_batches import (
     repair_of,
     term_of,
 )
-
-from raykd.knowledge import ConstantTemperature, OneHot, StdTemperature
 
 few = settings(max_examples=6, deadline=None)
 seeds = st.integers(0, 10**6)

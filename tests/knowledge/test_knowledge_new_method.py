@@ -64,7 +64,7 @@ from raykd.training.build import build_objective
 
 student, teacher = torch.randn(2, 4, 3)
 labels = teacher.argmax(dim=1)
-total = build_objective(published.lesson())(student, teacher, labels, epoch=1, epochs=2).total
+total = build_objective(published.training_spec())(student, teacher, labels, epoch=1, epochs=2).total
 squares = ((teacher / 2).softmax(dim=1) - (student / 2).softmax(dim=1)).square().sum(dim=1)
 torch.testing.assert_close(
     total, 0.2 * torch.nn.functional.cross_entropy(student, labels) + 0.8 * 4 * squares.mean()

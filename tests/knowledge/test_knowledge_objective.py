@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from logit_batches import ANSWER_METHODS, FORMS, REPAIRED, batch, gradient, repair_of, term_of
 from torch.nn import functional as F
 from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss
 
@@ -23,6 +22,7 @@ from raykd.knowledge import (
 )
 from raykd.knowledge.methods.dkd import Dkd
 from raykd.knowledge.methods.kd import Kd
+from tests.helpers.logit_batches import ANSWER_METHODS, FORMS, REPAIRED, batch, gradient, repair_of, term_of
 
 PARTS = {
     "cross_entropy",

@@ -4,11 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from logit_batches import ANSWER_METHODS, FORMS, REPAIRED, SAMPLE_METHODS, batch, gradient, repair_of, term_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from raykd.knowledge import ConstantTemperature, StdTemperature, Workers
 from raykd.knowledge.methods.own import OwnFunction
+from tests.helpers.logit_batches import (
+    ANSWER_METHODS,
+    FORMS,
+    REPAIRED,
+    SAMPLE_METHODS,
+    batch,
+    gradient,
+    repair_of,
+    term_of,
+)
 
 SHARED = [(name, "pair") for name in SAMPLE_METHODS] + [("dkd", form) for form in FORMS] + [("kd", "untaught")]
 """Methods of each sample for itself with a repair; the last has no teacher."""

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logit_batches import ANSWER_METHODS, FORMS, batch, gradient, policy_of, repair_of, term_of
-from logit_reference import objective as reference
-from logit_reference import slope
 
 from raykd.knowledge import ConstantTemperature, CosineSchedule, Objective, StdTemperature
+from tests.helpers.logit_batches import ANSWER_METHODS, FORMS, batch, gradient, policy_of, repair_of, term_of
+from tests.helpers.logit_reference import objective as reference
+from tests.helpers.logit_reference import slope
 
 TEMPERATURES = [ConstantTemperature(4.0), StdTemperature(1.5), StdTemperature(2.0, "multiplier")]
 

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from finished_models import finished_study
-
 from raykd.config import TrackingSettings
 from raykd.tracking.outbox import FILE
+from tests.helpers.finished_models import finished_study
+from tests.helpers.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "notebooks.md"
+PAGE = ROOT / "docs" / "notebooks.md"
 
 
 def test_the_cells_of_the_page_run(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from raykd.config import Experiment, MethodSettings
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
+from raykd.search.space import load_space
 from raykd.settings_io import override
-from raykd.study.briefing import brief
+from raykd.study.distill import distill
+from raykd.study.preflight import brief
 from raykd.study.rehearsal import rehearse
-from raykd.study.single import distill
-from raykd.study.space import load_space
-from raykd.study.study import tune
+from raykd.study.tune import tune
 
-HERE = __name__.rpartition(".")[2]
+HERE = __name__
 
 
 class Flat(nn.Module):
@@ -270,8 +270,8 @@ def moody(num_classes: int) -> nn.Module:
 
 
 def test_a_builder_that_raises_is_told_in_a_line():
-    student = {"name": "test_rehearsal:moody"}
+    student = {"name": "tests.study.test_rehearsal:moody"}
     with pytest.raises(
-        RaykdError, match=r"^model test_rehearsal:moody cannot be built: no network today nor tomorrow$"
+        RaykdError, match=r"^model tests.study.test_rehearsal:moody cannot be built: no network today nor tomorrow$"
     ):
         brief(Experiment(student=student), "student")

@@ -12,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FixedTrial
 from ray.tune.search import Searcher
-from study_places import SPACE, Launch, experiment_in
 
 from raykd.config import Experiment, ModelSettings, TrainingSettings
 from raykd.errors import RaykdError
-from raykd.study.record import begin_folder
-from raykd.study.space import SearchSpace
+from raykd.search.space import SearchSpace
+from raykd.study.folder import begin_folder
 from raykd.study.warm_start import (
     RECORD,
     as_trials,
     earlier_trials,
     misfit,
-    remember_lesson,
+    remember_settings,
     remember_taken,
 )
+from tests.helpers.optuna_storages import SPACE, Launch, experiment_in
 
 DATA = "fingerprint of the data"
 LINE = "temperature.multiplier: {low: 0.5, high: 8.0, log: true}"
@@ -44,7 +44,7 @@ def earlier_study(
     given = given if experiment is None else experiment.model_copy(update={"study": given.study})
     begin_folder(given)
     launch = Launch(given, space)
-    remember_lesson(launch.study, given, DATA)
+    remember_settings(launch.study, given, DATA)
     for i in range(trials + 3):
         config = launch.suggest(f"t{i}")
         last = {trials: {"finished": False}, trials + 1: {"diverged": True}}.get(i, {})
@@ -172,9 +172,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     shorter = new.model_copy(update={"training": TrainingSettings(epochs=7)})
     with pytest.raises(RaykdError, match=r"training.epochs is 240 there and 7 here"):
         earlier_trials(shorter, space, DATA)
-    sized = new.study.model_copy(update={"objectives": ("accuracy", "parameters")})
+    wait_for_resources = new.study.model_copy(update={"objectives": ("accuracy", "parameters")})
     with pytest.raises(RaykdError, match=r"it has no parameters"):
-        earlier_trials(new.model_copy(update={"study": sized}), space, DATA)
+        earlier_trials(new.model_copy(update={"study": wait_for_resources}), space, DATA)
     for name in (f"{old.folder}/study.journal#odl", "odl"):
         misspelt = new.model_copy(update={"study": new.study.model_copy(update={"warm_start": (name,)})})
         with pytest.raises(RaykdError, match=r"unknown study 'odl' in .*did you mean 'old'"):
@@ -203,7 +203,7 @@ def test_of_several_goals_those_of_the_new_study_are_taken(tmp_path: Path) -> No
     setting = experiment_in(tmp_path, text, name="old", objectives=("parameters", "accuracy"), trials=2)
     begin_folder(setting[0])
     launch = Launch(*setting, sizes=lambda values: {"parameters": 1000 * values["student.arguments.width"]})
-    remember_lesson(launch.study, setting[0], DATA)
+    remember_settings(launch.study, setting[0], DATA)
     for i in range(2):
         launch.suggest(f"t{i}")
         launch.end(f"t{i}", 0.5 + i / 4)

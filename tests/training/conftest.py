@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lessons import enrolled, lesson, plain, taught
+
+from tests.helpers.specs import plain, request_for, spec, taught
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +15,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teachers") / "standard"
     training = {"epochs": 12, "batch_size": 10, "learning_rate": 0.03, "decay": "cosine"}
     reports = taught(
-        enrolled(plain(student={"name": "resnet8", "arguments": {"width": 0.5}}, training=training), folder)
+        request_for(plain(student={"name": "resnet8", "arguments": {"width": 0.5}}, training=training), folder)
     )
     assert reports[-1].finished
     assert 0.3 < reports[-1].metrics["train_accuracy"] < 0.95
@@ -25,12 +26,12 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generous_teacher(teacher: Path) -> Path:
     """A generous teacher, taught by the standard one."""
     folder = teacher.parent / "generous"
-    generous = lesson(
+    generous = spec(
         student={"name": "resnet8", "arguments": {"width": 0.5}},
         training={"epochs": 2, "batch_size": 10, "learning_rate": 0.1, "seed": 3},
         objective={"ce_weight": 1.0, "kd_weight": 1.0, "warmup_epochs": 1},
         method={"name": "dkd", "dkd": {"target_weight": 0.0, "non_target_weight": 1.0}},
         bias={"form": "keep"},
     )
-    assert taught(enrolled(generous, folder, teacher))[-1].finished
+    assert taught(request_for(generous, folder, teacher))[-1].finished
     return folder

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from lessons import enrolled, lesson, state, taught
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from raykd.config import Lesson
+from raykd.config import TrainingSpec
 from raykd.data import Batch, ImageData, load_data
 from raykd.knowledge import Hints, captured
 from raykd.knowledge.methods import METHODS
@@ -20,30 +19,29 @@ from raykd.knowledge.objective import Objective
 from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_objective
-from raykd.training.listening import listening
+from raykd.training.hint_layers import find_hint_layers
+from raykd.training.metrics import MetricSums
 from raykd.training.saved import load_model
 from raykd.training.student import Student
-from raykd.training.tally import Tally
 from raykd.training.teacher import Knowledge, Teacher
 from raykd.training.team import Team
+from tests.helpers.specs import request_for, spec, state, taught
 
 CUDA = torch.device("cuda", 0)
 
 LESSONS = {
-    **{name: lesson(method={"name": name}) for name in METHODS},
-    "swap": lesson(method={"name": "kd"}, temperature={"policy": "constant"}, bias={"form": "swap"}),
-    "one_hot": lesson(bias={"form": "one_hot", "denominator": "batch"}, schedule={"form": "step"}),
-    "drop": lesson(
-        bias={"form": "drop"}, training={"optimizer": "adamw", "gradient_clip": 1.0, "label_smoothing": 0.1}
-    ),
-    "keep": lesson(bias={"form": "keep"}, objective={"warmup_epochs": 2}),
+    **{name: spec(method={"name": name}) for name in METHODS},
+    "swap": spec(method={"name": "kd"}, temperature={"policy": "constant"}, bias={"form": "swap"}),
+    "one_hot": spec(bias={"form": "one_hot", "denominator": "batch"}, schedule={"form": "step"}),
+    "drop": spec(bias={"form": "drop"}, training={"optimizer": "adamw", "gradient_clip": 1.0, "label_smoothing": 0.1}),
+    "keep": spec(bias={"form": "keep"}, objective={"warmup_epochs": 2}),
 }
 """Every method, and every form of the rest."""
 
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    return load_data(lesson().data)
+    return load_data(spec().data)
 
 
 @contextmanager
@@ -71,9 +69,9 @@ def fake_batch() -> Batch:
 @pytest.mark.parametrize("name", LESSONS)
 def test_student_teacher_and_objective_meet_on_a_gpu(data: ImageData, name: str) -> None:
     what = LESSONS[name]
-    wide = lesson(student={"name": "resnet8", "arguments": {"width": 0.5}}).student
+    wide = spec(student={"name": "resnet8", "arguments": {"width": 0.5}}).student
     networks = [build_model(settings, num_classes=10, in_channels=1) for settings in (what.student, wide)]
-    heard = listening(what, networks[0], networks[1], data.info, data.split("train").labels)
+    heard = find_hint_layers(what, networks[0], networks[1], data.info, data.split("train").labels)
     objective = build_objective(what, heard.shapes if heard else None)
     with fake_cuda():
         student, teacher = (network.to(CUDA, memory_format=torch.channels_last) for network in networks)
@@ -93,7 +91,7 @@ def test_student_teacher_and_objective_meet_on_a_gpu(data: ImageData, name: str)
         for value in (losses.total, *losses.parts.values()):
             assert (value.device, value.dtype, value.shape) == (CUDA, torch.float32, ())
         assert all(buffer.device == CUDA for buffer in parts.buffers())
-        tally = Tally()
+        tally = MetricSums()
         tally.add(losses.parts | {"loss": losses.total.detach()}, 1)
         tally.add({"train_accuracy": (logits.argmax(1) == batch.labels).sum()}, 8)
 
@@ -105,13 +103,13 @@ def test_a_student_steps_and_is_judged_on_the_meta_device(
     # No tensor has a value here: whoever looks at one fails, as it would make a GPU wait.
     meta = torch.device("meta")
     taught_by = Teacher(str(teacher), data.info, torch.bfloat16, meta)
-    student = Student(enrolled(LESSONS[name], tmp_path / "student"), data, Team(device=meta), taught_by)
+    student = Student(request_for(LESSONS[name], tmp_path / "student"), data, Team(device=meta), taught_by)
     with meta:
         images, labels = torch.empty(8, 1, 8, 8), torch.empty(8, dtype=torch.int64)
         batch = Batch(images, images, labels, torch.empty(8, dtype=torch.int64))
     hints = Knowledge(torch.empty(8, 10, dtype=torch.bfloat16, device=meta), meta_hints(taught_by, batch, student))
     student.learn(0, batch, hints)
-    student.be_judged(images, labels, hints.logits.argmax(1))
+    student.evaluate_batch(images, labels, hints.logits.argmax(1))
     for parameter in student._learner.parameters():
         assert parameter.grad is not None
         assert parameter.grad.is_meta
@@ -127,7 +125,7 @@ def meta_hints(taught_by: Teacher, batch: Batch, student: Student) -> dict[str, 
 
 def test_bfloat16_is_the_gpus_habit_and_the_cpus_choice() -> None:
     def chosen(precision: str | None, device: str) -> torch.dtype | None:
-        return autocast_type(lesson(training={"precision": precision}).training, torch.device(device))
+        return autocast_type(spec(training={"precision": precision}).training, torch.device(device))
 
     assert [chosen(precision, "cuda") for precision in (None, "bfloat16", "float32")] == [
         torch.bfloat16,
@@ -141,7 +139,7 @@ def test_bfloat16_trains_on_a_cpu_with_float32_weights_and_losses(tmp_path: Path
     losses = {}
     for precision in ("float32", "bfloat16"):
         training = {"precision": precision, "epochs": 6, "learning_rate": 0.02}
-        reports = taught(enrolled(lesson(training=training), tmp_path / precision, teacher))
+        reports = taught(request_for(spec(training=training), tmp_path / precision, teacher))
         losses[precision] = [report.metrics["loss"] for report in reports]
         tensors = state(tmp_path / precision)["network"].values()
         assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float32}
@@ -164,41 +162,41 @@ def test_a_teacher_answers_in_the_precision_of_its_group(teacher: Path, data: Im
 def test_a_students_losses_are_float32_under_autocast(
     tmp_path: Path, teacher: Path, data: ImageData, method: str
 ) -> None:
-    what = lesson(training={"precision": "bfloat16"}, method={"name": method})
+    what = spec(training={"precision": "bfloat16"}, method={"name": method})
     taught_by = Teacher(str(teacher), data.info, torch.bfloat16, torch.device("cpu"))
-    student = Student(enrolled(what, tmp_path / "student"), data, Team(), taught_by)
+    student = Student(request_for(what, tmp_path / "student"), data, Team(), taught_by)
     numbers = torch.Generator().manual_seed(0)
     images, labels = torch.randn(25, 1, 8, 8, generator=numbers), torch.arange(25) % 10
     batch = Batch(images, images, labels, torch.arange(25))
     knowledge = taught_by.teach(batch, student.teacher_layers)
     exact_parts = build_exactly(student, what)
     answers: list[torch.Tensor] = []
-    layers = student._listening.student if student._listening else ()
+    layers = student._hint_layers.student if student._hint_layers else ()
     student.network.register_forward_hook(lambda module, inputs, output: answers.append(output.detach()))
     with captured(student.network, layers) as mine:
         student.learn(0, batch, knowledge)
     assert answers[0].dtype == torch.bfloat16
     hints = None
-    if student._listening is not None:
-        sides = ([mine[name] for name in layers], [knowledge.hints[name] for name in student._listening.teacher])
+    if student._hint_layers is not None:
+        sides = ([mine[name] for name in layers], [knowledge.hints[name] for name in student._hint_layers.teacher])
         hints = Hints(*(tuple(each.detach() for each in side) for side in sides), labels, batch.indices)
     torch.manual_seed(seed_of(what.training.seed, "step", 0, 0, 0))
     exact = exact_parts(answers[0], knowledge.logits, labels, epoch=0, epochs=3, hints=hints)
-    told = student._tally.means(Team())
+    told = student._metric_sums.means(Team())
     assert told["loss"] == pytest.approx(exact.total.item(), rel=1e-5)
 
 
-def build_exactly(student: Student, what: Lesson) -> Objective:
+def build_exactly(student: Student, what: TrainingSpec) -> Objective:
     """The objective as the student started with it, for use outside autocast."""
-    objective = build_objective(what, student._listening.shapes if student._listening else None)
+    objective = build_objective(what, student._hint_layers.shapes if student._hint_layers else None)
     for mine, its in zip(objective.modules, student._learner.parts, strict=True):
         mine.load_state_dict(its.state_dict())
     return objective
 
 
 def test_a_student_is_judged_in_float32_whatever_its_precision(tmp_path: Path) -> None:
-    what = lesson(training={"precision": "bfloat16", "epochs": 1}).without_teacher()
-    (report,) = taught(enrolled(what, tmp_path / "student"))
+    what = spec(training={"precision": "bfloat16", "epochs": 1}).without_teacher()
+    (report,) = taught(request_for(what, tmp_path / "student"))
     model, split = load_model(tmp_path / "student"), load_data(what.data).split("validation")
     pixels = split.images.float() / 255
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():

@@ -11,13 +11,13 @@ import safetensors.numpy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lessons import enrolled, lesson, of, plain, taught
 from torch import nn
 
 from raykd.training.classroom import Classroom
 from raykd.training.digest import weights_digest
 from raykd.training.folder import WEIGHTS, description
 from raykd.training.team import Team
+from tests.helpers.specs import of, plain, request_for, spec, taught
 
 
 def digest_of_file(folder: Path) -> str:
@@ -30,31 +30,31 @@ def digest_of_file(folder: Path) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("student", ["resnet8", "pupils:WithDropout"])
+@pytest.mark.parametrize("student", ["resnet8", "tests.helpers.networks:WithDropout"])
 def test_a_student_that_came_late_is_replayed_alone(tmp_path: Path, teacher: Path, student: str) -> None:
-    taught_like_this = lesson(student={"name": student}, training={"seed": 3})
-    first = enrolled(plain(), tmp_path / "first")
-    late = enrolled(taught_like_this, tmp_path / "late", teacher)
+    taught_like_this = spec(student={"name": student}, training={"seed": 3})
+    first = request_for(plain(), tmp_path / "first")
+    late = request_for(taught_like_this, tmp_path / "late", teacher)
     classroom = Classroom(Team())
     taught(first, classroom=classroom, epochs=2)
     told = of(taught(late, classroom=classroom), "late")
     views = description(tmp_path / "late")["views"]
     assert views == [2, 0, 1]
 
-    again = replace(enrolled(taught_like_this, tmp_path / "again", teacher), views=tuple(views))
+    again = replace(request_for(taught_like_this, tmp_path / "again", teacher), views=tuple(views))
     replayed = taught(again)
     assert [report.weights for report in replayed] == [report.weights for report in told]
     assert len({report.weights for report in told}) == 3
     assert description(tmp_path / "again")["views"] == views
 
-    usual = taught(enrolled(taught_like_this, tmp_path / "usual", teacher))
+    usual = taught(request_for(taught_like_this, tmp_path / "usual", teacher))
     assert usual[-1].weights != told[-1].weights
 
 
 def test_whoever_sees_views_of_its_own_leaves_the_class_as_it_is(tmp_path: Path, teacher: Path) -> None:
-    alone = taught(enrolled(plain(), tmp_path / "alone"))
-    beside = enrolled(plain(), tmp_path / "beside")
-    own = replace(enrolled(lesson(), tmp_path / "own", teacher), views=(1, 1, 0))
+    alone = taught(request_for(plain(), tmp_path / "alone"))
+    beside = request_for(plain(), tmp_path / "beside")
+    own = replace(request_for(spec(), tmp_path / "own", teacher), views=(1, 1, 0))
     together = taught(beside, own)
     assert [report.weights for report in of(together, "beside")] == [report.weights for report in alone]
     assert [report.metrics["view"] for report in of(together, "own")] == [1, 1, 0]
@@ -62,15 +62,15 @@ def test_whoever_sees_views_of_its_own_leaves_the_class_as_it_is(tmp_path: Path,
 
 
 def test_an_interrupted_replay_goes_on_with_its_views(tmp_path: Path, teacher: Path) -> None:
-    whole = taught(replace(enrolled(lesson(), tmp_path / "whole", teacher), views=(2, 0, 1)))
-    parts = replace(enrolled(lesson(), tmp_path / "parts", teacher), views=(2, 0, 1))
+    whole = taught(replace(request_for(spec(), tmp_path / "whole", teacher), views=(2, 0, 1)))
+    parts = replace(request_for(spec(), tmp_path / "parts", teacher), views=(2, 0, 1))
     taught(parts, epochs=1)
     resumed = taught(parts)
     assert [report.weights for report in resumed] == [report.weights for report in whole]
 
 
 def test_the_digest_is_that_of_the_finished_models_file(tmp_path: Path) -> None:
-    *_, last = taught(enrolled(plain(), tmp_path / "student"))
+    *_, last = taught(request_for(plain(), tmp_path / "student"))
     assert last.weights == digest_of_file(tmp_path / "student") == description(tmp_path / "student")["weights"]
 
 

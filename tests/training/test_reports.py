@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from lessons import enrolled, lesson, plain, taught
 from torch.nn import functional as F
 
-from raykd.config import Lesson
+from raykd.config import TrainingSpec
 from raykd.data import load_data, training_batches
 from raykd.training.build import build_learning_rate, build_optimizer
 from raykd.training.folder import description
 from raykd.training.saved import load_model
+from tests.helpers.specs import plain, request_for, spec, taught
 
 OF_ALL = {
     "loss", "cross_entropy", "train_accuracy", "validation_accuracy", "validation_loss", "best_validation_accuracy",
@@ -28,19 +28,19 @@ OF_THE_TAUGHT = {
 
 
 def test_a_plain_student_reports_exactly_these_metrics(tmp_path: Path) -> None:
-    for report in taught(enrolled(plain(), tmp_path / "student")):
+    for report in taught(request_for(plain(), tmp_path / "student")):
         assert report.metrics.keys() == OF_ALL
 
 
 @pytest.mark.parametrize("form", ["pair", "drop", "keep"])
 def test_a_taught_student_reports_exactly_these_metrics(tmp_path: Path, teacher: Path, form: str) -> None:
-    for report in taught(enrolled(lesson(bias={"form": form}), tmp_path / "student", teacher)):
+    for report in taught(request_for(spec(bias={"form": form}), tmp_path / "student", teacher)):
         assert report.metrics.keys() == OF_ALL | OF_THE_TAUGHT
         assert all(type(value) in (int, float) and math.isfinite(value) for value in report.metrics.values())
 
 
 def test_epochs_count_from_one_and_the_best_is_the_earliest_of_the_best(tmp_path: Path) -> None:
-    reports = taught(enrolled(plain(training={"epochs": 6, "learning_rate": 0.2}), tmp_path / "student"))
+    reports = taught(request_for(plain(training={"epochs": 6, "learning_rate": 0.2}), tmp_path / "student"))
     assert [report.epoch for report in reports] == [1, 2, 3, 4, 5, 6]
     assert [report.last for report in reports] == [False] * 5 + [True]
     accuracies = [report.metrics["validation_accuracy"] for report in reports]
@@ -52,8 +52,8 @@ def test_epochs_count_from_one_and_the_best_is_the_earliest_of_the_best(tmp_path
 
 
 def test_validation_metrics_are_those_of_the_finished_models(tmp_path: Path, teacher: Path) -> None:
-    metrics = taught(enrolled(lesson(), tmp_path / "student", teacher))[-1].metrics
-    validation = load_data(lesson().data).split("validation")
+    metrics = taught(request_for(spec(), tmp_path / "student", teacher))[-1].metrics
+    validation = load_data(spec().data).split("validation")
     pixels = validation.images.float() / 255
     with torch.no_grad():
         logits = load_model(tmp_path / "student")(pixels)
@@ -65,8 +65,8 @@ def test_validation_metrics_are_those_of_the_finished_models(tmp_path: Path, tea
 
 
 def test_the_wrong_share_is_that_of_the_teacher_on_the_view(tmp_path: Path, teacher: Path) -> None:
-    reports = taught(enrolled(lesson(), tmp_path / "student", teacher))
-    batches = training_batches(load_data(lesson().data), batch_size=25)
+    reports = taught(request_for(spec(), tmp_path / "student", teacher))
+    batches = training_batches(load_data(spec().data), batch_size=25)
     model = load_model(teacher)
     for view, report in enumerate(reports):
         shares = [(model.predict(batch.pixels) != batch.labels).double().mean() for batch in batches.epoch(view)]
@@ -76,13 +76,13 @@ def test_the_wrong_share_is_that_of_the_teacher_on_the_view(tmp_path: Path, teac
 
 def test_the_first_step_is_the_objectives(tmp_path: Path) -> None:
     # One batch an epoch: the first report's loss and accuracy are those of the initial weights on the first view.
-    one = plain(training={"batch_size": 100, "epochs": 1}, student={"name": "pupils:Plain"})
+    one = plain(training={"batch_size": 100, "epochs": 1}, student={"name": "tests.helpers.networks:Plain"})
     still = plain(
         training={"batch_size": 100, "epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0},
-        student={"name": "pupils:Plain"},
+        student={"name": "tests.helpers.networks:Plain"},
     )
-    report = taught(enrolled(one, tmp_path / "student"))[0]
-    taught(enrolled(still, tmp_path / "initial"))
+    report = taught(request_for(one, tmp_path / "student"))[0]
+    taught(request_for(still, tmp_path / "initial"))
     (batch,) = training_batches(load_data(one.data), batch_size=100).epoch(0)
     with torch.no_grad():
         logits = load_model(tmp_path / "initial")(batch.pixels)
@@ -91,8 +91,8 @@ def test_the_first_step_is_the_objectives(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_made_of_its_parts(tmp_path: Path, teacher: Path) -> None:
-    what = lesson(objective={"ce_weight": 0.7, "kd_weight": 2.0, "warmup_epochs": 2}, training={"epochs": 4})
-    for epoch, report in enumerate(taught(enrolled(what, tmp_path / "student", teacher))):
+    what = spec(objective={"ce_weight": 0.7, "kd_weight": 2.0, "warmup_epochs": 2}, training={"epochs": 4})
+    for epoch, report in enumerate(taught(request_for(what, tmp_path / "student", teacher))):
         metrics = report.metrics
         right_weight = math.cos(math.pi / 2 * epoch / 4) ** 2
         assert metrics["kd_weight"] == 2.0 * min(epoch / 2, 1)
@@ -130,7 +130,7 @@ def expected_rate(training: dict[str, Any], epoch: int) -> float:
 )
 def test_the_learning_rate_follows_its_formula(decay: dict[str, Any], warmup: int) -> None:
     training = {"epochs": 10, "warmup_epochs": warmup} | decay
-    settings = Lesson.model_validate({"training": training}).training
+    settings = TrainingSpec.model_validate({"training": training}).training
     optimizer = build_optimizer(settings, [torch.nn.Parameter(torch.zeros(1))])
     schedule = build_learning_rate(settings, optimizer)
     rates = []
@@ -144,10 +144,12 @@ def test_the_learning_rate_follows_its_formula(decay: dict[str, Any], warmup: in
 @pytest.mark.parametrize("decay", ["multistep", "cosine"])
 def test_a_student_learns_at_the_rate_that_it_reports_also_after_an_interruption(tmp_path: Path, decay: str) -> None:
     training = {"epochs": 6, "warmup_epochs": 2, "decay": decay, "milestones": [0.5, 0.7]}
-    enrolment = enrolled(plain(training=training, student={"name": "pupils:Plain"}), tmp_path / "student")
-    taught(enrolment, epochs=1)
-    taught(enrolment, epochs=2)
-    rates = [report.metrics["learning_rate"] for report in taught(enrolment)]
+    request = request_for(
+        plain(training=training, student={"name": "tests.helpers.networks:Plain"}), tmp_path / "student"
+    )
+    taught(request, epochs=1)
+    taught(request, epochs=2)
+    rates = [report.metrics["learning_rate"] for report in taught(request)]
     assert rates == pytest.approx([expected_rate(training, epoch) for epoch in range(6)])
 
 
@@ -156,8 +158,10 @@ def one_step(folder: Path, **training: Any) -> tuple[float, float]:
     settings = {"batch_size": 100, "epochs": 1, "momentum": 0.0, "weight_decay": 0.0, "decay": "constant"}
     weights = []
     for name, rate in (("moved", 1.0), ("still", 1e-30)):
-        what = plain(training=settings | training | {"learning_rate": rate}, student={"name": "pupils:Plain"})
-        (report,) = taught(enrolled(what, folder / name))
+        what = plain(
+            training=settings | training | {"learning_rate": rate}, student={"name": "tests.helpers.networks:Plain"}
+        )
+        (report,) = taught(request_for(what, folder / name))
         weights.append(torch.cat([tensor.flatten() for tensor in load_model(folder / name).network.parameters()]))
     return report.metrics["loss"], (weights[0] - weights[1]).norm().item()
 
@@ -172,7 +176,7 @@ def test_a_clipped_step_is_as_long_as_its_limit(tmp_path: Path) -> None:
 def test_label_smoothing_is_in_the_loss_but_not_in_the_validation_loss(tmp_path: Path) -> None:
     sharp, _ = one_step(tmp_path / "sharp")
     smooth, _ = one_step(tmp_path / "smooth", label_smoothing=0.3)
-    (batch,) = training_batches(load_data(lesson().data), batch_size=100).epoch(0)
+    (batch,) = training_batches(load_data(spec().data), batch_size=100).epoch(0)
     logits = load_model(tmp_path / "sharp" / "still")(batch.pixels)
     assert sharp == pytest.approx(F.cross_entropy(logits, batch.labels).item(), rel=1e-5)
     assert smooth == pytest.approx(F.cross_entropy(logits, batch.labels, label_smoothing=0.3).item(), rel=1e-5)

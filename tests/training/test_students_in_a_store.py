@@ -6,31 +6,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lessons import enrolled, lesson, plain, same, state, taught
-from object_store import ObjectStore, Request
 
 from raykd import storage
-from raykd.config import Lesson, ModelSettings, TrackingSettings
+from raykd.config import ModelSettings, TrackingSettings, TrainingSpec
 from raykd.data import load_data
 from raykd.storage import StorageError, below, read
-from raykd.training.adopted import adopt, judge_adopted
 from raykd.training.classroom import Classroom
+from raykd.training.external_teacher import evaluate_external_teacher, fetch_external_teacher
 from raykd.training.folder import CHECKPOINT, DESCRIPTION, FAILURE, WEIGHTS, description, keep_model
-from raykd.training.messages import Agenda, Enrolment
+from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
 from raykd.training.team import Team
+from tests.helpers.object_store import ObjectStore, Request
+from tests.helpers.specs import plain, request_for, same, spec, state, taught
 
-Enrol = Callable[..., Enrolment]
+Enrol = Callable[..., TrainRequest]
 
 
 @pytest.fixture
-def enrol(object_store: ObjectStore) -> Enrol:
+def submit(object_store: ObjectStore) -> Enrol:
     folder = object_store.folder()
 
-    def enrolment(what: Lesson, teacher: str | None = None) -> Enrolment:
-        return Enrolment("student", what.model_dump(mode="json"), teacher, folder)
+    def request(what: TrainingSpec, teacher: str | None = None) -> TrainRequest:
+        return TrainRequest("student", what.model_dump(mode="json"), teacher, folder)
 
-    return enrolment
+    return request
 
 
 def copied(folder: str, target: Path) -> Path:
@@ -43,9 +43,9 @@ def copied(folder: str, target: Path) -> Path:
     return target
 
 
-def test_a_student_goes_on_from_the_store_and_ends_as_on_disk(enrol: Enrol, teacher: Path, tmp_path: Path) -> None:
-    assert taught(enrolled(lesson(), tmp_path / "student", teacher))[-1].finished
-    student = enrol(lesson(), teacher=str(teacher))
+def test_a_student_goes_on_from_the_store_and_ends_as_on_disk(submit: Enrol, teacher: Path, tmp_path: Path) -> None:
+    assert taught(request_for(spec(), tmp_path / "student", teacher))[-1].finished
+    student = submit(spec(), teacher=str(teacher))
     assert len(taught(student, epochs=2)) == 2
     assert description(student.folder) is None
     assert len(taught(student)) == 3, "it tells its history, and learns one epoch more"
@@ -58,25 +58,25 @@ def test_a_student_goes_on_from_the_store_and_ends_as_on_disk(enrol: Enrol, teac
 
 
 def test_a_student_learns_from_a_teacher_in_the_store(
-    enrol: Enrol, object_store: ObjectStore, teacher: Path, tmp_path: Path
+    submit: Enrol, object_store: ObjectStore, teacher: Path, tmp_path: Path
 ) -> None:
-    data = lesson().data
+    data = spec().data
     info, half = load_data(data).info, ModelSettings(name="resnet8", arguments={"width": 0.5})
     teachers = below(object_store.folder(), "teachers")
-    there = adopt(str(teacher), half, info, teachers, TrackingSettings())
-    judge_adopted(there, data)
-    assert adopt(there, half, info, teachers, TrackingSettings()) == there, "a URL is a source, too"
-    here = adopt(str(teacher), half, info, str(tmp_path / "teachers"), TrackingSettings())
-    judge_adopted(here, data)
+    there = fetch_external_teacher(str(teacher), half, info, teachers, TrackingSettings())
+    evaluate_external_teacher(there, data)
+    assert fetch_external_teacher(there, half, info, teachers, TrackingSettings()) == there, "a URL is a source, too"
+    here = fetch_external_teacher(str(teacher), half, info, str(tmp_path / "teachers"), TrackingSettings())
+    evaluate_external_teacher(here, data)
     assert description(there) == description(here)
-    student = enrol(lesson(), teacher=there)
+    student = submit(spec(), teacher=there)
     assert taught(student)[-1].finished
-    assert taught(enrolled(lesson(), tmp_path / "student", teacher))[-1].finished
+    assert taught(request_for(spec(), tmp_path / "student", teacher))[-1].finished
     assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))
 
 
-def test_what_went_wrong_is_in_the_store(enrol: Enrol) -> None:
-    student = enrol(plain(student={"name": "pupils:Unbuildable"}))
+def test_what_went_wrong_is_in_the_store(submit: Enrol) -> None:
+    student = submit(plain(student={"name": "tests.helpers.networks:Unbuildable"}))
     (report,) = taught(student)
     assert report.failure is not None
     assert below(student.folder, FAILURE) in report.failure
@@ -84,11 +84,11 @@ def test_what_went_wrong_is_in_the_store(enrol: Enrol) -> None:
 
 
 def test_a_store_that_is_away_is_nobodys_failure(
-    enrol: Enrol, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    submit: Enrol, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The classroom ends, to be started again; the student goes on from its last epoch."""
     monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.0)
-    student = enrol(plain())
+    student = submit(plain())
     classroom = Classroom(Team())
     taught(student, classroom=classroom, epochs=1)
 
@@ -96,11 +96,11 @@ def test_a_store_that_is_away_is_nobodys_failure(
         return request["REQUEST_METHOD"] in ("PUT", "POST")
 
     with object_store.cut(puts), pytest.raises(StorageError):
-        classroom.follow(Agenda(learn=classroom.seated))
+        classroom.follow(WorkerCommands(learn=classroom.seated))
     with object_store.cut(), pytest.raises(StorageError):
-        Classroom(Team()).follow(Agenda(enter=(student,)))
+        Classroom(Team()).follow(WorkerCommands(enter=(student,)))
     reports = taught(student)
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert all(report.failure is None for report in reports)
-    assert taught(enrolled(plain(), tmp_path / "student"))[-1].finished
+    assert taught(request_for(plain(), tmp_path / "student"))[-1].finished
     assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))

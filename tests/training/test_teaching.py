@@ -11,29 +11,29 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from lessons import enrolled, lesson, of, plain, same, state, taught
-from pupils import Counting
 
 from raykd.data import DataInfo, load_data
 from raykd.models import build_model
 from raykd.training.classroom import Classroom
 from raykd.training.folder import DESCRIPTION, WEIGHTS, description
-from raykd.training.messages import Agenda, Report
+from raykd.training.messages import Report, WorkerCommands
 from raykd.training.saved import load_model, save_model
 from raykd.training.team import Team
+from tests.helpers.networks import Counting
+from tests.helpers.specs import of, plain, request_for, same, spec, state, taught
 
 STEPS, VALIDATION_BATCHES = 4, 2  # 100 training images in batches of 25; 144 validation images in batches of 100
 
 
 @pytest.fixture(scope="module")
 def data() -> DataInfo:
-    return load_data(lesson().data).info
+    return load_data(spec().data).info
 
 
 @pytest.fixture
 def counting_teacher(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "counting"
-    taught(enrolled(plain(student={"name": "pupils:Counting"}), folder))
+    taught(request_for(plain(student={"name": "tests.helpers.networks:Counting"}), folder))
     Counting.calls.clear()
     Counting.copies.clear()
     yield folder
@@ -46,7 +46,9 @@ def test_a_teacher_is_asked_once_a_batch_however_many_listen(
     tmp_path: Path, counting_teacher: Path, students: int
 ) -> None:
     names = [f"student-{number}" for number in range(students)]
-    taught(*(enrolled(lesson(training={"seed": n}), tmp_path / name, counting_teacher) for n, name in enumerate(names)))
+    taught(
+        *(request_for(spec(training={"seed": n}), tmp_path / name, counting_teacher) for n, name in enumerate(names))
+    )
     assert len(Counting.copies) == 1
     assert [call["images"] for call in Counting.calls] == [100, 44] + [25] * 3 * STEPS
     assert not any(call["training"] or call["gradient"] for call in Counting.calls)
@@ -54,36 +56,36 @@ def test_a_teacher_is_asked_once_a_batch_however_many_listen(
 
 def test_a_teacher_stays_as_it_was_and_in_nobodys_checkpoint(tmp_path: Path, counting_teacher: Path) -> None:
     before = safetensors.torch.load_file(counting_teacher / WEIGHTS)
-    taught(enrolled(lesson(training={"weight_decay": 0.1}), tmp_path / "student", counting_teacher), epochs=2)
+    taught(request_for(spec(training={"weight_decay": 0.1}), tmp_path / "student", counting_teacher), epochs=2)
     (teacher,) = Counting.copies
     assert same(dict(teacher.state_dict()), before)
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
-    student = build_model(lesson().student, num_classes=10, in_channels=1)
+    student = build_model(spec().student, num_classes=10, in_channels=1)
     found = state(tmp_path / "student")
     assert found["network"].keys() == student.state_dict().keys()
     assert len(found["optimizer"]["param_groups"][0]["params"]) == len(list(student.parameters()))
 
 
 def test_a_teacher_with_nobody_to_teach_is_not_asked(tmp_path: Path, counting_teacher: Path) -> None:
-    taught_one = enrolled(lesson(), tmp_path / "taught", counting_teacher)
-    other = enrolled(plain(), tmp_path / "other")
+    taught_one = request_for(spec(), tmp_path / "taught", counting_teacher)
+    other = request_for(plain(), tmp_path / "other")
     classroom = Classroom(Team())
-    classroom.follow(Agenda(enter=(taught_one, other), learn=(taught_one.ticket, other.ticket)))
+    classroom.follow(WorkerCommands(enter=(taught_one, other), learn=(taught_one.ticket, other.ticket)))
     asked = len(Counting.calls)
-    classroom.follow(Agenda(learn=(other.ticket,)))
+    classroom.follow(WorkerCommands(learn=(other.ticket,)))
     assert len(Counting.calls) == asked
-    classroom.follow(Agenda(learn=(taught_one.ticket,)))
+    classroom.follow(WorkerCommands(learn=(taught_one.ticket,)))
     assert len(Counting.calls) == asked + STEPS
-    classroom.follow(Agenda(leave=(taught_one.ticket,), learn=(other.ticket,)))
+    classroom.follow(WorkerCommands(leave=(taught_one.ticket,), learn=(other.ticket,)))
     assert len(Counting.copies) == 1
 
 
 def test_two_teachers_teach_in_one_group(tmp_path: Path, teacher: Path, generous_teacher: Path) -> None:
     ways = {"by-standard": teacher, "by-generous": generous_teacher, "by-both-in-turn": teacher}
-    reports = taught(*(enrolled(lesson(), tmp_path / "class" / name, way) for name, way in ways.items()))
+    reports = taught(*(request_for(spec(), tmp_path / "class" / name, way) for name, way in ways.items()))
     assert {report.metrics["class_size"] for report in reports} == {3}
     for name, way in ways.items():
-        taught(enrolled(lesson(), tmp_path / "alone" / name, way))
+        taught(request_for(spec(), tmp_path / "alone" / name, way))
         assert same(state(tmp_path / "class" / name), state(tmp_path / "alone" / name))
     one, other = (state(tmp_path / "class" / name)["network"] for name in ("by-standard", "by-generous"))
     assert not same(dict(one), dict(other))
@@ -101,10 +103,10 @@ def test_a_teacher_of_other_classes_is_refused_by_its_student_alone(
 ) -> None:
     five = replace(data, num_classes=5, class_names=data.class_names[:5])
     (tmp_path / "five").mkdir()
-    network = build_model(lesson().student, num_classes=5, in_channels=1)
-    save_model(tmp_path / "five", network, lesson(), five, Report("five", "", 1), [0])
-    misled = enrolled(lesson(), tmp_path / "misled", tmp_path / "five")
-    reports = taught(misled, enrolled(lesson(), tmp_path / "well", teacher))
+    network = build_model(spec().student, num_classes=5, in_channels=1)
+    save_model(tmp_path / "five", network, spec(), five, Report("five", "", 1), [0])
+    misled = request_for(spec(), tmp_path / "misled", tmp_path / "five")
+    reports = taught(misled, request_for(spec(), tmp_path / "well", teacher))
     assert [(report.epoch, report.failure) for report in of(reports, "misled")] == [
         (1, f"the teacher in {tmp_path / 'five'} knows 5 classes, but digits has 10")
     ]
@@ -112,8 +114,8 @@ def test_a_teacher_of_other_classes_is_refused_by_its_student_alone(
 
 
 def test_a_teacher_that_is_not_there_is_told_to_its_student_alone(tmp_path: Path, teacher: Path) -> None:
-    lost = enrolled(lesson(), tmp_path / "lost", tmp_path / "nowhere")
-    reports = taught(enrolled(lesson(), tmp_path / "well", teacher), lost)
+    lost = request_for(spec(), tmp_path / "lost", tmp_path / "nowhere")
+    reports = taught(request_for(spec(), tmp_path / "well", teacher), lost)
     (report,) = of(reports, "lost")
     assert "no finished model in" in (report.failure or "")
     assert of(reports, "well")[-1].finished
@@ -127,13 +129,13 @@ def test_a_teacher_of_other_images_normalises_them_its_own_way(tmp_path: Path, t
     content["data"] |= {"mean": [data.mean[0] - 0.3], "std": [data.std[0] * 3]}
     (foreign / DESCRIPTION).write_text(json.dumps(content))
     reports = taught(
-        enrolled(lesson(), tmp_path / "home", teacher), enrolled(lesson(), tmp_path / "abroad", foreign), epochs=1
+        request_for(spec(), tmp_path / "home", teacher), request_for(spec(), tmp_path / "abroad", foreign), epochs=1
     )
-    images = load_data(lesson().data)
+    images = load_data(spec().data)
     validation = images.split("validation")
     agreement = {}
     for name, folder in (("home", teacher), ("abroad", foreign)):
-        student = build_model(lesson().student, num_classes=10, in_channels=1)
+        student = build_model(spec().student, num_classes=10, in_channels=1)
         student.load_state_dict(state(tmp_path / name)["network"])
         pixels = validation.images.float() / 255
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from lessons import CIRCUMSTANCES, of, same, state, taught
-from pair import METHODS, SHARED, shared_class, steps_by_hand, work
 
 from raykd.data import load_data
 from raykd.training.saved import load_model
 from raykd.training.team import Team
+from tests.helpers.specs import CIRCUMSTANCES, of, same, state, taught
+from tests.helpers.two_workers import METHODS, SHARED, shared_class, steps_by_hand, work
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from raykd.errors import RaykdError
 from raykd.report.study.facts import StudyFacts
-from raykd.study.record import PLAIN
+from raykd.study.folder import PLAIN
 from raykd.training.folder import description
 
 if TYPE_CHECKING:

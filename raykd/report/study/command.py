@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from raykd.report.study.facts import StudyFacts, facts_of
-from raykd.tracking.linked import log_files
-from raykd.tracking.place import sqlite_file, tracking_uri
+from raykd.tracking.address import sqlite_file, tracking_uri
+from raykd.tracking.parent_run import log_files
 
 FOLDER, PAGE = "report", "report.html"
 

@@ -11,7 +11,7 @@ from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvalu
 from optuna.trial import FrozenTrial
 
 from raykd.report.study.facts import StudyFacts
-from raykd.study.names import trial_name
+from raykd.search.names import trial_name
 
 MOST_CURVES, MOST_POINTS = 200, 100
 """Learning curves of trials that do not stand out, and points of each: enough to see, few enough to draw."""

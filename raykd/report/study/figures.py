@@ -14,7 +14,7 @@ from raykd.report.study.beyond import Confusion
 from raykd.report.study.curves import Curve, Importances, Weights, is_logarithmic, is_numeric
 from raykd.report.study.facts import BestSoFar, StudyFacts
 from raykd.report.study.style import BEST, COLOURS, GREY, LINES, REFERENCES, SCALE
-from raykd.study.pareto import AXES
+from raykd.results.pareto import AXES
 
 PERCENT = ".1%"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raykd.report.study.facts import StudyFacts
-from raykd.study.result import TrialSummary
+from raykd.results.study import TrialSummary
 
 SHOWN_TRIALS = 10
 

@@ -1,0 +1,151 @@
+"""Joining a Ray cluster, or starting a local one, and leaving it in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.exceptions import AuthenticationError
+
+from raykd.config import ClusterSettings
+from raykd.errors import RaykdError
+from raykd.training.messages import NAMESPACE
+
+QUIET = {
+    # Reports travel through the broker, but Train notices the end of a classroom only when it looks.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # The study's record and MLflow hold every result; Tune need not write them three times more.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    # Only Tune's older output can be silenced.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # A classroom that does not get its resources is looked after by `Classrooms`; Train would try for ever.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
+    # All trials' processes start at once, and Ray would warn of that.
+    "RAY_worker_maximum_startup_concurrency": "16",
+}
+
+KNOCK_SECONDS = 10.0
+"""How long a head node may take to answer; Ray itself tries for many minutes."""
+
+TOKEN_HELP = "set RAY_AUTH_MODE=token, and the cluster's token in RAY_AUTH_TOKEN or its file in RAY_AUTH_TOKEN_PATH"
+
+
+@contextmanager
+def ray_session(settings: ClusterSettings) -> Iterator[None]:
+    """Join the cluster, or start a local one and stop it afterwards. An open connection is used as it is.
+
+    Raises:
+        RaykdError: the cluster does not answer, or refuses this driver.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    _join(settings.address)
+    try:
+        with _terminated_as_interrupted():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str | None) -> None:
+    """Join the cluster at an address, or that of RAY_ADDRESS, or start a local one.
+
+    Raises:
+        RaykdError: it does not answer, or refuses this driver.
+    """
+    place = address or os.environ.get("RAY_ADDRESS")
+    _knock(place)
+    with _hint_layers(place is not None) as heard:
+        try:
+            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
+            # Ray says only that it failed, and why on standard error.
+            refused = isinstance(error, AuthenticationError) or "InvalidAuthToken" in heard()
+            reason = str(error).splitlines()[0]
+    if refused:
+        raise RaykdError(f"{place or 'Ray'} refuses this driver: its token is missing or wrong\n{TOKEN_HELP}")
+    raise RaykdError(
+        f"cannot connect to {place or 'a local cluster'}: {reason}\n"
+        "check cluster.address or RAY_ADDRESS: HOST:6379 of the head node, not the http address that jobs are sent to"
+    )
+
+
+def _knock(place: str | None) -> None:
+    """Find out whether anything listens at HOST:PORT; other forms of address are Ray's to judge."""
+    match = re.fullmatch(r"\[?([\w.:-]+?)\]?:(\d+)", place or "")
+    if match is None:
+        return
+    try:
+        socket.create_connection((match[1], int(match[2])), KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RaykdError(
+            f"nothing answers at {place}: {error}\n"
+            "check cluster.address or RAY_ADDRESS, and that the head node runs and is to be reached from here"
+        ) from error
+
+
+@contextmanager
+def _hint_layers(joining: bool) -> Iterator[Callable[[], str]]:
+    """Keep to oneself what Ray's C++ core writes to standard error while a cluster is joined; yields what was said."""
+    if not joining:
+        yield str
+        return
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+        def heard() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield heard
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let the first SIGTERM, as `ray job stop` sends it, end a run like Ctrl-C does: in order, and resumable.
+
+    Jobs of a Ray that was started in the background of a script inherit an ignored SIGINT, and Ray's own processes
+    block it: neither may keep a run from ending.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupted, terminated = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if not callable(interrupted):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would break the orderly end
+        # Said at once, as Ray may kill a stopped job 3 s later; not printed, which a handler must not do.
+        os.write(2, b"stopping: all epochs reached are kept, and the same command with --resume goes on\n")
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+        signal.signal(signal.SIGINT, interrupted)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

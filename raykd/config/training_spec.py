@@ -1,0 +1,240 @@
+"""How one network is taught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import tyro
+from pydantic import Field, field_validator, model_validator
+
+from raykd.arguments import KeywordArguments
+from raykd.config.methods import MethodSettings
+from raykd.knowledge.methods import METHODS
+from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
+from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share
+
+DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
+"""Data sets that `data.download` can fetch."""
+
+
+class DataSettings(Settings):
+    """What the networks look at, how it is split and augmented."""
+
+    name: str = "digits"
+    """digits, fashion_mnist, cifar10, cifar100, imagenet, folder, or an import path `package.module:function`."""
+    root: str | Path | None = None
+    """Folder that holds the data set's files, or a URL that each node fetches once into `cache`: an archive (.tar,
+    .tar.gz, .tgz, .zip) at http(s)://, or a folder or archive at s3://, gs://, abfs:// or file://. None: where the data
+    set is usually found on this machine."""
+    download: bool = False
+    """Fetch cifar10, cifar100 or fashion_mnist, once a node, where it is not found."""
+    cache: Path = Path("~/.cache/raykd/data")
+    """Each node's own folder for data that it fetches."""
+    validation_share: OpenShare = 0.2
+    """Share of the training images cut off for validation where the data set brings no validation split."""
+    test_share: OpenShare = 0.2
+    """Share of all images cut off for testing where the data set brings no test split."""
+    train_images: Count | None = None
+    """Use only so many training images, stratified. None: all."""
+    seed: CountOrZero = 0
+    """Seeds the splits and the views (augmentations and order of each epoch)."""
+    view_seed: CountOrZero | None = None
+    """Seeds the views alone, so that they may differ on the same splits. None: `seed`."""
+    held_out: Annotated[Literal["validation", "test"], tyro.conf.Suppress] = "validation"
+    """What networks are measured on. test: learn from train and validation, be measured on test; only confirm does."""
+    crop_padding: CountOrZero | None = None
+    """Pixels of zero padding for the random crop of in-memory images. None: the data set's habit (CIFAR: 4)."""
+    horizontal_flip: bool | None = None
+    """Flip half of the training images left to right. None: the data set's habit (no flips of digits)."""
+    image_size: Count | None = None
+    """Height and width in pixels: streamed images are cropped to it, in-memory ones resized. None: the data set's own
+    (streamed: 224)."""
+    loader_processes: CountOrZero = 4
+    """Processes per worker that decode streamed images. In-memory data needs none."""
+
+    @field_validator("root")
+    @classmethod
+    def _folder_or_url(cls, root: str | Path | None) -> str | Path | None:
+        return Path(root) if isinstance(root, str) and "://" not in root else root
+
+    @model_validator(mode="after")
+    def _can_be_downloaded(self) -> Self:
+        if self.download and self.name not in DOWNLOADABLE:
+            raise ValueError(
+                f"data.download fetches {', '.join(DOWNLOADABLE)}, not {self.name}: "
+                "leave it out, or name a URL with data.root"
+            )
+        return self
+
+    @property
+    def seed_of_views(self) -> int:
+        """What seeds the views."""
+        return self.seed if self.view_seed is None else self.view_seed
+
+
+class ModelSettings(Settings):
+    """Which network."""
+
+    name: str = "resnet20"
+    """A CIFAR-style name (resnet8 ... resnet110, resnet8x4, resnet32x4), `torchvision/NAME`, or an import path
+    `package.module:build`."""
+    arguments: KeywordArguments = Field(default_factory=dict)
+    """Keyword arguments for the model's builder, such as width=0.5 for the CIFAR-style ResNets."""
+    weights: str | None = None
+    """Weights to start from: a name of torchvision's (IMAGENET1K_V1, DEFAULT) or timm's for their own models, or a file
+    (.pt, .pth, .safetensors) for any model. None: fresh."""
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.name}({arguments})" if arguments else self.name
+
+
+class TrainingSettings(Settings):
+    """How one network is trained."""
+
+    epochs: Count = 240
+    """Passes over the training images."""
+    batch_size: Count = 64
+    """Images per step over all workers of the classroom together."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd (with momentum) or adamw."""
+    learning_rate: Positive = 0.05
+    """Peak learning rate, for the whole batch."""
+    momentum: Share = 0.9
+    """Momentum of sgd."""
+    nesterov: bool = False
+    """Nesterov momentum for sgd."""
+    weight_decay: NonNegative = 5e-4
+    """L2 penalty (sgd) or decoupled weight decay (adamw)."""
+    decay: Literal["multistep", "cosine", "constant"] = "multistep"
+    """How the learning rate falls after the warm-up."""
+    milestones: tuple[OpenShare, ...] = (0.625, 0.75, 0.875)
+    """multistep: shares of the training after which the learning rate is multiplied by `decay_factor`."""
+    decay_factor: OpenShare = 0.1
+    """multistep: factor at each milestone."""
+    warmup_epochs: CountOrZero = 0
+    """Epochs over which the learning rate rises linearly to its peak."""
+    label_smoothing: Share = 0.0
+    """Label smoothing of the cross-entropy."""
+    gradient_clip: Positive | None = None
+    """Largest norm of the gradient; longer ones are scaled down. None: no limit."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Autocast precision of forward passes; losses are always float32. None: bfloat16 on a GPU, float32 on a CPU."""
+    seed: CountOrZero = 0
+    """Seeds the initial weights and dropout."""
+
+
+class ObjectiveSettings(Settings):
+    """Weights of the parts of the student's loss: ce_weight * cross-entropy + kd_weight * distillation."""
+
+    ce_weight: NonNegative = 0.5
+    """Weight of the cross-entropy with the labels."""
+    kd_weight: NonNegative = 0.5
+    """Weight of the distillation loss. 0 trains the student without a teacher."""
+    warmup_epochs: CountOrZero = 0
+    """Epochs over which kd_weight rises linearly from 0 (DKD uses 20 of 240)."""
+
+
+class TemperatureSettings(Settings):
+    """How answers are softened before they are compared."""
+
+    policy: Literal["std", "constant"] = "std"
+    """std: T = multiplier * standard deviation of each sample's logits, each network its own; constant: T = value."""
+    multiplier: Positive = 1.0
+    """std: multiple of the standard deviation."""
+    value: Positive = 4.0
+    """constant: the temperature."""
+    loss_weight: Literal["temperature", "multiplier"] = "temperature"
+    """std: what is squared to weigh each sample's loss: its temperature (NormKD, Generous Teacher) or the multiplier
+    (logit standardisation)."""
+
+
+class BiasSettings(Settings):
+    """What becomes of the teacher's wrong answers."""
+
+    form: Literal["pair", "swap", "one_hot", "smooth", "revision", "margin", "drop", "keep"] = "pair"
+    """pair: move the wrong class's probability to the label; swap: exchange the two; one_hot: mix with the label;
+    smooth: mix with smoothed labels; revision: mix with the label by how wrong the answer is; margin: mix with the
+    label until it leads; drop: teach right answers only; keep: teach every answer as it is, without split or schedule
+    (plain distillation)."""
+    strength: Share = 0.5
+    """pair, one_hot, smooth: how strongly wrong answers are repaired; 0 leaves them as they are, 1 moves all to the
+    label (smooth: replaces them)."""
+    smoothing: Share = 0.1
+    """smooth: share of the smoothed labels that is spread over all classes."""
+    eta: OpenShare = 0.8
+    """revision: share of the answer that is kept where it is hardly wrong (Label Revision)."""
+    margin: Share = 0.2
+    """margin: by how much the label's probability leads the wrong class's afterwards."""
+    denominator: Literal["subset", "batch"] = "subset"
+    """Average right and rectified losses each over its own samples (as the paper) or over the whole batch."""
+
+    @property
+    def leaves_nothing(self) -> str | None:
+        """The setting that takes all probability from some class, whose logit is then minus infinity; None if none."""
+        match self.form:
+            case "pair" | "one_hot":
+                return "bias.strength 1" if self.strength == 1 else None
+            case "smooth":
+                return "bias.smoothing 0" if self.strength == 1 and self.smoothing == 0 else None
+            case "margin":
+                return "bias.margin 1" if self.margin == 1 else None
+            case _:
+                return None
+
+
+class ScheduleSettings(Settings):
+    """Dynamic weight b of right knowledge over training progress; rectified knowledge gets 1 - b."""
+
+    form: Literal["cosine", "linear", "constant", "step"] = "cosine"
+    """cosine: cos^2 from 1 to 0; linear: from 1 to 0; constant: `weight`; step: 1 until `step_at`, then 0."""
+    shape: Positive = 1.0
+    """cosine, linear: exponent on the progress; above 1 right knowledge keeps its weight for longer."""
+    weight: Share = 0.5
+    """constant: b."""
+    step_at: Share = 0.5
+    """step: progress at which the weight moves."""
+
+
+class TrainingSpec(Settings):
+    """All that decides the weights of one network, but for its teacher."""
+
+    data: DataSettings = DataSettings()
+    student: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    method: MethodSettings = MethodSettings()
+    temperature: TemperatureSettings = TemperatureSettings()
+    bias: BiasSettings = BiasSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+
+    @model_validator(mode="after")
+    def _repairs_suit_the_method(self) -> Self:
+        setting = self.bias.leaves_nothing
+        for name in METHODS.keys() - self.method.idle if setting else ():
+            method = METHODS[name]
+            if issubclass(method, AnswerMethod) and method.finite:
+                raise ValueError(
+                    f"method {name} compares logits, and {setting} with bias.form {self.bias.form} sends some of "
+                    "them to minus infinity: change it, or take another form or method"
+                )
+        return self
+
+    def without_teacher(self) -> TrainingSpec:
+        """The same lesson by cross-entropy alone: the plain student."""
+        return TrainingSpec(
+            data=self.data,
+            student=self.student,
+            training=self.training,
+            objective=ObjectiveSettings(ce_weight=1.0, kd_weight=0.0),
+            method=MethodSettings(name="cross_entropy"),
+        )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher has a part in this lesson."""
+        method = self.method.chosen()
+        return isinstance(method, FeatureMethod) or (
+            self.objective.kd_weight > 0 and not isinstance(method, TeacherFree)
+        )

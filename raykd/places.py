@@ -1,0 +1,37 @@
+"""Where all that lies which every node must see: students, teachers, and Ray's own files."""
+
+from __future__ import annotations
+
+from raykd.config import Experiment
+from raykd.errors import RaykdError
+from raykd.storage import below, check_writable, is_empty
+
+
+def shared_folder(experiment: Experiment) -> str:
+    """Path or URL of a run's shared folder, which holds a folder of each student; see `cluster.storage`."""
+    storage = experiment.cluster.storage
+    return str(experiment.folder) if storage is None else below(storage, "studies", experiment.study.name)
+
+
+def teachers_folder(experiment: Experiment) -> str:
+    """Path or URL of the folder that holds a folder of each teacher."""
+    storage = experiment.cluster.storage
+    return str(experiment.teacher.cache / "teachers") if storage is None else below(storage, "teachers")
+
+
+def check_storage(experiment: Experiment) -> None:
+    """Make sure that `cluster.storage` can be used from here, before anything is asked of it.
+
+    Raises:
+        RaykdError: it cannot, or another record's students lie there under this study's name.
+    """
+    storage = experiment.cluster.storage
+    if storage is None:
+        return
+    check_writable(storage, "cluster.storage")
+    folder = shared_folder(experiment)
+    if not experiment.folder.exists() and not is_empty(folder):
+        raise RaykdError(
+            f"{folder} holds a study whose record is not in {experiment.folder}:\n"
+            "resume it where its record is, name another with --study.name, or delete that folder"
+        )

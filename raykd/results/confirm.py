@@ -1,0 +1,212 @@
+"""What a confirm found: each row's numbers over the seeds, and whether the winner beats whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from raykd.results.statistics import Estimate
+from raykd.study.confirm_setup import Fixed, Use
+from raykd.study.contenders import PLAIN
+from raykd.tracking import Address
+
+TEST = "test_accuracy"
+"""What is confirmed."""
+
+
+@dataclass(frozen=True)
+class TeacherRow:
+    """A teacher, of whom there is one.
+
+    - name: see `raykd.study.contenders.NamedTeacher`
+    - parameters: of its network
+    - found: its description (see `raykd.training.folder`)
+    """
+
+    name: str
+    parameters: int
+    found: Mapping[str, Any]
+
+    @property
+    def accuracy(self) -> float:
+        """On the test split, after its last epoch."""
+        accuracy: float = self.found["metrics"][TEST]
+        return accuracy
+
+
+@dataclass(frozen=True)
+class StudentRow:
+    """One way to teach the student.
+
+    - name: see `raykd.study.contenders.Contender`
+    - baseline: whether it is no trial of the study
+    - teacher: name of its teacher, or None
+    - parameters: of the student's network, and of its teacher's (None without one)
+    - values: the searched settings, of a trial
+    - students: descriptions of the finished students, by seed
+    """
+
+    name: str
+    baseline: bool
+    teacher: str | None
+    parameters: int
+    teacher_parameters: int | None
+    values: Mapping[str, Any]
+    students: Mapping[int, Mapping[str, Any]]
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """On the test split after the last epoch."""
+        return Estimate.of(found["metrics"][TEST] for found in self.students.values())
+
+    @property
+    def best_accuracy(self) -> Estimate | None:
+        """After the epoch that is best on the test split itself, and so too good."""
+        return Estimate.of(found["metrics"][f"best_{TEST}"] for found in self.students.values())
+
+    @property
+    def seconds(self) -> Estimate | None:
+        """Of each student's class, over all of its epochs."""
+        return Estimate.of(found["seconds"] for found in self.students.values())
+
+    @property
+    def images(self) -> int | None:
+        """Training images that each student has seen, over all of its epochs; None if none has finished."""
+        found = next(iter(self.students.values()), None)
+        return None if found is None else found["epochs"] * found["data"]["split_sizes"]["train"]
+
+    def over(self, other: StudentRow | TeacherRow) -> Estimate | None:
+        """By how much its students exceed another's, seed by seed, or a teacher's one number."""
+        if isinstance(other, TeacherRow):
+            return Estimate.of(found["metrics"][TEST] - other.accuracy for found in self.students.values())
+        return Estimate.of(
+            self.students[seed]["metrics"][TEST] - other.students[seed]["metrics"][TEST]
+            for seed in sorted(self.students.keys() & other.students.keys())
+        )
+
+
+@dataclass(frozen=True)
+class ConfirmResult:
+    """A confirm's outcome.
+
+    - folder: the confirm's
+    - fixed: what was compared
+    - teachers: the standard one first
+    - rows: the baselines, the plain student first, then the trials, the winner of the search first
+    - images: of the test split
+    - others: other confirms that have used this test split
+    - place: where MLflow has it
+    """
+
+    folder: Path
+    fixed: Fixed
+    teachers: tuple[TeacherRow, ...]
+    rows: tuple[StudentRow, ...]
+    images: int
+    others: tuple[Use, ...]
+    place: Address
+
+    def row(self, name: str) -> StudentRow:
+        """The row of that name. KeyError if there is none."""
+        return {row.name: row for row in self.rows}[name]
+
+    @property
+    def winner(self) -> StudentRow:
+        """The trial that was best on the validation split, whatever it does here."""
+        return self.row(self.fixed.trials[0].name)
+
+    @property
+    def best_baseline(self) -> StudentRow | None:
+        """The baseline of the highest mean here; of equals the simpler one. None if none has finished."""
+        finished = [(row.accuracy.mean, row) for row in self.rows if row.baseline and row.accuracy is not None]
+        return max(finished, key=lambda each: each[0])[1] if finished else None
+
+    def answers(self) -> dict[str, Estimate | None]:
+        """By how much the winner exceeds the plain student, the best baseline, and each teacher; by what they are."""
+        best = self.best_baseline
+        found: dict[str, Estimate | None] = {}
+        if best is None or best.name != PLAIN:
+            found["the plain student"] = self.winner.over(self.row(PLAIN))
+        if best is not None:
+            plain = best.name == PLAIN
+            name = "the plain student, which is the best baseline" if plain else f"the best baseline, {best.name}"
+            found[name] = self.winner.over(best)
+        return found | {f"the {each.name} teacher": self.winner.over(each) for each in self.teachers}
+
+    def summary(self) -> dict[str, float]:
+        """All that the table shows, as metrics; what is not known is left out."""
+        best = self.best_baseline
+        found: dict[str, float | None] = {"test_images": float(self.images)}
+        for teacher in self.teachers:
+            found[f"{teacher.name} teacher/{TEST}"] = teacher.accuracy
+        for row in self.rows:
+            estimates = {TEST: row.accuracy, f"best_{TEST}": row.best_accuracy, "class_seconds": row.seconds}
+            if best is not None and row is not best:
+                estimates["over_best_baseline"] = row.over(best)
+            for name, each in estimates.items():
+                if each is not None:
+                    found |= {f"{row.name}/{name}": each.mean, f"{row.name}/{name}_sd": each.sd}
+            found[f"{row.name}/students"] = float(len(row.students))
+        if best is not None and (difference := self.winner.over(best)) is not None:
+            found |= {
+                "winner_over_best_baseline": difference.mean,
+                "winner_over_best_baseline_low": difference.low,
+                "winner_over_best_baseline_high": difference.high,
+                "winner_over_best_baseline_p": difference.p,
+            }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def as_data(self) -> dict[str, Any]:
+        """All of it, as JSON data; accuracies are shares."""
+        best = self.best_baseline
+        return {
+            **asdict(self.fixed),
+            "test_images": self.images,
+            "other_uses_of_the_test_split": [str(use) for use in self.others],
+            "teachers": [
+                {
+                    "name": each.name,
+                    "parameters": each.parameters,
+                    TEST: each.accuracy,
+                    f"best_{TEST}": each.found["metrics"].get(f"best_{TEST}"),
+                    "seconds": each.found.get("seconds"),
+                    "images": teacher_images(each),
+                }
+                for each in self.teachers
+            ],
+            "students": [_as_data(row, best) for row in self.rows],
+            "best_baseline": None if best is None else best.name,
+            "winner": self.winner.name,
+            "answers": {
+                against: None if each is None else asdict(each) | {"beats": each.verdict}
+                for against, each in self.answers().items()
+            },
+        }
+
+
+def teacher_images(teacher: TeacherRow) -> int | None:
+    """Training images that a teacher has seen, over all of its epochs; None of one from elsewhere."""
+    return teacher.found["epochs"] * teacher.found["data"]["split_sizes"]["train"] or None
+
+
+def _as_data(row: StudentRow, best: StudentRow | None) -> dict[str, Any]:
+    difference = None if best is None or row is best else row.over(best)
+    estimates = {TEST: row.accuracy, f"best_{TEST}": row.best_accuracy, "class_seconds": row.seconds}
+    return {
+        "name": row.name,
+        "teacher": row.teacher,
+        "settings": dict(row.values),
+        "parameters": row.parameters,
+        "teacher_parameters": row.teacher_parameters,
+        "images": row.images,
+        **{name: None if each is None else _without_test(each) for name, each in estimates.items()},
+        "over_best_baseline": None if difference is None else asdict(difference),
+        "by_seed": {seed: found["metrics"][TEST] for seed, found in sorted(row.students.items())},
+    }
+
+
+def _without_test(estimate: Estimate) -> dict[str, Any]:
+    """An estimate that nobody asks to be above 0."""
+    return {name: value for name, value in asdict(estimate).items() if name != "p"}

@@ -1,0 +1,90 @@
+"""A study that is on disk, finished or not: found by its folder or name, and read without the cluster or the cache."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from raykd.config import Experiment, StudySettings
+from raykd.errors import RaykdError, unknown_name
+from raykd.results.study import StudyResult
+from raykd.search.searcher import open_study
+from raykd.search.storage import study_names, study_storage
+from raykd.settings_io import load_experiment
+from raykd.study.folder import PLAIN, SETTINGS, TEACHER
+from raykd.tracking.address import address_of
+from raykd.training.folder import description
+
+
+@dataclass(frozen=True)
+class RecordedStudy:
+    """What lies in a study's folder.
+
+    - folder: the study's
+    - experiment: the settings it was begun with; its `folder` is where it was begun, which may be elsewhere
+    - study: its trials, as Optuna has them
+    """
+
+    folder: Path
+    experiment: Experiment
+    study: optuna.Study
+
+    @property
+    def result(self) -> StudyResult:
+        """Its outcome so far.
+
+        Raises:
+            RaykdError: it has no teacher yet.
+        """
+        told = self.folder / TEACHER
+        if not told.exists():
+            raise RaykdError(f"study {self.folder} has no teacher yet: go on with it by --resume")
+        teacher = json.loads(told.read_text(encoding="utf-8"))
+        place = address_of(self.experiment.tracking, self.folder)
+        return StudyResult.of(self.folder, self.study, teacher, description(self.folder / PLAIN), place)
+
+
+def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStudy:
+    """Read a study's folder.
+
+    Args:
+        study: The folder, or the study's name below `output`.
+        output: Holds one folder a study. None: the default of `study.output`.
+
+    Raises:
+        RaykdError: there is no such study, the folder holds a run of another kind, or its storage does not answer.
+    """
+    output = output or StudySettings().output
+    folder = Path(study).expanduser()
+    if not (folder / SETTINGS).exists():
+        folder = output.expanduser() / study
+    if not (folder / SETTINGS).exists():
+        known = [file.parent.name for file in sorted(output.expanduser().glob(f"*/{SETTINGS}"))]
+        if not known:
+            raise RaykdError(f"no study {str(study)!r}: neither is it a study's folder, nor is there one in {output}")
+        raise unknown_name("study", str(study), known, str(output))
+    folder = folder.absolute()
+    experiment = load_experiment(folder / SETTINGS, Experiment())
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
+    settings = experiment.study
+    place = study_storage(settings, folder)
+    if settings.name not in study_names(place):
+        raise RaykdError(f"{folder} holds no search: a study is what experiments/tune_dkd.py makes")
+    found = open_study(place, settings.name, settings.seed, settings.objectives, settings.trials)
+    return RecordedStudy(folder, experiment, found)
+
+
+def load_study(study: str | Path, output: Path | None = None) -> StudyResult:
+    """A study's outcome so far: its trials, teacher and plain student.
+
+    Args:
+        study: The study's folder, or its name below `output`.
+        output: Holds one folder a study. None: the default of `study.output`.
+
+    Raises:
+        RaykdError: there is no such study, or it has no teacher yet.
+    """
+    return recorded_study(study, output).result

@@ -1,0 +1,215 @@
+"""What a study found: its trials, the best student, and the teacher and plain student to hold it against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from raykd.config import Goal
+from raykd.results.frames import epochs_frame, html_table, text_table, trials_frame
+from raykd.results.pareto import FRONT, front_table
+from raykd.search.goals import GOALS, goals_of
+from raykd.search.names import TRIALS, trial_name
+from raykd.storage import below
+from raykd.study.folder import BEST
+from raykd.tracking import Address
+from raykd.tracking.epochs import logged_epochs
+from raykd.training.folder import keep_model
+
+if TYPE_CHECKING:
+    import pandas
+
+SHOWN_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """One trial.
+
+    - name: as in folders and MLflow
+    - state: finished, stopped early, diverged, failed or interrupted
+    - values: the searched settings by dotted name
+    - accuracy: on the validation split after its last epoch, or None
+    - best_accuracy, best_epoch: of its best epoch
+    - epochs: how many it had
+    - seconds: of its class, while it was taught
+    - parameters, latency_ms: of its student, if they are goals of the study (see `raykd.search.student_size`)
+    - error: why it failed, or None
+    """
+
+    name: str
+    state: str
+    values: Mapping[str, Any]
+    accuracy: float | None
+    best_accuracy: float | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    parameters: int | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> TrialSummary:
+        """The summary of an Optuna trial."""
+        accuracies = trial.intermediate_values
+        last = max(accuracies, default=0)
+        return cls(
+            name=trial_name(trial.number),
+            state=_state(trial),
+            values=dict(trial.params),
+            accuracy=accuracies.get(last),
+            best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
+            best_epoch=trial.user_attrs.get("best_epoch"),
+            epochs=last,
+            seconds=trial.user_attrs.get("seconds", 0.0),
+            parameters=trial.user_attrs.get(GOALS["parameters"].key),
+            latency_ms=trial.user_attrs.get(GOALS["latency"].key),
+            error=trial.user_attrs.get("error"),
+        )
+
+    @property
+    def settings(self) -> str:
+        """The searched settings in a line."""
+        return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
+
+
+def _state(trial: FrozenTrial) -> str:
+    match trial.state:
+        case TrialState.COMPLETE:
+            return "finished"
+        case TrialState.FAIL:
+            return "failed"
+        case TrialState.PRUNED:
+            return "diverged" if trial.user_attrs.get("diverged") else "stopped early"
+        case _:
+            return "interrupted"
+
+
+@dataclass(frozen=True, repr=False)
+class StudyResult:
+    """A study's outcome.
+
+    - folder: the study's
+    - trials: all of them, in order
+    - teacher, plain: descriptions of the teacher, with its ``folder``, and of the student trained without one (see
+      `raykd.training.folder`); the latter is None if it could not be trained
+    - place: where MLflow has it
+    - goals: what was optimised, see `raykd.search.goals`
+    - pareto: with several goals, the finished trials that no other one beats in all of them, most accurate first
+    """
+
+    folder: Path
+    trials: tuple[TrialSummary, ...]
+    teacher: Mapping[str, Any]
+    plain: Mapping[str, Any] | None
+    place: Address
+    goals: tuple[Goal, ...] = ("accuracy",)
+    pareto: tuple[TrialSummary, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        study: optuna.Study,
+        teacher: Mapping[str, Any],
+        plain: Mapping[str, Any] | None,
+        place: Address,
+    ) -> StudyResult:
+        """The outcome as the study's record has it."""
+        trials = tuple(TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False))
+        goals = goals_of(study)
+        unbeaten = {trial.number for trial in study.best_trials} if len(goals) > 1 else set()
+        front = [trials[number] for number in sorted(unbeaten)]
+        pareto = tuple(sorted(front, key=lambda trial: trial.accuracy or 0.0, reverse=True))
+        return cls(folder, trials, teacher, plain, place, goals, pareto)
+
+    @property
+    def ranked(self) -> list[TrialSummary]:
+        """Finished trials, best first; of equals the earlier one."""
+        finished = [trial for trial in self.trials if trial.state == "finished"]
+        return sorted(finished, key=lambda trial: trial.accuracy or 0.0, reverse=True)
+
+    @property
+    def best(self) -> TrialSummary | None:
+        """The most accurate finished trial; of equals, with several goals, one that none beats in the others."""
+        return next(iter(self.pareto or self.ranked), None)
+
+    @property
+    def best_folder(self) -> Path:
+        """Where the best student lies: weights and settings, for `raykd.load_model`."""
+        return self.folder / BEST
+
+    def trials_frame(self) -> pandas.DataFrame:
+        """The trials as a table: a row a trial, a column a searched setting; see `raykd.results.frames`."""
+        return trials_frame(self.trials)
+
+    def epochs_frame(self) -> pandas.DataFrame:
+        """What every epoch of every trial gave: a row an epoch, a column a metric. Empty if nothing was logged."""
+        return epochs_frame(logged_epochs(self.folder))
+
+    def __repr__(self) -> str:
+        return text_table(self._caption(), self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._caption(), ("", "last epoch", "epochs", "settings"), self._rows())
+
+    def _caption(self) -> str:
+        return f"StudyResult {self.folder}: {self._counts()}; accuracy on the validation split"
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        models = {"teacher": self.teacher, "plain student": self.plain}
+        known = {name: model for name, model in models.items() if model is not None}
+        return [
+            *((name, f"{m['metrics']['validation_accuracy']:.2%}", f"{m['epochs']}", "") for name, m in known.items()),
+            *((t.name, f"{t.accuracy:.2%}", f"{t.epochs}", t.settings) for t in self.ranked[:SHOWN_TRIALS]),
+        ]
+
+    def _counts(self) -> str:
+        states = [trial.state for trial in self.trials]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        return f"{len(states)} trials: {counts}" if states else "no trials"
+
+    def keep_best(self, shared: str) -> None:
+        """Copy the best student out of its trial's folder, below the study's shared folder, into the study's own."""
+        if self.best is not None:
+            keep_model(below(shared, TRIALS, self.best.name), self.best_folder)
+
+    def show(self, console: Console) -> None:
+        """Print the best trials beside the teacher and the plain student, and where to look further."""
+        table = Table(title=f"{self.folder.name}: accuracy on the validation split", title_justify="left")
+        for heading in ("", "last epoch", "best epoch", "epochs"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for label, model in (("teacher", self.teacher), ("plain student", self.plain)):
+            if model is None:
+                continue
+            metrics = model["metrics"]
+            # A teacher from elsewhere has no epochs that anybody knows of.
+            known = "best_epoch" in metrics
+            best = f"{metrics['best_validation_accuracy']:.2%} ({metrics['best_epoch']:.0f})" if known else ""
+            epochs = str(model["epochs"]) if known else ""
+            table.add_row(label, f"{metrics['validation_accuracy']:.2%}", best, epochs)
+        table.add_section()
+        for trial in self.ranked[:SHOWN_TRIALS]:
+            best = f"{trial.best_accuracy:.2%} ({trial.best_epoch})"
+            table.add_row(trial.name, f"{trial.accuracy:.2%}", best, str(trial.epochs))
+        console.print(table, highlight=False)
+        console.print(f"{self._counts()}. The test split was not touched.", highlight=False)
+        if self.best is not None:
+            console.print(f"{self.best.name}: {self.best.settings}", highlight=False)
+            console.print(f"best student: {self.best_folder}", soft_wrap=True, highlight=False)
+        if self.pareto:
+            console.print(front_table(self.pareto, self.goals), highlight=False)
+            console.print(f"their students: {self.folder / FRONT}", soft_wrap=True, highlight=False)
+        console.print(f"look further: {self.place.look}", soft_wrap=True, highlight=False)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""The search: spaces, Optuna's record and sampler, and Tune's trials."""

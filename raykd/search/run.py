@@ -1,0 +1,84 @@
+"""The search of a study: Tune's trials, each a seat in a classroom, between Optuna and a scheduler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from ray import tune
+
+from raykd.cluster.resources import TRIAL_CPUS
+from raykd.places import shared_folder
+from raykd.search.schedulers import feed_history, make_scheduler
+from raykd.search.searcher import OptunaSearcher
+from raykd.search.space import SearchSpace
+from raykd.search.trial import StudentTrial, TrialContext
+from raykd.storage import below, is_url
+from raykd.study.folder import RAY
+
+logger = logging.getLogger(__name__)
+
+
+def search(
+    context: TrialContext,
+    study: optuna.Study,
+    space: SearchSpace,
+    callbacks: Sequence[tune.Callback],
+    trials: int,
+    seats: Callable[[], int] | None = None,
+    sizes: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None,
+) -> None:
+    """Run those trials of a study that have not ended.
+
+    Args:
+        context: What all trials share; the classrooms behind its broker are open.
+        study: From `raykd.search.searcher.open_study`.
+        space: What is searched.
+        callbacks: Hear of every result.
+        trials: How many have not ended.
+        seats: How many may run at once, at this moment. None: as many as the context says.
+        sizes: See `raykd.search.searcher.OptunaSearcher`.
+    """
+    experiment = context.experiment
+    settings = experiment.study
+    scheduler = make_scheduler(settings, experiment.training.epochs)
+    feed_history(scheduler, study)
+    trainable = tune.with_resources(tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS})
+    storage = below(shared_folder(experiment), RAY)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearcher(study, space, settings.trials, seats=seats, sizes=sizes),
+            scheduler=scheduler,
+            num_samples=trials,
+            # Fixed from the start, so where seats come and go the searcher itself keeps to them.
+            max_concurrent_trials=context.at_once if seats is None else trials,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=f"tune-{context.broker}",
+            storage_path=storage,
+            callbacks=list(callbacks),
+            failure_config=tune.FailureConfig(max_failures=settings.retries),
+            verbose=0,
+        ),
+    )
+    # A trial whose process is lost with its node is tried again; that is no page of traceback. Who fails is told of.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.train._internal.storage").addFilter(_in_a_line)
+    try:
+        tuner.fit()
+    except OSError:
+        # At its end Tune lists its files; what has become of the trials, the study's own record knows.
+        if not is_url(storage):
+            raise
+        logger.debug("Tune could not list its files", exc_info=True)
+
+
+def _in_a_line(record: logging.LogRecord) -> bool:
+    """A store that is away for a while is no page of traceback, either."""
+    if record.exc_info:
+        record.msg, record.args, record.exc_info = f"cluster.storage does not answer: {record.exc_info[1]}", (), None
+    return True

@@ -1,0 +1,301 @@
+"""Lets Optuna choose what Ray Tune tries, on Optuna's ask and tell. The Optuna study is the record of all trials.
+
+Ray's own OptunaSearch tells stopped trials as complete, leaves diverged ones running for ever, fails on retried ones
+and repeats its start point. Here the record lives in a storage that outlives the driver: whatever is interrupted is
+handed out again under its number and with its values.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
+
+from raykd.config import Goal
+from raykd.errors import RaykdError
+from raykd.search.goals import GOALS, goals_of, values_of
+from raykd.search.names import METRIC, TIME, TRIAL
+from raykd.search.parameter import Value
+from raykd.search.sampler import SeededByTrial
+from raykd.search.space import SearchSpace
+from raykd.search.storage import open_storage
+
+_log = logging.getLogger(__name__)
+
+
+def open_study(
+    place: Path | str,
+    name: str,
+    seed: int,
+    goals: Sequence[Goal] = ("accuracy",),
+    trials: int | None = None,
+    earlier: Sequence[FrozenTrial] = (),
+) -> Study:
+    """Open the Optuna study of this name in a storage, or begin it.
+
+    Every trial draws from a random stream of its own, derived from the seed and the trial's number. So a resumed study
+    never repeats the stream of its first launch, and draws what it would have drawn without the interruption.
+
+    Args:
+        place: A journal file, or a database's address; see `raykd.study.storage`.
+        name: Name of the study.
+        seed: Seeds the sampler.
+        goals: What it optimises, in the order of Optuna's values.
+        trials: How many trials the study will have. A quarter of them, 4 to 10, are drawn at random before TPE begins.
+            None: 10, as Optuna does.
+        earlier: What TPE knows from earlier studies; see `raykd.study.warm_start`.
+
+    Raises:
+        RaykdError: the storage cannot be used.
+    """
+    startup = 10 if trials is None else min(max(trials // 4, 4), 10)
+    study = optuna.create_study(
+        storage=open_storage(place),
+        study_name=name,
+        directions=[GOALS[goal].direction for goal in goals],
+        sampler=SeededByTrial(seed, startup, earlier),
+        pruner=optuna.pruners.NopPruner(),  # Tune's scheduler decides who is stopped
+        load_if_exists=True,
+    )
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([GOALS[goal].key for goal in goals])
+    return study
+
+
+def remaining_trials(study: Study, trials: int) -> int:
+    """Of so many trials of a study, those that have not ended."""
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return trials - len(study.get_trials(deepcopy=False, states=ended))
+
+
+@dataclass
+class _Running:
+    """A trial that Tune runs now: its values and seconds by epoch."""
+
+    trial: optuna.Trial
+    values: dict[int, float] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)
+
+
+class OptunaSearcher(Searcher):
+    """Suggests what to try next, and records in Optuna what came of it.
+
+    A trial's config is its settings by dotted name, and under ``trial`` its number in the Optuna study. Results must
+    carry ``epoch`` and the metric, and may say ``finished``, ``diverged`` and ``seconds`` (of this epoch). A trial ends
+
+    - as COMPLETE, if it had all its epochs (``finished``), with the metric of the last one, and with several goals
+      its student's size beside it;
+    - as PRUNED, if it was stopped before, with the metric of the last one (with several goals: without values);
+    - as PRUNED with the attribute ``diverged``, and infeasible, if it diverged: TPE ranks stopped trials by their
+      epochs, and would otherwise be drawn to those that diverged late;
+    - as FAIL with the attribute ``error``, if its student could not be taught (``failure``) or Tune gave it up.
+
+    Its student's size, as `sizes` tells it, becomes attributes when it is handed out for the first time, and counts for
+    all launches. When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``,
+    ``best_epoch``, and what `keep` names.
+
+    Args:
+        study: From `open_study`.
+        space: What to search. A study keeps the space that it was begun with.
+        trials: Trials of the study over all its launches, whatever became of them.
+        metric: What is maximised, or as `mode` says.
+        mode: max or min; must be the study's direction.
+        keep: Further keys of the last result to keep as attributes.
+        seats: Tells how many trials may run at once; nothing is suggested while they are all taken. None: any number.
+        sizes: Tells the size of a trial's student from its settings, by the keys of `raykd.search.goals.GOALS`. None:
+            it is no goal of the study.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        space: SearchSpace,
+        trials: int,
+        metric: str = METRIC,
+        mode: Literal["max", "min"] = "max",
+        keep: Sequence[str] = (),
+        seats: Callable[[], int] | None = None,
+        sizes: Callable[[Mapping[str, Value]], Mapping[str, float]] | None = None,
+    ) -> None:
+        super().__init__(metric=metric, mode=mode)
+        self._study = study
+        self._space = space
+        self._budget = trials
+        self._keep = tuple(keep)
+        self._seats = seats
+        self._sizes = sizes
+        self._goals = goals_of(study)
+        self._running: dict[str, _Running] = {}
+        self._interrupted: deque[FrozenTrial] = deque()
+        self._same_space()
+        self._take_over({})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its searcher; seats and the measuring of sizes are of this process.
+        return self.__dict__ | {"_seats": None, "_sizes": None}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The config of a trial: an interrupted one first, the start point in a new study, then what Optuna asks.
+
+        None while all seats are taken.
+        """
+        if self._seats is not None and len(self._running) >= self._seats():
+            return None
+        trial = self._next_trial()
+        if trial is None:
+            return Searcher.FINISHED
+        # Sampling records each value before the trial is handed out; values recorded before are read, not drawn again.
+        values = self._space.sample(trial)
+        self._note_size(trial, values)
+        self._running[trial_id] = _Running(trial, self._reported(trial.number))
+        return {**values, TRIAL: trial.number}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Record the metric of an epoch. Epochs already recorded, as delivered again after a fault, are passed over."""
+        running = self._running.get(trial_id)
+        if running is None:
+            return
+        try:
+            self._report(running, result)
+        except Exception:
+            # An exception here would end the sweep; one missing value does not.
+            _log.exception("a result of trial %d could not be recorded", running.trial.number)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Record how a trial ended, once. Without any result it stays open, for the next launch to hand out again."""
+        running = self._running.pop(trial_id, None)
+        if running is None:
+            _log.warning("Tune trial %s has ended again, or was never handed out; the record stays as it is", trial_id)
+            return
+        try:
+            self._finish(running, result or {}, error)
+        except Exception:
+            _log.exception("the end of trial %d could not be recorded; --resume runs it again", running.trial.number)
+
+    def get_state(self) -> dict[str, Any]:
+        """Which Tune trial is which Optuna trial; all else is in the study."""
+        return {"running": {trial_id: running.trial.number for trial_id, running in self._running.items()}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with the trials that a restored Tune still has; the study says what has become of them since."""
+        self._take_over(state["running"])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state for Tune's experiment snapshot."""
+        Path(checkpoint_path).write_bytes(pickle.dumps(self.get_state()))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read the state from Tune's experiment snapshot."""
+        self.set_state(pickle.loads(Path(checkpoint_path).read_bytes()))
+
+    def _same_space(self) -> None:
+        space = {row.name: row.range for row in self._space.describe()}
+        begun_with = self._study.user_attrs.get("space")
+        if begun_with is None:
+            self._study.set_user_attr("space", space)
+        elif begun_with != space:
+            names = sorted(begun_with.keys() | space.keys())
+            changed = ", ".join(name for name in names if begun_with.get(name) != space.get(name))
+            raise RaykdError(
+                f"study {self._study.study_name!r} was begun with another search space ({changed} changed):\n"
+                f"restore {self._space.source}, or begin a new study with --study.name"
+            )
+
+    def _take_over(self, handed_out: Mapping[str, int]) -> None:
+        open_trials = {trial.number: trial for trial in self._study.get_trials(states=(TrialState.RUNNING,))}
+        self._running = {
+            trial_id: _Running(self._reopened(open_trials[number]), self._reported(number))
+            for trial_id, number in handed_out.items()
+            if number in open_trials
+        }
+        taken = set(handed_out.values())
+        self._interrupted = deque(trial for number, trial in sorted(open_trials.items()) if number not in taken)
+
+    def _next_trial(self) -> optuna.Trial | None:
+        if self._interrupted:
+            return self._reopened(self._interrupted.popleft())
+        known = self._study.get_trials(deepcopy=False)
+        if not known:
+            # Kept as WAITING until it is asked for, so a launch that dies in between does not enqueue it twice.
+            self._study.enqueue_trial(self._space.defaults())
+        if sum(trial.state != TrialState.WAITING for trial in known) >= self._budget:
+            return None
+        return self._study.ask()
+
+    def _reopened(self, frozen: FrozenTrial) -> optuna.Trial:
+        # Optuna has no public way to go on with a trial of an earlier process.
+        return optuna.Trial(self._study, frozen._trial_id)
+
+    def _note_size(self, trial: optuna.Trial, values: Mapping[str, Value]) -> None:
+        if self._sizes is None:
+            return
+        for key, size in self._sizes(values).items():
+            if key not in trial.user_attrs:
+                trial.set_user_attr(key, size)
+
+    def _reported(self, number: int) -> dict[int, float]:
+        return dict(self._study.get_trials(deepcopy=False)[number].intermediate_values)
+
+    def _report(self, running: _Running, result: Mapping[str, Any]) -> None:
+        if TIME not in result or self.metric not in result:
+            return
+        epoch, value = int(result[TIME]), float(result[self.metric])
+        if "seconds" in result:
+            running.seconds[epoch] = float(result["seconds"])
+        if math.isfinite(value) and epoch not in running.values:
+            # Optuna's own `report` refuses studies of several goals.
+            self._study._storage.set_trial_intermediate_value(running.trial._trial_id, epoch, value)
+            running.values[epoch] = value
+
+    def _finish(self, running: _Running, result: Mapping[str, Any], error: bool) -> None:
+        failure = result.get("failure")
+        if failure is None:
+            # The result at which a trial is stopped comes here only.
+            self._report(running, result)
+        trial, values = running.trial, running.values
+        value = float(result.get(self.metric, math.nan))
+        if error and failure is None:
+            after = f"after epoch {max(values)}" if values else "before its first epoch was over"
+            failure = f"given up by Tune {after}; the error.txt in its folder says why"
+        if failure is None and TIME not in result:
+            _log.info("trial %d was stopped before it gave a result; --resume runs it again", trial.number)
+            return
+        diverged = failure is None and (bool(result.get("diverged")) or not math.isfinite(value))
+        complete = failure is None and not diverged and bool(result.get("finished"))
+        attributes = {key: _plain(result[key]) for key in self._keep if key in result}
+        if values:
+            best = (max if self.mode == "max" else min)(values.values())
+            best_epoch = min(epoch for epoch in values if values[epoch] == best)
+            attributes |= {"epoch": max(values), f"best_{self.metric}": best, "best_epoch": best_epoch}
+        if running.seconds:
+            attributes["seconds"] = sum(running.seconds.values())
+        if failure is not None:
+            attributes["error"] = failure
+        if diverged:
+            attributes["diverged"] = True
+            trial.set_constraint("diverged", 1.0)
+        for key, attribute in attributes.items():
+            trial.set_user_attr(key, attribute)
+        if complete:
+            self._study.tell(trial, values_of(self._goals, value, trial.user_attrs), TrialState.COMPLETE)
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED if failure is None else TrialState.FAIL)
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers as Python's, which JSON can hold."""
+    return value.item() if hasattr(value, "item") else value

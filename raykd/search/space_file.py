@@ -1,0 +1,193 @@
+"""From an entry of a search space's file to a checked parameter, or to the reason why it cannot be one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, ValidationError
+from pydantic.fields import FieldInfo
+
+from raykd.config import Experiment
+from raykd.errors import RaykdError, unknown_name
+from raykd.search.parameter import Distribution, Parameter, Value, nearest, on_grid, shown, takes
+from raykd.settings_io import friendly, override, resolve_setting, setting_value
+
+Number: TypeAlias = StrictInt | StrictFloat
+
+SAME_FOR_ALL = {
+    "study.": "it steers the search itself and is the same for all trials",
+    "cluster.": "it says where trials run, which must not change what they give",
+    "tracking.": "it says where trials are logged, which must not change what they give",
+    "teacher.cache": "it is a folder, shared by all trials",
+    "teacher.source": "it is fetched once, before the search",
+}
+"""Settings that say nothing about a student, so neither a trial nor a condition may hang on them; and why."""
+
+NOT_COMPARABLE = {
+    "data.": "trials on different data, splits or views would not be comparable",
+    "training.epochs": "trials of different length would not be comparable, and schedulers count epochs",
+}
+"""Settings that say what is measured, so no trial may change them, but conditions may name them; and why."""
+
+AUGMENTATIONS = frozenset({"data.crop_padding", "data.horizontal_flip"})
+"""The settings of the data that touch training images only, and may be searched."""
+
+
+class Entry(BaseModel):
+    """One entry of a search space as it stands in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: Number | None = None
+    high: Number | None = None
+    step: Number | None = None
+    log: bool = False
+    choices: tuple[Value, ...] | None = None
+    when: dict[str, Value | tuple[Value, ...]] = {}
+    default: Value = None
+
+
+class EntryReader:
+    """Turns one entry of a file into a parameter, or says what is wrong with it."""
+
+    def __init__(self, name: str, file: str, base: Experiment) -> None:
+        self.name = name
+        self.file = file
+        self.base = base
+
+    def parameter(self, content: Any, earlier: Mapping[str, Parameter], all_names: set[str]) -> Parameter:
+        """The checked parameter."""
+        setting = resolve_setting(self.name, self.file)
+        for prefix, reason in (SAME_FOR_ALL | NOT_COMPARABLE).items():
+            if self.name.startswith(prefix) and self.name not in AUGMENTATIONS:
+                raise RaykdError(f"{self.file}: {self.name} cannot be searched: {reason}")
+        kinds = self._kinds(self.name, setting)
+        entry = self._entry(content)
+        distribution = self._choices(entry, kinds) if entry.choices is not None else self._range(entry, kinds)
+        when = {name: self._condition(name, wanted, earlier, all_names) for name, wanted in entry.when.items()}
+        return Parameter(self.name, distribution, self._default(entry, distribution, kinds), when)
+
+    def _refuse(self, text: str) -> RaykdError:
+        return RaykdError(f"{self.file}: {self.name}: {text}")
+
+    def _entry(self, content: Any) -> Entry:
+        if not isinstance(content, dict):
+            raise self._refuse(f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {content!r}")
+        for key in content:
+            if key not in Entry.model_fields:
+                raise unknown_name("key", str(key), Entry.model_fields, f"{self.file}, {self.name}")
+        try:
+            entry = Entry.model_validate(content)
+        except ValidationError as error:
+            raise friendly(error, f"{self.file}, {self.name}") from None
+        given = set(content)
+        if entry.choices is not None and given & {"low", "high", "step", "log"}:
+            raise self._refuse("give either choices or a range (low, high), not both")
+        if entry.choices is None and (entry.low is None or entry.high is None):
+            missing = "low and high" if not given & {"low", "high"} else "low" if entry.low is None else "high"
+            raise self._refuse(f"{missing} missing; an entry has low and high, or choices")
+        return entry
+
+    def _choices(self, entry: Entry, kinds: frozenset[type]) -> CategoricalDistribution:
+        choices: list[Value] = []
+        for choice in entry.choices or ():
+            value = self._checked(self.name, choice, kinds, "choices")
+            if value in choices:
+                raise self._refuse(f"choice {shown(value)} is given twice")
+            choices.append(value)
+        if not choices:
+            raise self._refuse("choices is empty")
+        return CategoricalDistribution(choices)
+
+    def _range(self, entry: Entry, kinds: frozenset[type]) -> FloatDistribution | IntDistribution:
+        if not kinds & {int, float}:
+            shown = "{choices: [true, false]}" if bool in kinds else "{choices: [...]}"
+            raise self._refuse(f"its values are no numbers, so a range means nothing; give {shown}")
+        low, high, step = entry.low, entry.high, entry.step
+        assert low is not None  # `_entry` saw to it
+        assert high is not None
+        numbers = [number for number in (low, high, step) if number is not None]
+        whole = all(isinstance(number, int) for number in numbers)
+        if float not in kinds and not whole:
+            raise self._refuse("it is a whole number, so low, high and step must be whole numbers too")
+        if not all(map(math.isfinite, numbers)):
+            raise self._refuse("low, high and step must be finite")
+        if low >= high:
+            raise self._refuse(f"low {low} must be below high {high}")
+        if entry.log and low <= 0:
+            raise self._refuse(f"a log range needs a low above 0, got {low}")
+        if entry.log and step is not None:
+            raise self._refuse("log and step exclude each other")
+        if step is not None and step <= 0:
+            raise self._refuse(f"step must be above 0, got {step}")
+        if step is not None and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)) != 0:
+            reached = on_grid(high, low, high, step)
+            raise self._refuse(f"steps of {step} from {low} do not meet high {high}; the last before it is {reached}")
+        self._checked(self.name, low, kinds, "low")
+        self._checked(self.name, high, kinds, "high")
+        if whole and int in kinds:
+            return IntDistribution(int(low), int(high), log=entry.log, step=int(step or 1))
+        return FloatDistribution(float(low), float(high), log=entry.log, step=None if step is None else float(step))
+
+    def _default(self, entry: Entry, distribution: Distribution, kinds: frozenset[type]) -> Value:
+        if "default" in entry.model_fields_set:
+            value = self._checked(self.name, entry.default, kinds, "default")
+            if not takes(distribution, value):
+                text = Parameter(self.name, distribution, value).range
+                raise self._refuse(f"default {shown(value)} is not in its range: {text}")
+            return value
+        value = setting_value(self.base, self.name)
+        return value if takes(distribution, value) else nearest(distribution, value)
+
+    def _condition(
+        self, name: str, wanted: Value | tuple[Value, ...], earlier: Mapping[str, Parameter], all_names: set[str]
+    ) -> tuple[Value, ...]:
+        setting = resolve_setting(name, f"{self.file}, {self.name}")
+        for prefix, reason in SAME_FOR_ALL.items():
+            if name.startswith(prefix):
+                raise self._refuse(f"when cannot name {name}: {reason}")
+        kinds = self._kinds(name, setting)
+        if name == self.name or (name in all_names and name not in earlier):
+            raise self._refuse(f"when names {name}, which must stand above it in the file")
+        values = wanted if isinstance(wanted, tuple) else (wanted,)
+        if not values:
+            raise self._refuse(f"when: {name} has no value to wait for")
+        checked = tuple(self._checked(name, value, kinds, "when") for value in values)
+        for value in checked:
+            if name in earlier and not takes(earlier[name].distribution, value):
+                text = Parameter(name, earlier[name].distribution, value).range
+                raise self._refuse(f"when waits for {name} {shown(value)}, which it never takes: {text}")
+        return checked
+
+    def _checked(self, name: str, value: Value, kinds: frozenset[type], key: str) -> Value:
+        """The value as the setting itself takes it."""
+        place = f"{self.file}, {self.name}, {key}"
+        # pydantic would read `true` as 1 and `.nan` as a float.
+        if (isinstance(value, bool) and bool not in kinds) or (isinstance(value, float) and not math.isfinite(value)):
+            raise RaykdError(f"{name} cannot be {shown(value)} in {place}")
+        taken: Value = setting_value(override(self.base, {name: value}, place), name)
+        return taken
+
+    def _kinds(self, name: str, setting: FieldInfo) -> frozenset[type]:
+        kinds = _scalar_types(setting.annotation)
+        if not kinds:
+            raise self._refuse(f"{name} is not a single value, which is all that a space can handle")
+        return kinds
+
+
+def _scalar_types(annotation: Any) -> frozenset[type]:
+    """The plain types that a setting takes; none if it takes anything else as well."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _scalar_types(get_args(annotation)[0])
+    if origin is Literal:
+        return frozenset(map(type, get_args(annotation)))
+    if origin in (Union, UnionType):
+        parts = [_scalar_types(part) for part in get_args(annotation)]
+        return frozenset().union(*parts) if all(parts) else frozenset()
+    return frozenset({annotation}) if annotation in (bool, int, float, str, type(None)) else frozenset()

@@ -1,0 +1,152 @@
+"""What MLflow is told of a study and of each of its trials: enough to compare them, and to run one again alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from raykd.cluster.resources import Plan
+from raykd.config import Experiment
+from raykd.data import DataInfo
+from raykd.results.study import StudyResult
+from raykd.search.names import METRIC, TRIALS, trial_name
+from raykd.settings_io import override, save_experiment
+from raykd.storage import name_of
+from raykd.study.folder import SETTINGS
+from raykd.tracking import Dataset, Tracker, TrialState
+from raykd.tracking.code import installed, raykd_code, source_tags
+from raykd.training.folder import description
+from raykd.training.teacher_cache import teachers
+
+log = logging.getLogger("raykd.tracking")
+
+FIRST = (METRIC, f"best_{METRIC}")
+"""The metrics that people sort by."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the results of one launch come from.
+
+    - experiment: its settings
+    - data: what is learnt from
+    - sizes: of its classrooms
+    """
+
+    experiment: Experiment
+    data: DataInfo
+    sizes: Plan
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Tags of the launch's every run: data, versions and code."""
+        return source_tags() | {
+            "raykd.data_fingerprint": self.data.fingerprint,
+            "raykd.versions": json.dumps(self.versions),
+            "raykd.code": raykd_code(),
+        }
+
+    @property
+    def versions(self) -> dict[str, str | int]:
+        """What besides settings and data may change a result, if only in its last digits."""
+        return {
+            **{package: installed(package) for package in ("raykd", "torch", "torchvision", "ray")},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "device": "cuda" if self.sizes.gpus_per_worker else "cpu",
+            "workers": self.sizes.workers,
+            "threads": self.sizes.threads_per_worker,
+        }
+
+    @cached_property
+    def datasets(self) -> list[Dataset]:
+        """The splits that it looks at."""
+        info, settings = self.data, self.experiment.data
+        # A folder of images is known by its own name.
+        name = name_of(settings.root) if info.name == "folder" and settings.root else info.name
+        given = settings.model_dump(mode="json", exclude={"loader_processes", "download", "cache"}, exclude_none=True)
+        return [
+            Dataset(
+                name=f"{name} {split}",
+                context=context,
+                fingerprint=info.fingerprint,
+                images=info.split_sizes[split],
+                classes=info.num_classes,
+                shape=(info.channels, info.height, info.width),
+                split_sizes=dict(info.split_sizes),
+                settings={f"data.{key}": str(value) for key, value in given.items()},
+            )
+            for split, context in (("train", "training"), (settings.held_out, settings.held_out))
+        ]
+
+
+class TrialLog:
+    """A study's trials in MLflow. Nothing that it is told raises: an exception would end the sweep."""
+
+    def __init__(self, tracker: Tracker, provenance: Provenance) -> None:
+        self._tracker = tracker
+        self._provenance = provenance
+        self._teachers: dict[str, str] = {}
+
+    def start(self, number: int, values: Mapping[str, Any]) -> None:
+        """A trial starts with these searched settings, or goes on."""
+        provenance = self._provenance
+        tags, artifacts = dict(provenance.tags), []
+        try:
+            experiment = override(provenance.experiment, values)
+            tags["raykd.seed"] = str(experiment.training.seed)
+            if experiment.training_spec().needs_teacher:
+                # The key is a digest of all that decides the teacher.
+                teacher = teachers(experiment, provenance.data.fingerprint)[-1].folder
+                tags["raykd.teacher_key"] = name_of(teacher)
+                self._teachers[trial_name(number)] = teacher
+            file = experiment.folder / TRIALS / trial_name(number) / SETTINGS
+            save_experiment(experiment, file)
+            artifacts.append(file)
+        except Exception as error:
+            log.warning("the settings of %s could not be kept: %s", trial_name(number), error)
+        self._tracker.start_trial(trial_name(number), values, tags, artifacts, provenance.datasets)
+
+    def epoch(self, trial: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """A trial has learnt an epoch, 1-based."""
+        if epoch == 1 and "view" in metrics:
+            self._tracker.tags({"raykd.first_view": f"{metrics['view']:.0f}"}, trial)
+        # MLflow's comparison opens with the metric that was logged first.
+        self._tracker.epoch(trial, epoch, {name: metrics[name] for name in FIRST if name in metrics} | dict(metrics))
+
+    def end(self, trial: str, state: TrialState, reason: str | None, epochs: int, weights: str | None) -> None:
+        """A trial is over after so many epochs, with weights of this digest."""
+        digests = {"raykd.weights": weights, "raykd.teacher_weights": self._teacher_weights(trial)}
+        self._tracker.tags({name: digest for name, digest in digests.items() if digest is not None}, trial)
+        self._tracker.end_trial(trial, state, reason, {"epochs": epochs})
+
+    def _teacher_weights(self, trial: str) -> str | None:
+        folder = self._teachers.pop(trial, None)
+        return None if folder is None else (description(folder) or {}).get("weights")
+
+
+def log_outcome(tracker: Tracker, result: StudyResult) -> None:
+    """Log what came of a study to its parent run: figures to sort by, and a description to read."""
+    states = [trial.state for trial in result.trials]
+    counts = {state: states.count(state) for state in dict.fromkeys(states)}
+    metrics = {f"trials_{state.replace(' ', '_')}": float(count) for state, count in counts.items()}
+    beside = []
+    for name, title, found in (("teacher", "teacher", result.teacher), ("plain", "plain student", result.plain)):
+        if found is not None:
+            metrics[f"{name}_{METRIC}"] = accuracy = found["metrics"][METRIC]
+            beside.append(f"{title} {accuracy:.2%}")
+    tags, best = {}, "No trial finished"
+    if result.best is not None and result.best.accuracy is not None:
+        metrics[f"best_trial_{METRIC}"] = result.best.accuracy
+        tags["raykd.best_trial"] = result.best.name
+        best = f"**Best student: {result.best.name}, {result.best.accuracy:.2%}**"
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    # MLflow's page shows four lines.
+    note = f"{best} ({', '.join(beside)}).\n\n{len(states)} trials: {told}. Validation split, last epoch."
+    tracker.study_metrics(metrics)
+    tracker.tags(tags | {"mlflow.note.content": note})

@@ -1,0 +1,212 @@
+"""Teachers trained elsewhere: brought into the teacher cache as finished models, and judged on the data at hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from raykd.config import DataSettings, ModelSettings, TrackingSettings
+from raykd.data import DataInfo, evaluation_batches, load_data
+from raykd.errors import RaykdError
+from raykd.models import Classifier, build_pretrained, normalisation
+from raykd.models.weights import SUFFIXES, shortened
+from raykd.storage import below, is_url, read
+from raykd.tracking.load_model import SCHEMES, stored_network
+from raykd.training.digest import weights_digest
+from raykd.training.folder import MODULE, description, write_description
+from raykd.training.saved import load_model, save_module, save_weights
+
+JUDGING_BATCH = 256
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a source gave.
+
+    - network: bare
+    - mean, std: the normalisation that it wants
+    - settings: the network's, or None of a module that raykd cannot rebuild
+    - file: of such a module, as `torch.load` reads it
+    - class_names: of its logits, or None if nobody knows them
+    """
+
+    network: nn.Module
+    mean: Sequence[float]
+    std: Sequence[float]
+    settings: ModelSettings | None
+    file: bytes = b""
+    class_names: Sequence[str] | None = None
+
+
+def fetch_external_teacher(
+    source: str, model: ModelSettings, info: DataInfo, teachers: str, tracking: TrackingSettings
+) -> str:
+    """Bring a finished teacher to the other teachers, and return its folder there.
+
+    The folder is named by all that the teacher's answers hang on, and by the data: what is there is not written again.
+
+    Args:
+        source: A raykd model folder (path or URL), a checkpoint file, the name of torchvision's or timm's weights, or
+            an MLflow URI.
+        model: The network that a checkpoint or weights by name are for.
+        info: The data that it will teach.
+        teachers: Path or URL of the folder that holds a folder of each teacher.
+        tracking: Where an MLflow URI is looked for.
+
+    Raises:
+        RaykdError: It cannot be had, or is not for such images and classes. Then nothing is written.
+    """
+    found = _find(source, model, info, tracking)
+    check_answers(found.network, info, f"teacher.source {source}")
+    _check_classes(found, info, source)
+    # As float32, in which images are normalised: other forms of the same network know no more digits.
+    mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (found.mean, found.std))
+    found = replace(found, mean=mean, std=std)
+    folder = below(teachers, _key(found, info))
+    if description(folder) is not None:
+        return folder
+    if found.settings is None:
+        save_module(folder, found.file)
+    else:
+        save_weights(folder, found.network)
+    content = {
+        # How it was taught, nobody knows.
+        "lesson": {"student": found.settings and found.settings.model_dump(mode="json")},
+        "data": asdict(replace(info, mean=mean, std=std)),
+        "metrics": {},
+        "epochs": 0,
+        "source": source,
+        "weights": weights_digest(found.network.state_dict()),
+    }
+    write_description(folder, content)
+    return folder
+
+
+def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> None:
+    """Let an adopted teacher answer the held-out split, once, and write down how well it does."""
+    found = description(folder)
+    assert found is not None
+    if found["metrics"]:
+        return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = load_model(folder, device)
+    data = load_data(settings).to(device)
+    held_out = data.info.held_out
+    right = loss = torch.zeros((), dtype=torch.float64, device=device)
+    with torch.no_grad():
+        for batch in evaluation_batches(data, held_out, batch_size=JUDGING_BATCH, device=device):
+            logits = teacher(batch.pixels).float()
+            right = right + (logits.argmax(1) == batch.labels).sum()
+            loss = loss + F.cross_entropy(logits, batch.labels, reduction="sum")
+    count = data.info.split_sizes[held_out]
+    metrics = {f"{held_out}_accuracy": right.item() / count, f"{held_out}_loss": loss.item() / count}
+    write_description(folder, found | {"metrics": metrics})
+
+
+def check_answers(network: nn.Module, info: DataInfo, what: str) -> None:
+    """Have a network answer two black images, and refuse one that does not give logits of the data's classes.
+
+    Args:
+        network: On any device, "meta" too. It is left in evaluation mode.
+        info: The data.
+        what: Which network; errors begin with it.
+
+    Raises:
+        RaykdError: It does not take such images, or gives something else.
+    """
+    device = next((tensor.device for tensor in network.state_dict().values()), None)
+    images = torch.zeros(2, info.channels, info.height, info.width, device=device)
+    try:
+        with torch.no_grad():
+            answers = network.eval()(images)
+    except Exception as error:
+        # Whatever a network of the user's raises about such images is the answer to whether it takes them.
+        size = f"{info.channels} x {info.height} x {info.width}"
+        raise RaykdError(f"{what}: does not take images of {size}: {shortened(error)}") from error
+    wanted = (2, info.num_classes)
+    if not isinstance(answers, torch.Tensor):
+        raise RaykdError(f"{what}: answers with a {type(answers).__name__}, not with logits as a tensor")
+    if answers.shape != wanted:
+        raise RaykdError(
+            f"{what}: answers with shape {tuple(answers.shape)} where {wanted} are logits of the "
+            f"{info.num_classes} classes of {info.name}"
+        )
+
+
+def _check_classes(found: _Found, info: DataInfo, source: str) -> None:
+    if found.class_names is None or tuple(found.class_names) == info.class_names:
+        return
+    number, (theirs, ours) = next(
+        (number, names)
+        for number, names in enumerate(zip(found.class_names, info.class_names, strict=True))
+        if names[0] != names[1]
+    )
+    raise RaykdError(
+        f"teacher.source {source}: its class {number} is {theirs!r}, that of {info.name} is {ours!r}\n"
+        "take a teacher of this data; if they are the same under other names, name its weights as a file"
+    )
+
+
+def _find(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingSettings) -> _Found:
+    if source.startswith(SCHEMES):
+        try:
+            return _of_module(*stored_network(source, tracking))
+        except RaykdError as error:
+            raise RaykdError(f"teacher.source {source}: {error}") from error
+    if is_url(source):
+        return _in_folder(source, source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _in_folder(str(path), source)
+    if path.is_file():
+        source = str(path)
+    elif source.endswith(SUFFIXES) or "/" in source:
+        raise RaykdError(
+            f"teacher.source {source}: no such file or folder, seen from {Path.cwd()}\n"
+            "weights by name, such as IMAGENET1K_V1, are those of teacher.model.name torchvision/NAME or timm/NAME"
+        )
+    settings = model.model_copy(update={"weights": source})
+    try:
+        network = build_pretrained(settings, num_classes=info.num_classes, in_channels=info.channels)
+        mean, std = normalisation(settings) or (info.mean, info.std)
+    except RaykdError as error:
+        raise RaykdError(f"teacher.source: {error}") from error
+    if len(mean) != info.channels:
+        # Weights for colours that were adapted to grey images.
+        mean, std = ((sum(values) / len(values),) * info.channels for values in (mean, std))
+    return _Found(network, mean, std, settings.model_copy(update={"weights": None}))
+
+
+def _in_folder(folder: str, source: str) -> _Found:
+    found = description(folder)
+    if found is None:
+        raise RaykdError(f"teacher.source {source}: no finished raykd model in this folder")
+    data, settings, file = found["data"], None, read(folder, MODULE)
+    if file is None:
+        settings = ModelSettings.model_validate(found["lesson"]["student"]).model_copy(update={"weights": None})
+    return _Found(load_model(folder).network, data["mean"], data["std"], settings, file or b"", data["class_names"])
+
+
+def _of_module(module: nn.Module, file: bytes) -> _Found:
+    """A classifier taken apart; any other module is taken to want images in [0, 1] as they are."""
+    if isinstance(module, Classifier):
+        mean, std = (values.flatten().tolist() for values in (module.mean, module.std))
+        return _Found(module.network, mean, std, None, file, module.class_names)
+    return _Found(module, (0.0,), (1.0,), None, file)
+
+
+def _key(found: _Found, info: DataInfo) -> str:
+    """Tells an adopted teacher by all that its answers hang on."""
+    digest = hashlib.sha256(repr((tuple(found.mean), tuple(found.std), found.settings, info.fingerprint)).encode())
+    # Two modules may have the same weights and another code, so the whole file counts.
+    digest.update(found.file)
+    for name, tensor in found.network.state_dict().items() if found.settings else ():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

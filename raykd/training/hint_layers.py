@@ -1,0 +1,62 @@
+"""Which layers of its teacher and of its own a student of a feature method listens to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from torch import Tensor, nn
+
+from raykd.config import TrainingSpec
+from raykd.data import DataInfo
+from raykd.errors import RaykdError
+from raykd.knowledge.hints import default_layers, hint_shapes
+from raykd.knowledge.methods.base import FeatureMethod, HintShapes
+
+
+@dataclass(frozen=True)
+class HintLayers:
+    """The hint layers of student and teacher, shallow to deep, as many of each, and what they give."""
+
+    student: tuple[str, ...]
+    teacher: tuple[str, ...]
+    shapes: HintShapes
+
+
+def find_hint_layers(
+    spec: TrainingSpec, student: nn.Module, teacher: nn.Module | None, info: DataInfo, labels: Tensor
+) -> HintLayers | None:
+    """What a lesson listens to, or None where its method takes no hints.
+
+    Args:
+        lesson: The lesson.
+        student: The student's bare network.
+        teacher: The teacher's.
+        info: The data.
+        labels: Of the training split.
+
+    Raises:
+        RaykdError: There is no teacher, there are no such layers, or not as many of the one as of the other.
+    """
+    settings, method = spec.method, spec.method.chosen()
+    if not isinstance(method, FeatureMethod):
+        return None
+    if teacher is None:
+        raise RaykdError(f"method {settings.name} needs a teacher")
+    image = (info.channels, info.height, info.width)
+    mine = settings.student_layers or default_layers(student, method.where, image)
+    theirs = settings.teacher_layers or default_layers(teacher, method.where, image)
+    if settings.student_layers is None and settings.teacher_layers is None:
+        # The deepest stages of one belong to the deepest of the other.
+        count = min(len(mine), len(theirs))
+        mine, theirs = mine[-count:], theirs[-count:]
+    student_shapes = hint_shapes(student, mine, image, "method.student_layers")
+    teacher_shapes = hint_shapes(teacher, theirs, image, "method.teacher_layers")
+    if len(mine) != len(theirs):
+        pairs = ", ".join(f"{a or '?'} - {b or '?'}" for a, b in zip_longest(mine, theirs))
+        raise RaykdError(
+            f"method {settings.name} listens to {len(mine)} layers of the student and {len(theirs)} of the teacher "
+            f"({pairs}): give as many method.student_layers as method.teacher_layers"
+        )
+    shapes = HintShapes(student_shapes, teacher_shapes, labels)
+    return HintLayers(mine, theirs, shapes)

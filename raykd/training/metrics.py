@@ -1,0 +1,36 @@
+"""Sums of metrics over batches that never wait for the device until the epoch is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from raykd.training.team import Team
+
+
+class MetricSums:
+    """Adds up 0-dim tensors by name, each with the number of things it counts."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, sums: Mapping[str, Tensor], count: int) -> None:
+        """Add sums over `count` things (samples, or one batch)."""
+        for name, value in sums.items():
+            known = self._sums.get(name)
+            # float64 counts exactly; a GPU adds it as a scalar, without a wait.
+            self._sums[name] = value.double() if known is None else known + value
+            self._counts[name] = self._counts.get(name, 0) + count
+
+    def means(self, team: Team) -> dict[str, float]:
+        """Means over all workers; one exchange and one wait for the device."""
+        names = sorted(self._sums)
+        if not names:
+            return {}
+        sums = torch.stack([self._sums[name] for name in names])
+        counts = torch.tensor([self._counts[name] for name in names], dtype=torch.float64, device=sums.device)
+        totals = team.sum(torch.stack([sums, counts]))
+        return dict(zip(names, (totals[0] / totals[1]).tolist(), strict=True))

@@ -1,0 +1,74 @@
+"""What a node answers when it is asked whether it sees what workers share; real nodes are asked in tests/nodes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from raykd.cluster.node_checks import Complaint, look
+from raykd.cluster import node_checks
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_checks, "PATIENCE_SECONDS", 0.5)
+
+
+def asked(folder: str | Path, data: Path | None = None) -> Complaint | None:
+    return look({str(folder): "study.output"}, None if data is None else str(data), "token", b"content")
+
+
+def test_a_node_that_sees_the_token_and_the_data_complains_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"content")
+    assert asked(tmp_path, data=tmp_path) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["token"], "it left something behind"
+
+
+def test_a_file_that_shows_late_is_seen(tmp_path: Path) -> None:
+    threading.Timer(0.3, (tmp_path / "token").write_bytes, [b"content"]).start()
+    started = time.monotonic()
+    assert asked(tmp_path) is None
+    assert time.monotonic() - started > 0.25
+
+
+@pytest.mark.parametrize("there", ["no folder", "an empty folder", "another token"])
+def test_a_folder_without_the_token_is_another_folder(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "shared"
+    if there != "no folder":
+        folder.mkdir()
+    if there == "another token":
+        (folder / "token").write_bytes(b"other")
+    assert asked(folder) == Complaint("study.output", str(folder), "is not seen")
+
+
+def test_data_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"content")
+    assert asked(tmp_path, data=tmp_path / "data") == Complaint("data.root", str(tmp_path / "data"), "is not seen")
+
+
+def test_a_store_that_a_node_does_not_reach_is_told_with_the_reason() -> None:
+    url = "s3://bucket/study?endpoint_override=127.0.0.1:9&scheme=http"
+    complaint = asked(url)
+    assert complaint is not None
+    assert complaint.folder == url
+    assert complaint.problem.startswith("cannot be used (")
+    assert "\n" not in str(complaint)
+
+
+def test_a_folder_that_may_only_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"content")
+    code = f"""
+from raykd.cluster.node_checks import look
+print(look({{{str(tmp_path)!r}: "study.output"}}, None, "token", b"content"))
+"""
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3"'
+    command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told == f"study.output {tmp_path} cannot be written\n"

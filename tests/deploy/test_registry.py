@@ -1,0 +1,223 @@
+"""The best student in MLflow's model registry: on SQLite, over a server that goes away, and served over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient, pyfunc
+from torch import nn
+
+import raykd
+from raykd.cli import main
+from raykd.config import Experiment, TrackingSettings
+from raykd.data import load_data
+from raykd.errors import RaykdError
+from raykd.results.load import recorded_study
+from raykd.results.provenance import provenance_of_student
+from raykd.tracking import Tracker
+from tests.helpers.finished_models import DIGITS, HALF, finished_study, trained
+from tests.helpers.mlflow_places import DIRECT, Server
+
+BIN = str(Path(sys.executable).parent)
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's migrations take seconds: once for all tests."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return trained(HALF, load_data(DIGITS), epochs=1)
+
+
+@pytest.fixture
+def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "server")
+    server.folder.mkdir()
+    shutil.copy(empty_database, server.folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+def logged(experiment: Experiment, settings: TrackingSettings) -> Tracker:
+    """The end of a study as `raykd.tune` logs it; the tracker is still open."""
+    recorded = recorded_study(experiment.folder)
+    best = recorded.result.best
+    assert best is not None
+    tracker = Tracker(settings, experiment.folder, "small")
+    tracker.start_study({})
+    student = raykd.load_model(experiment.folder / "best")
+    provenance = provenance_of_student(experiment.folder / "best", experiment, recorded.result, best)
+    tracker.log_student(student, torch.rand(1, 1, 8, 8), {"study": "small", "trial": best.name}, provenance)
+    tracker.end_study()
+    return tracker
+
+
+@pytest.fixture
+def study(tmp_path: Path, empty_database: Path, network: nn.Module) -> Experiment:
+    """A study that was logged to the database in its folder, and not registered."""
+    experiment = finished_study(tmp_path / "outputs", TrackingSettings(), network)
+    shutil.copy(empty_database, experiment.folder)
+    assert logged(experiment, TrackingSettings()).close(60) is None
+    return experiment
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["register", *words])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") <= 2
+    return error
+
+
+def test_the_command_registers_once_and_tells_where_the_student_comes_from(
+    study: Experiment, network: nn.Module, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{study.folder}/mlflow.db"
+    main(["register", str(study.folder), "--name", "digits"])
+    assert "trial-0000" in capsys.readouterr().out
+    main(["register", str(study.folder), "--name", "digits", "--alias", "challenger"])
+    assert "which it was already" in capsys.readouterr().out
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    (version,) = client.search_model_versions("name = 'digits'")
+    assert version.version == client.get_model_version_by_alias("digits", "champion").version
+    assert version.version == client.get_model_version_by_alias("digits", "challenger").version
+    tags = version.tags
+    assert (tags["raykd.study"], tags["raykd.trial"], tags["raykd.validation_accuracy"]) == (
+        "small",
+        "trial-0000",
+        "0.9",
+    )
+    assert tags["raykd.data_fingerprint"] == load_data(DIGITS).info.fingerprint
+    assert tags["raykd.teacher"] == "resnet8(width=0.5)" and len(tags["raykd.teacher_digest"]) == 64
+    assert "- trial: trial-0000\n" in version.description
+    (student,) = client.search_logged_models([client.get_run(version.run_id).info.experiment_id])
+    assert json.loads(student.tags["mlflow.modelVersions"]) == [{"name": "digits", "version": str(version.version)}]
+    assert client.get_run(version.run_id).data.tags["raykd.study"] == "small"
+
+    with pytest.raises(RaykdError, match=r"^models:/digits@champion: .*MLFLOW_TRACKING_URI"):
+        raykd.load_model("models:/digits@champion")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    images = load_data(DIGITS).splits["test"].images.float() / 255
+    with torch.no_grad():
+        expected = raykd.load_model(study.folder / "best")(images)
+        assert torch.equal(raykd.load_model("models:/digits@champion")(images), expected)
+        assert expected.argmax(1).eq(load_data(DIGITS).splits["test"].labels).double().mean() > 0.3
+    model = pyfunc.load_model("models:/digits/1")
+    assert model.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
+    assert model.input_example.shape == (1, 1, 8, 8)
+
+
+def test_a_student_that_was_not_logged_is_logged_by_the_command(
+    tmp_path: Path, empty_database: Path, network: nn.Module
+) -> None:
+    settings = TrackingSettings(log_model=False)
+    experiment = finished_study(tmp_path / "outputs", settings, network)
+    shutil.copy(empty_database, experiment.folder)
+    assert logged(experiment, settings).close(60) is None
+    main(["register", str(experiment.folder), "--name", "digits"])
+    client = MlflowClient(tracking_uri=f"sqlite:///{experiment.folder}/mlflow.db")
+    assert client.get_model_version_by_alias("digits", "champion").tags["raykd.trial"] == "trial-0000"
+
+
+def test_what_cannot_be_registered(study: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(study.folder)
+    assert "no study" in refused(capsys, str(tmp_path / "absent"), "--name", "digits")
+    assert "tracking.registered_name" in refused(capsys, folder, "--name", "a/b")
+    assert "means a version's number" in refused(capsys, folder, "--name", "digits", "--alias", "v1")
+    outbox = study.folder / "mlflow_outbox.jsonl"
+    first = outbox.read_text()
+    outbox.write_text('{"outbox": "another"}\n')
+    assert "has no run of the study" in refused(capsys, folder, "--name", "digits")
+    outbox.write_text(first)
+    (study.folder / "mlflow.db").rename(tmp_path / "away.db")
+    assert "is gone" in refused(capsys, folder, "--name", "digits")
+    (tmp_path / "away.db").rename(study.folder / "mlflow.db")
+    shutil.rmtree(study.folder / "best")
+    assert "has no best student yet" in refused(capsys, folder, "--name", "digits")
+
+
+def test_registration_waits_for_the_server_and_happens_once(
+    server: Server, tmp_path: Path, network: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = TrackingSettings(uri=server.uri, registered_name="digits", timeout_seconds=10)
+    experiment = finished_study(tmp_path / "outputs", settings, network)
+    server.kill()
+    assert "connection refused" in refused(capsys, str(experiment.folder), "--name", "digits")
+    tracker = logged(experiment, settings)
+    left = tracker.close(1)
+    assert left is not None and left.events == 4
+    server.start()
+    assert Tracker(settings, experiment.folder, "small").close(60) is None
+
+    client = MlflowClient(tracking_uri=server.uri, registry_uri=server.uri)
+    first = client.get_model_version_by_alias("digits", "champion")
+    assert (first.tags["raykd.trial"], first.tags["raykd.study"]) == ("trial-0000", "small")
+    again = Tracker(settings, experiment.folder, "small")
+    lines = [json.loads(line) for line in (experiment.folder / "mlflow_outbox.jsonl").read_text().splitlines()]
+    (event,) = [line for line in lines if line.get("kind") == "register"]
+    again._put("register", path=event["path"], registration=event["registration"])
+    # What was said of another student than the folder holds by now is not said of this one.
+    again._put("register", path=event["path"], registration=event["registration"] | {"digest": "0", "name": "stale"})
+    assert again.close(60) is None
+    main(["register", str(experiment.folder), "--name", "digits", "--alias", "challenger"])
+    assert f"MLFLOW_TRACKING_URI={server.uri}" in capsys.readouterr().out
+    (version,) = client.search_model_versions("name = 'digits'")
+    assert sorted(client.get_model_version("digits", version.version).aliases) == ["challenger", "champion"]
+    assert [model.name for model in client.search_registered_models()] == ["digits"]
+
+
+def test_mlflow_serves_the_champion(study: Experiment) -> None:
+    main(["register", str(study.folder), "--name", "digits"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{study.folder}/mlflow.db",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(Path(raykd.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/digits@champion"]
+    command += ["--env-manager", "local", "--port", str(port)]
+    images = load_data(DIGITS).splits["test"].images[:3].float() / 255
+    with (study.folder / "serve.log").open("wb") as log:
+        served = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(1200):
+            try:
+                DIRECT.open(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                assert served.poll() is None, (study.folder / "serve.log").read_text()
+                time.sleep(0.1)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            data=json.dumps({"inputs": images.tolist()}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with DIRECT.open(request, timeout=30) as response:
+            answer = torch.tensor(json.load(response)["predictions"])
+    finally:
+        os.killpg(served.pid, signal.SIGKILL)
+        served.wait()
+    with torch.no_grad():
+        torch.testing.assert_close(answer, raykd.load_model(study.folder / "best")(images), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,28 @@
+"""One real Ray cluster for all tests that need one: processes are dear."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from raykd.cluster.session import QUIET
+from raykd.training.messages import NAMESPACE
+from tests.helpers.paths import ROOT
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a local cluster of 4 logical CPUs, joined by this process."""
+    os.environ.update(QUIET)
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    context = ray.init(
+        num_cpus=4,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": python_path}},
+    )
+    yield context.address_info["address"]
+    ray.shutdown()

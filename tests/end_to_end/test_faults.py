@@ -1,0 +1,162 @@
+"""Whatever dies, the study goes on or resumes, and no finished work is done twice. The faults are real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+import torch
+from mlflow import MlflowClient
+
+import raykd
+from raykd.config import Experiment, ModelSettings
+from raykd.settings_io import save_experiment
+from raykd.study.tune import tune
+from raykd.training.messages import NAMESPACE
+from tests.helpers.mlflow_places import datasets
+from tests.helpers.paths import ROOT
+from tests.helpers.small_study import quiet_console, small_experiment
+
+pytestmark = pytest.mark.cluster
+
+MULTIPLIER_ONLY = "temperature.multiplier: {low: 0.5, high: 4.0, log: true}\n"
+
+
+def without_early_stops(experiment: Experiment) -> Experiment:
+    study = experiment.study.model_copy(update={"scheduler": "none"})
+    return experiment.model_copy(update={"study": study})
+
+
+def histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The metrics of each trial's epochs, as its checkpoint has them."""
+    found = {}
+    for path in sorted((folder / "trials").glob("*/checkpoint.pt")):
+        found[path.parent.name] = [epoch["metrics"] for epoch in torch.load(path)["history"]]
+    return found
+
+
+def during(study: threading.Thread, folder: Path, epochs: int) -> None:
+    """Wait until the trials of a running study have learnt so many epochs in sum."""
+    while sum(map(len, histories(folder).values())) < epochs:
+        assert study.is_alive(), "the study was over before the fault"
+        time.sleep(0.05)
+
+
+def in_background(experiment: Experiment) -> tuple[threading.Thread, list[Any]]:
+    outcome: list[Any] = []
+    thread = threading.Thread(target=lambda: outcome.append(tune(experiment, quiet_console()[0])))
+    thread.start()
+    return thread, outcome
+
+
+def trial_processes() -> list[psutil.Process]:
+    """The processes of Tune's trials in the session's cluster, which this process has started."""
+    return [process for process in psutil.Process().children(recursive=True) if "Trainable" in process.cmdline()[0]]
+
+
+def test_a_killed_worker_costs_no_trial(cluster, tmp_path):
+    bomb = tmp_path / "bomb"
+    bomb.touch()
+    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"file": str(bomb)})
+    experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4, student=student))
+    result = raykd.tune(experiment, quiet_console()[0])
+    assert not bomb.exists(), "the worker was not killed"
+    assert [trial.state for trial in result.trials] == ["finished"] * 4
+    assert all(len(epochs) == 4 for epochs in histories(experiment.folder).values())
+
+
+def test_killed_trials_and_broker_cost_no_trial(cluster, tmp_path):
+    experiment = small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4)
+    training = experiment.training.model_copy(update={"epochs": 12})
+    experiment = without_early_stops(experiment.model_copy(update={"training": training}))
+    study, outcome = in_background(experiment)
+    during(study, experiment.folder, epochs=6)
+    trial_processes()[0].kill()
+    during(study, experiment.folder, epochs=14)
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    (broker,) = [actor["name"] for actor in actors if actor["namespace"] == NAMESPACE]
+    ray.kill(ray.get_actor(broker, namespace=NAMESPACE), no_restart=False)
+    study.join(300)
+    assert outcome, "the study did not come to an end"
+    assert [trial.state for trial in outcome[0].trials] == ["finished"] * 4
+    for epochs in histories(experiment.folder).values():
+        assert len(epochs) == 12
+
+
+def test_a_trial_that_cannot_be_taught_fails_alone(cluster, tmp_path):
+    space = "student.arguments.mood: {choices: [good, bad], default: good}\n" + MULTIPLIER_ONLY
+    student = ModelSettings(name="tests.helpers.small_study:picky", arguments={"mood": "good"})
+    experiment = without_early_stops(small_experiment(tmp_path, space, trials=6, student=student))
+    result = raykd.tune(experiment, quiet_console()[0])
+    moods = {trial.name: trial.values["student.arguments.mood"] for trial in result.trials}
+    states = {trial.name: trial.state for trial in result.trials}
+    assert states == {name: "failed" if mood == "bad" else "finished" for name, mood in moods.items()}
+    assert "bad" in moods.values()
+    assert "good" in moods.values()
+    client = MlflowClient(result.place.uri)
+    experiment_id = client.get_experiment_by_name("small").experiment_id
+    (failed, *_) = client.search_runs([experiment_id], "tags.`raykd.state` = 'failed'")
+    assert failed.info.status == "FAILED"
+    assert "not today" in failed.data.tags["raykd.reason"]
+
+
+def test_diverged_trials_are_told_from_stopped_ones(cluster, tmp_path):
+    space = "training.learning_rate: {choices: [0.05, 1.0e+30], default: 1.0e+30}\n" + MULTIPLIER_ONLY
+    experiment = without_early_stops(small_experiment(tmp_path, space, trials=6))
+    result = raykd.tune(experiment, quiet_console()[0])
+    for trial in result.trials:
+        assert trial.state == ("diverged" if trial.values["training.learning_rate"] > 1 else "finished")
+    assert "diverged" in {trial.state for trial in result.trials}
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_study_whose_driver_died_goes_on_where_it_was(cluster, tmp_path, blow):
+    experiment = small_experiment(tmp_path, trials=6)
+    training = experiment.training.model_copy(update={"epochs": 8})
+    experiment = experiment.model_copy(update={"training": training}).with_absolute_paths()
+    settings = tmp_path / "experiment.yaml"
+    save_experiment(experiment, settings)
+    script = ROOT / "experiments" / "tune_dkd.py"
+    command = [sys.executable, str(script), "--config", str(settings), "--cluster.address", cluster]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while sum(map(len, histories(experiment.folder).values())) < 12:
+        assert driver.poll() is None, driver.stdout.read()
+        time.sleep(0.05)
+    os.kill(driver.pid, blow)
+    shown, _ = driver.communicate(timeout=180)
+    assert driver.returncode != 0
+    assert "Traceback" not in shown
+    if blow != signal.SIGKILL:
+        assert "--resume" in shown
+    before = histories(experiment.folder)
+
+    study = experiment.study.model_copy(update={"resume": True})
+    result = raykd.tune(experiment.model_copy(update={"study": study}), quiet_console()[0])
+    after = histories(experiment.folder)
+    assert len(result.trials) == 6
+    assert {trial.state for trial in result.trials} <= {"finished", "stopped early"}
+    for name, epochs in before.items():
+        assert after[name][: len(epochs)] == epochs, f"{name} did an epoch again"
+    client = MlflowClient(result.place.uri)
+    experiment_id = client.get_experiment_by_name("small").experiment_id
+    (_,) = client.search_runs([experiment_id], "tags.`raykd.kind` = 'tune'")
+    runs = client.search_runs([experiment_id], "tags.`raykd.trial` LIKE 'trial-%'")
+    assert sorted(run.data.tags["raykd.trial"] for run in runs) == [trial.name for trial in result.trials]
+    for trial in result.trials:
+        (run,) = [run for run in runs if run.data.tags["raykd.trial"] == trial.name]
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "validation_accuracy")]
+        assert steps == list(range(1, len(steps) + 1))
+        # The resumed scheduler, which hears of the trials in another order, may stop one before an epoch that it had.
+        assert len(steps) >= trial.epochs
+        assert run.data.tags["raykd.state"] == trial.state
+        assert datasets(run) == {"digits train": "training", "digits validation": "validation"}
+        assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["experiment.yaml"]

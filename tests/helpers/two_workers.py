@@ -1,0 +1,106 @@
+"""What each of two gloo workers does, in one process group: starting processes is what takes time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as dist
+
+from raykd.config import TrainingSpec
+from raykd.data import Batch, load_data
+from raykd.training.classroom import Classroom
+from raykd.training.messages import TrainRequest, WorkerCommands
+from raykd.training.student import Student
+from raykd.training.teacher import Knowledge
+from raykd.training.team import Team
+from tests.helpers.specs import of, plain, request_for, spec, state, taught
+
+PLAIN_NETWORK = {"name": "tests.helpers.networks:Plain"}
+
+# Settings without anything that differs between one worker and two but for rounding.
+SHARED: dict[str, TrainingSpec] = {
+    "pair": spec(student=PLAIN_NETWORK, training={"batch_size": 33}),
+    "batch": spec(student=PLAIN_NETWORK, training={"batch_size": 33}, bias={"denominator": "batch"}),
+    "dropped": spec(student=PLAIN_NETWORK, training={"batch_size": 33, "gradient_clip": 0.5}, bias={"form": "drop"}),
+    "labels": plain(student=PLAIN_NETWORK, training={"batch_size": 33, "label_smoothing": 0.1}),
+}
+
+# Methods with learned parts or among samples, whose workers cannot give what one alone gives.
+METHODS: dict[str, TrainingSpec] = {
+    name: spec(
+        method={"name": name},
+        objective={"ce_weight": 1.0, "kd_weight": 0.5},
+        training={"batch_size": 33, "epochs": 2, "learning_rate": 0.01},
+    )
+    for name in ("fitnet", "crd", "reviewkd", "ctkd", "dist")
+}
+
+
+def shared_class(folder: Path, teacher: Path) -> list[TrainRequest]:
+    return [request_for(what, folder / name, None if name == "labels" else teacher) for name, what in SHARED.items()]
+
+
+def steps_by_hand(folder: Path, team: Team, rows: slice, wrong_rows: list[int]) -> dict[str, torch.Tensor]:
+    """Weights after three steps on these rows of a batch of 9, the teacher being wrong about `wrong_rows`."""
+    what = spec(student=PLAIN_NETWORK)
+    student = Student(request_for(what, folder), load_data(what.data), team, None)
+    student.join_team()
+    numbers = torch.Generator().manual_seed(1)
+    images, labels = torch.randn(9, 1, 8, 8, generator=numbers), torch.arange(9)
+    answers = torch.tensor([(label + (row in wrong_rows)) % 10 for row, label in enumerate(labels.tolist())])
+    teacher_logits = torch.randn(9, 10, generator=numbers) + 6 * torch.nn.functional.one_hot(answers, 10)
+    for step in range(3):
+        batch = Batch(images[rows], images[rows], labels[rows], torch.arange(9)[rows])
+        student.learn(step, batch, Knowledge(teacher_logits[rows], {}))
+    return {name: tensor.clone() for name, tensor in student.network.state_dict().items()}
+
+
+def work(rank: int, folder: Path, teacher: Path) -> None:
+    """One of two workers; what it found goes to ``worker-RANK.pt``."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    team = Team.of_process_group(torch.device("cpu"))
+    found: dict[str, Any] = {"team": (team.rank, team.count)}
+    room = Classroom(team)
+
+    found["shared"] = taught(*shared_class(folder / "shared", teacher), classroom=room)
+    halves = (slice(0, 4), slice(4, 9))
+    for name, wrong_rows in {"on one": [5, 8], "on both": [0, 7], "nowhere": [], "everywhere": list(range(9))}.items():
+        found[name] = steps_by_hand(folder / name, team, halves[rank], wrong_rows)
+
+    normed = request_for(spec(training={"batch_size": 33}), folder / "normed", teacher)
+    room.follow(WorkerCommands(enter=(normed,), learn=(normed.ticket,)))
+    found["buffers"] = dict(room._students[normed.ticket].network.state_dict())
+    found["normed"] = taught(classroom=room)
+
+    again = request_for(spec(training={"batch_size": 33}), folder / "again", teacher)
+    taught(again, classroom=Classroom(team), epochs=1)
+    taught(again, classroom=Classroom(team))
+
+    found["parts"] = {}
+    for name, what in METHODS.items():
+        one = request_for(what, folder / name, teacher)
+        room.follow(WorkerCommands(enter=(one,), learn=(one.ticket,)))
+        learner = room._students[one.ticket]._learner
+        found["parts"][name] = {key: tensor.clone() for key, tensor in learner.state_dict().items()}
+        if name == "crd":
+            contrast = learner.parts[0].contrasts[0]
+            found["unseen"] = int((contrast.student_memory.norm(dim=1).sub(1).abs() > 1e-5).sum())
+        taught(classroom=room)
+        resumed = request_for(what, folder / f"{name}-resumed", teacher)
+        taught(resumed, classroom=Classroom(team), epochs=1)
+        taught(resumed, classroom=Classroom(team))
+
+    ill = request_for(plain(student={"name": "tests.helpers.networks:MissingOnSecondWorker"}), folder / "ill")
+    tiny = request_for(plain(training={"batch_size": 1}), folder / "tiny")
+    unknown = request_for(spec(), folder / "unknown", folder / "no-teacher")
+    well = request_for(plain(student={"name": "tests.helpers.networks:WithDropout"}), folder / "well")
+    reports = taught(ill, tiny, unknown, well, classroom=room)
+    found["refused"] = {name: of(reports, name)[0].failure for name in ("ill", "tiny", "unknown")}
+    found["well"] = [(report.epoch, report.finished) for report in of(reports, "well")]
+    found["seated"] = room.seated
+    found["words"] = (team.from_first("first" if rank == 0 else None), team.first_of_all("second" if rank else None))
+    torch.save(found | {"again": state(folder / "again")}, folder / f"worker-{rank}.pt")
+    dist.destroy_process_group()

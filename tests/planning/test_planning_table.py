@@ -1,0 +1,248 @@
+"""Forecasts of whole studies over many sizes, what they cost, and the command that shows them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raykd.cli import main
+from raykd.config import (
+    ClusterSettings,
+    DataSettings,
+    Experiment,
+    ModelSettings,
+    ObjectiveSettings,
+    StudySettings,
+    TeacherSettings,
+    TrainingSettings,
+)
+from raykd.errors import RaykdError
+from raykd.planning.advice import efficiency, knee, no_faster_beyond
+from raykd.planning.command import CPU_NODE, SIZES
+from raykd.planning.costs import EpochCosts, costs_of_reports
+from raykd.planning.counted import derived_costs, operations
+from raykd.planning.forecast import TEACHING, Nodes, Task, forecasts
+from raykd.planning.forecast_table import advice, duration
+from raykd.planning.measured import measured_costs
+
+COSTS = EpochCosts(data=10.0, teacher=40.0, student=20.0, teacher_step=120.0)
+
+
+def task(trials: int = 32, scheduler: str = "asha", nodes: Nodes = Nodes(), **cluster: int) -> Task:  # noqa: B008
+    experiment = Experiment(
+        training=TrainingSettings(epochs=16),
+        study=StudySettings(trials=trials, scheduler=scheduler),
+        cluster=ClusterSettings(**cluster),
+    )
+    return Task(experiment, COSTS, standard_epochs=30, generous_epochs=0, nodes=nodes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 20),
+    st.sampled_from(["asha", "none"]),
+    st.sampled_from([Nodes(), Nodes(2, 16), CPU_NODE]),
+    st.fixed_dictionaries({}, optional={"workers": st.integers(1, 3), "seats": st.integers(1, 4)}),
+    st.sets(st.integers(3, 40), min_size=1, max_size=3),
+)
+def test_every_paid_second_is_in_the_ledger(
+    trials: int, scheduler: str, nodes: Nodes, cluster: dict[str, int], sizes: set[int]
+) -> None:
+    for each in forecasts(task(trials, scheduler, nodes, **cluster), tuple(sorted(sizes))):
+        assert math.fsum(each.spent.values()) == pytest.approx(each.workers * each.seconds)
+        assert min(each.spent.values()) >= -1e-6
+        assert each.seconds == pytest.approx(math.fsum(each.phases.values()))
+        assert each.hours == pytest.approx(each.workers * each.seconds / 3600)
+        assert each.sizes.classrooms * each.sizes.workers <= each.workers
+
+
+def test_a_thousand_gpus_are_too_many_for_a_few_trials() -> None:
+    planned = task()
+    found = forecasts(Task(planned.experiment, planned.costs, 0, 0), SIZES)
+    assert [each.workers for each in found] == list(SIZES)
+    assert found[-1].limit[0] == "too few trials"
+    assert found[-1].sizes.classrooms == 32
+    assert found[0].limit[1] < 0.1
+    assert no_faster_beyond(found).workers <= 32
+    assert knee(found).workers <= no_faster_beyond(found).workers
+    assert efficiency(found[0], found[0]) == 1.0
+    assert efficiency(found[-1], found[0]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("costs", "trials", "scheduler", "workers", "cluster", "reason"),
+    [
+        (EpochCosts(1, 1, 1, 10_000), 16, "none", 16, {}, "teacher first"),
+        (EpochCosts(0.01, 0.01, 0.01, 0.01), 16, "none", 4, {}, "start-up"),
+        (EpochCosts(100, 800, 100, 0), 64, "none", 64, {}, "small classes"),
+        (EpochCosts(0, 0, 1000, 0), 8, "none", 8, {"seats": 1}, "the last wave"),
+        (EpochCosts(0, 0, 1000, 0), 64, "asha", 64, {"seats": 1}, "ASHA's rungs"),
+        (EpochCosts(1, 1, 100, 0), 64, "none", 64, {"classrooms": 2}, "cluster.classrooms"),
+        (EpochCosts(0.01, 0.01, 0.05, 0), 400, "none", 8, {}, "Tune"),
+        (EpochCosts(1, 1, 1000, 0), 2, "none", 2, {"workers": 2, "seats": 8}, "workers in step"),
+    ],
+)
+def test_the_reason_named_is_what_the_study_suffers_from(
+    costs: EpochCosts, trials: int, scheduler: str, workers: int, cluster: dict[str, int], reason: str
+) -> None:
+    base = task(trials, scheduler, **cluster)
+    (found,) = forecasts(Task(base.experiment, costs, 1, 0), (workers,))
+    assert found.limit[0] == reason
+
+
+def test_teachers_are_trained_one_after_the_other_before_the_search() -> None:
+    base = task(scheduler="none")
+    standard, both = (
+        forecasts(Task(base.experiment, COSTS, 30, generous), (4,))[0].phases["teacher"] for generous in (0, 20)
+    )
+    assert standard == 30 * (10 + 120)
+    assert both == standard + 20 * (10 + 40 + 120)
+
+
+def test_clusters_too_small_for_the_settings_are_left_out() -> None:
+    assert [each.workers for each in forecasts(task(workers=4), (1, 2, 4, 8))] == [4, 8]
+    with pytest.raises(RaykdError, match="do not fit"):
+        forecasts(task(workers=4), (1, 2))
+
+
+def test_nodes_add_up() -> None:
+    have = Nodes(gpus=8, cpus=32).resources(20)
+    assert (have.gpus, have.cpus, [node["GPU"] for node in have.nodes]) == (20, 96, [8, 8, 4])
+    assert CPU_NODE.resources(6).nodes == ({"CPU": 4.0}, {"CPU": 2.0})
+
+
+@given(st.floats(0.1, 50), st.floats(0.1, 50), st.lists(st.integers(1, 8), min_size=1, max_size=12))
+def test_reports_tell_what_a_class_costs(shared: float, student: float, sizes: list[int]) -> None:
+    metrics = [{"class_size": float(size), "seconds": shared + size * student} for size in sizes for _ in range(size)]
+    costs = costs_of_reports(metrics)
+    together = sum(map(sum, (costs.of_class(size) for size in sizes)))
+    assert together == pytest.approx(sum(shared + size * student for size in sizes))
+    if len(set(sizes)) > 1:
+        assert sum(costs.of_class(1)) == pytest.approx(shared + student, rel=1e-3)
+
+
+def small(**sections: object) -> Experiment:
+    return Experiment(
+        data=DataSettings(name="digits", train_images=200),
+        student=ModelSettings(name="resnet8", arguments={"width": 0.25}),
+        training=TrainingSettings(epochs=4, batch_size=20),
+        teacher=TeacherSettings(model=ModelSettings(name="resnet8"), training=TrainingSettings(epochs=3)),
+    ).model_copy(update=sections)
+
+
+def test_costs_are_measured_with_the_studys_own_networks() -> None:
+    threads = torch.get_num_threads()
+    costs = measured_costs(small(), torch.device("cpu"))
+    assert min(costs.data, costs.teacher, costs.student, costs.teacher_step) > 0
+    assert torch.get_num_threads() == threads
+    alone = small(objective=ObjectiveSettings(ce_weight=1.0, kd_weight=0.0))
+    assert measured_costs(alone, torch.device("cpu")).teacher == 0
+
+
+def test_a_given_second_is_shared_out_by_counted_operations() -> None:
+    # A linear classifier of 8 x 8 digits multiplies and adds 64 times for each class.
+    linear = ModelSettings(name="tests.planning.test_planning_table:linear")
+    assert operations(linear, 10, (1, 8, 8)) == 2 * 64 * 10
+    wide = ModelSettings(name="tests.planning.test_planning_table:linear", arguments={"copies": 3})
+    costs = derived_costs(small(student=linear, teacher=TeacherSettings(model=wide)), 7.0, data_seconds=1.0)
+    # Of 6 seconds of steps a third is the forward pass; the teacher's is three times that.
+    assert costs == EpochCosts(data=1.0, teacher=6.0, student=6.0, teacher_step=18.0)
+    assert derived_costs(small(), 7.0, teacher_seconds=2.0).teacher == 2.0
+
+
+def linear(num_classes: int, in_channels: int, copies: int = 1) -> torch.nn.Module:
+    """A network whose operations are counted in the head; each copy adds its own."""
+
+    class Sum(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = torch.nn.ModuleList(torch.nn.Linear(64 * in_channels, num_classes) for _ in range(copies))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return sum(part(images.flatten(1)) for part in self.parts)
+
+    return Sum()
+
+
+def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    main(["plan", *arguments])
+    # However narrow the terminal.
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_command_shows_table_recommendation_and_assumptions(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "plan.json"
+    shown = plan(
+        capsys, "--seconds-per-epoch", "600", "--data.name", "imagenet", "--study.trials", "12", "--training.epochs",
+        "20", "--teacher.source", "IMAGENET1K_V1", "--teacher.model.name", "torchvision/resnet34", "--student.name",
+        "torchvision/resnet18", "--sizes", "1", "8", "64", "--json", str(file),
+    )  # fmt: skip
+    data = json.loads(file.read_text())
+    assert [row["workers"] for row in data["rows"]] == [1, 8, 64]
+    assert data["unit"] == "GPUs"
+    assert data["costs"]["student"] == 600
+    # 3.66 against 1.81 billion multiply-adds: the networks' published figures.
+    assert data["costs"]["teacher"] / 200 == pytest.approx(3.66 / 1.81, rel=0.02)
+    assert f"recommended: {data['recommended']} GPU" in shown
+    for word in ("12 trials of 20 epochs", "the teacher is there", "student given", "too few trials", "assumed:"):
+        assert word in shown
+
+
+def test_a_file_of_settings_and_single_ones_are_both_heard(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("study: {name: mine, trials: 5, scheduler: median}\n")
+    shown = plan(
+        capsys, "--config", str(file), "--seconds-per-epoch", "3", "--training.epochs", "7", "--sizes", "2",
+        "--teacher.cache", str(tmp_path), "--cluster.gpus-per-worker", "0",
+    )  # fmt: skip
+    assert "mine: 5 trials of 7 epochs, scheduler median; first a standard teacher, 240 epochs" in shown
+    assert "workers" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seconds-per-epoch", "0"], "--seconds-per-epoch must be above 0"),
+        (["--sizes", "0"], "--sizes must be counts"),
+        (["--teacher-seconds-per-epoch", "3"], "needs --seconds-per-epoch"),
+        (["--seconds-per-epoch", "3", "--data-seconds-per-epoch", "4"], "cannot be more"),
+        (["--seconds-per-epoch", "3", "--study.space", "dkd_bais"], "did you mean 'dkd_bias'"),
+        (["--seconds-per-epoch", "3", "--data.name", "digit"], "did you mean 'digits'"),
+        (["--config", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", *arguments])
+    assert ended.value.code == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_help_tells_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--seconds-per-epoch" in shown
+    assert "raykd plan" in shown
+
+
+def test_words_for_seconds_and_advice() -> None:
+    assert [duration(seconds) for seconds in (0.25, 45, 300, 3600, 7200, 400_000)] == [
+        "0.2 s", "45 s", "5.0 min", "60 min", "2.0 h", "4.6 days",
+    ]  # fmt: skip
+    found = forecasts(task(), SIZES)
+    recommended, beyond = advice(found, "GPUs")
+    assert recommended.startswith("recommended: ")
+    assert f"no faster beyond {no_faster_beyond(found).workers} GPUs" in beyond
+    assert TEACHING not in beyond

@@ -1,0 +1,205 @@
+"""The page of the methods, and whether its table is true: every combination is built and tried on a batch."""
+
+from __future__ import annotations
+
+import shlex
+from functools import cache
+from itertools import product
+from operator import gt, lt
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from raykd.command_line import parse
+from raykd.config import Experiment, TrainingSpec
+from raykd.data import load_data
+from raykd.knowledge import Hints, Objective, Workers, captured
+from raykd.knowledge.methods import METHODS
+from raykd.knowledge.objective import ALONE
+from raykd.models import build_model
+from raykd.report.combinations import DENOMINATORS, FORMS, NO_SAY, POLICIES, SCHEDULES, SHARES, YES
+from raykd.report.explanation import Explanation, explain
+from raykd.report.explanation_shown import shell_lines
+from raykd.report.methods_page import methods_page
+from raykd.settings_io import setting_value
+from raykd.training.build import build_objective
+from raykd.training.hint_layers import HintLayers, find_hint_layers
+from tests.helpers.paths import ROOT
+
+SAMPLES, CLASSES = 24, 10
+
+explained = cache(explain)
+each_method = pytest.mark.parametrize("name", METHODS)
+
+
+class Class:
+    """A batch of noise, and what student, teacher and their hint layers give for it."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        data = load_data(Experiment().data)
+        self._info, self._train_labels = data.info, data.split("train").labels
+        self._heard: dict[str, HintLayers | None] = {}
+        self._networks = {"student": self._network(0.25), "teacher": self._network(0.5)}
+        self.images = torch.rand(SAMPLES, 1, 8, 8)
+        self.student = 3 * torch.randn(SAMPLES, CLASSES)
+        self.teacher = 3 * torch.randn(SAMPLES, CLASSES)
+        # Two of three answers are right.
+        self.labels = self.teacher.argmax(dim=1)
+        self.labels[::3] = (self.labels[::3] + 1) % CLASSES
+
+    def objective(self, spec: TrainingSpec) -> tuple[Objective, HintLayers | None]:
+        name = spec.method.name
+        if name not in self._heard:
+            self._heard[name] = find_hint_layers(spec, **self._networks, info=self._info, labels=self._train_labels)
+        heard = self._heard[name]
+        torch.manual_seed(1)
+        return build_objective(spec, heard.shapes if heard else None), heard
+
+    def loss(self, spec: TrainingSpec, workers: Workers = ALONE, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """The total of the rows, and its gradient with respect to the student's logits."""
+        objective, heard = self.objective(spec)
+        student = self.student[rows].clone().requires_grad_()
+        hints = self._hints(heard, rows) if heard else None
+        total = objective(
+            student, self.teacher[rows], self.labels[rows], epoch=1, epochs=4, workers=workers, hints=hints
+        ).total
+        total.backward()  # type: ignore[no-untyped-call]
+        assert student.grad is not None
+        return total.detach(), student.grad
+
+    def _network(self, width: float) -> nn.Module:
+        settings = Experiment().student.model_copy(update={"name": "resnet8", "arguments": {"width": width}})
+        return build_model(settings, num_classes=CLASSES, in_channels=1)
+
+    def _hints(self, heard: HintLayers, rows: slice) -> Hints:
+        layers = {"student": heard.student, "teacher": heard.teacher}
+        given = []
+        for role, names in layers.items():
+            network = self._networks[role].eval()
+            with captured(network, names) as features:
+                network(self.images[rows])
+            given.append(tuple(features[name] for name in names))
+        return Hints(*given, self.labels[rows], torch.arange(SAMPLES)[rows])
+
+
+@pytest.fixture(scope="module")
+def batch() -> Class:
+    return Class()
+
+
+def spec(name: str, policy: str = POLICIES[0], schedule: str = SCHEDULES[0], **bias: Any) -> TrainingSpec:
+    sections = {"method": {"name": name}, "temperature": {"policy": policy}, "schedule": {"form": schedule}}
+    return TrainingSpec.model_validate(sections | {"bias": bias})
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    path = ROOT / "docs/methods.md"
+    assert path.read_text() == methods_page(), "python -m raykd.report.methods_page > docs/methods.md"
+
+
+@each_method
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_the_table_allows_works_and_what_it_forbids_is_refused(
+    batch: Class, name: str, policy: str, form: str
+) -> None:
+    what = explained(name).combinations
+    plain = batch.loss(spec(name))
+    total, gradient = batch.loss(spec(name, policy, form=form))
+    assert torch.isfinite(total) and torch.isfinite(gradient).all() and gradient.any()
+    assert (what.policies[policy] == NO_SAY) == (what.forms[form] == NO_SAY) == (what.kind == "no teacher")
+    if what.kind == "no teacher":
+        assert torch.equal(total, plain[0]) and torch.equal(gradient, plain[1])
+    tried = set()
+    for values in product((0.0, 0.5, 1.0), repeat=len(SHARES)):
+        bias = {"form": form, **dict(zip(SHARES, values, strict=True))}
+        if not within(what.forms[form], bias):
+            with pytest.raises(ValidationError, match=rf"method {name} .* with bias\.form {form}"):
+                spec(name, policy, **bias)
+            continue
+        allowed = spec(name, policy, **bias)
+        repair = batch.objective(allowed)[0].repair
+        if repair not in tried:
+            tried.add(repair)
+            total, gradient = batch.loss(allowed)
+            assert torch.isfinite(total) and torch.isfinite(gradient).all()
+
+
+def within(limit: str, bias: dict[str, Any]) -> bool:
+    """Whether a bias keeps to the limit that a cell of the table names."""
+    if limit in (YES, NO_SAY):
+        return True
+    compare = {"<": lt, ">": gt}
+    conditions = [[condition.split() for condition in part.split(" or ")] for part in limit.split(" and ")]
+    return all(any(compare[sign](bias[share], float(edge)) for share, sign, edge in part) for part in conditions)
+
+
+@each_method
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+def test_schedules_and_denominators(batch: Class, name: str, schedule: str, denominator: str) -> None:
+    what = explained(name).combinations
+    for form in FORMS:
+        plain, _ = batch.loss(spec(name, form=form))
+        total, gradient = batch.loss(spec(name, schedule=schedule, form=form, denominator=denominator))
+        assert torch.isfinite(total) and torch.isfinite(gradient).all()
+        if what.schedule == what.denominator == NO_SAY or form == "keep":
+            assert torch.equal(total, plain)
+
+
+@each_method
+def test_several_workers(batch: Class, name: str) -> None:
+    what = explained(name).combinations
+    alone, _ = batch.loss(spec(name))
+    # Unlike halves: sizes and shares of wrong answers differ.
+    halves = (slice(0, 7), slice(7, SAMPLES))
+    counts: list[Tensor] = []
+    for rows in halves:
+        batch.loss(spec(name), Workers(2, lambda local: counts.append(local) or local), rows)
+    workers = Workers(2, lambda local: sum(counts, torch.zeros(())))
+    shares = [batch.loss(spec(name), workers, rows)[0] for rows in halves]
+    same = torch.allclose(sum(shares, torch.zeros(())) / 2, alone, rtol=1e-5)
+    if what.workers == "as one":
+        assert same
+    elif what.kind == "batch":
+        assert not same
+
+
+@each_method
+def test_learned_parts(batch: Class, name: str) -> None:
+    objective, _ = batch.objective(spec(name))
+    learned = any(parameter.requires_grad for part in objective.modules for parameter in part.parameters())
+    assert explained(name).combinations.learned == learned
+
+
+def as_typed(found: Explanation, width: int) -> list[str]:
+    """The words that a shell makes of the command as it is shown."""
+    shown = shell_lines(found.command, width)
+    assert max(map(len, shown.splitlines())) <= width
+    return shlex.split(shown.replace("\\\n", " "))
+
+
+@each_method
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_published_command_runs(name: str, width: int) -> None:
+    python, script, *words = as_typed(explained(name), width)
+    assert (python, script) == ("python", "experiments/distill.py")
+    experiment = parse(Experiment(), arguments=words)
+    assert experiment.method.name == name
+    for setting, value in METHODS[name].published.items():
+        assert setting_value(experiment, setting) == value
+
+
+@each_method
+def test_every_setting_is_explained(name: str) -> None:
+    found = explained(name)
+    assert [setting.name for setting in found.settings] == [
+        f"method.{name}.{field}" for field in METHODS[name].model_fields
+    ]
+    assert all(setting.default and setting.help for setting in found.settings)
+    assert found.formula and found.source and found.summary.endswith(".")
+    assert bool(found.layers) == (found.combinations.kind == "features")

@@ -1,0 +1,138 @@
+"""The outbox alone, and what needs no MLflow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from raykd.config import TrackingSettings
+from raykd.errors import RaykdError
+from raykd.tracking import check_tracking
+from raykd.tracking.address import hide_password, look, short_calls
+from raykd.tracking.outbox import Outbox
+
+
+def events(outbox: Outbox) -> list[object]:
+    return [event["n"] for event in outbox.read(100).events]
+
+
+def test_events_come_back_in_order_until_they_are_done(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for n in range(5):
+        outbox.put({"n": n})
+    assert events(outbox) == events(outbox) == [0, 1, 2, 3, 4]
+    outbox.done(outbox.read(3))
+    assert (events(outbox), outbox.waiting) == ([3, 4], 2)
+    outbox.close()
+
+    again = Outbox(tmp_path)
+    assert (events(again), again.waiting, again.id) == ([3, 4], 2, outbox.id)
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.put({"n": 1})
+    outbox.close()
+    with outbox.file.open("ab") as file:
+        file.write(b'{"n": 2, "half')
+
+    again = Outbox(tmp_path)
+    again.put({"n": 3})
+    assert (events(again), again.waiting) == ([1, 3], 2)
+
+
+def test_a_torn_first_line_starts_the_outbox_anew(tmp_path: Path) -> None:
+    (tmp_path / "mlflow_outbox.jsonl").write_bytes(b'{"outb')
+    outbox = Outbox(tmp_path)
+    assert outbox.id
+    assert outbox.waiting == 0
+
+
+def test_a_damaged_line_does_not_stop_the_next(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    with outbox.file.open("ab") as file:
+        file.write(b"\0\0\0\n")
+    outbox.close()
+    again = Outbox(tmp_path)
+    again.put({"n": 1})
+    assert (events(again), again.waiting) == ([1], 2)
+    again.done(again.read(100))
+    assert again.waiting == 0
+
+
+def test_a_cursor_of_another_file_is_not_believed(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.put({"n": 1})
+    outbox.close()
+    (tmp_path / "mlflow_outbox.cursor").write_text("123456789")
+    assert Outbox(tmp_path).waiting == 2  # the first line is read again and means nothing
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mlflow_outbox.jsonl").write_text("shopping list\n")
+    with pytest.raises(RaykdError, match="Move it away"):
+        Outbox(tmp_path)
+
+
+def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+
+    def write() -> None:
+        for n in range(25):
+            outbox.put({"n": n, "text": "x" * 5000})
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outbox.read(1000).events) == outbox.waiting == 100
+
+
+def test_a_closed_outbox_refuses_instead_of_writing_to_somebody_elses_file(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.close()
+    with (tmp_path / "other").open("w"), pytest.raises(OSError, match="closed"):
+        outbox.put({"n": 1})
+
+
+def test_importing_the_package_imports_neither_mlflow_nor_torch() -> None:
+    code = "import sys, raykd.tracking; print([name for name in ('mlflow', 'torch', 'ray') if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "./mlruns", "localhost:5000", "sqlit:///x.db"])
+def test_an_address_of_an_unknown_kind_is_refused(uri: str) -> None:
+    with pytest.raises(RaykdError, match="use http") as error:
+        check_tracking(TrackingSettings(uri=uri))
+    assert len(str(error.value).splitlines()) <= 2
+
+
+def test_the_default_needs_no_check() -> None:
+    check_tracking(TrackingSettings())
+
+
+def test_a_sqlite_file_needs_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(RaykdError, match="there is no folder"):
+        check_tracking(TrackingSettings(uri=f"sqlite:///{tmp_path}/missing/mlflow.db"))
+
+
+def test_the_users_own_limits_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    with short_calls(3.5):
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_passwords_are_not_shown() -> None:
+    assert hide_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert look("https://me:secret@host:1/", "7") == "https://me:***@host:1/#/experiments/7"
+    assert look("sqlite:////a b/mlflow.db") == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
