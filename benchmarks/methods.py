@@ -64,8 +64,7 @@ def taught(specs: dict[str, TrainingSpec], folder: Path, teacher: Path | None) -
     """Teach students in one class; the last and best accuracy of each, and the seconds of one epoch of the class."""
     classroom = Classroom(Team())
     requests = [
-        TrainRequest(name, spec.model_dump(mode="json"), str(teacher) if teacher else None, str(folder / name))
-        for name, spec in specs.items()
+        TrainRequest(name, spec, str(teacher) if teacher else None, str(folder / name)) for name, spec in specs.items()
     ]
     reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
     while classroom.seated:

@@ -174,7 +174,7 @@ def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
             teach_teachers(classrooms.broker, teachers(experiment, fingerprint), SILENT)
             start_up = time.perf_counter() - began
             around = _around(experiment, classrooms, sizes, cores)
-            spec = experiment.training_spec().without_teacher().model_dump(mode="json")
+            spec = experiment.training_spec().without_teacher()
             with ThreadPoolExecutor(1) as beside:
                 plain = TrainRequest(PLAIN, spec, teacher=None, folder=str(experiment.folder / PLAIN))
                 beside.submit(teach, classrooms.broker, plain)

@@ -176,7 +176,7 @@ def stock(experiment: raykd.Experiment, trials: int, at_once: int) -> Row:
     (teacher,) = teachers(experiment, load_data(experiment.data).info.fingerprint)
     space = {
         "student": tune.grid_search([f"stock-{number}" for number in range(trials)]),
-        "lesson": experiment.training_spec().model_dump(mode="json"),
+        "spec": experiment.training_spec(),
         "teacher": teacher.folder,
         "folder": tune.sample_from(lambda spec: str(folder / spec["config"]["student"])),
     }

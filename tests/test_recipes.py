@@ -122,7 +122,7 @@ def test_a_recipe_takes_two_steps(recipe: Path, data: Path, tmp_path: Path, monk
     info = load_data(experiment.data).info
     assert info.split_sizes["train"] == BATCH * STEPS
     chain = teachers(experiment, info.fingerprint)
-    spec = experiment.training_spec().model_dump(mode="json")
+    spec = experiment.training_spec()
     student = TrainRequest("student", spec, chain[-1].folder, str(tmp_path / "student"))
     for request in (*chain, student):
         report = taught(request)

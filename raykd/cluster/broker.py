@@ -67,7 +67,7 @@ class Broker:
         """
         for request in requests:
             self._assignments.submit(request)
-            self._assignments.want(request.student, request.spec["training"]["epochs"])
+            self._assignments.want(request.student, request.spec.training.epochs)
         await self._notify()
 
     async def withdraw(self, student: str) -> None:

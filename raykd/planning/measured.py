@@ -84,7 +84,7 @@ class _Stopwatch:
         """Seconds of an epoch of a student's own: steps, validation, report and checkpoint."""
         folder = self._folder / name
         taught_by = None if teacher is None else str(self._folder / "frozen")
-        request = TrainRequest(name, spec.model_dump(mode="json"), taught_by, str(folder))
+        request = TrainRequest(name, spec, taught_by, str(folder))
         team = Team(device=self._device)
         student = Student(request, self._data, team, teacher)
         size = spec.training.batch_size

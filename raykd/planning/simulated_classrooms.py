@@ -12,11 +12,16 @@ from functools import partial
 
 from raykd.cluster.assignments import Assignments
 from raykd.cluster.broker import LOCKSTEP_SECONDS
+from raykd.config import TrainingSpec
 from raykd.planning.clock import Clock
 from raykd.training.messages import Report, TrainRequest, WorkerCommands, WorkerPoll
 
 SecondsOfClass = Callable[[set[str], int], tuple[float, float, float]]
 """From who learns which step to the seconds that are lost, shared by the class, and the students' own."""
+
+
+ANY_SPEC = TrainingSpec()
+"""Of all students: assignments do not depend on what is learnt."""
 
 
 @dataclass
@@ -71,7 +76,7 @@ class SimulatedClassrooms:
 
     def submit(self, student: str) -> None:
         """A student asks for a seat and its first step."""
-        self._assignments.submit(TrainRequest(student, {}, None, "", ticket=student))
+        self._assignments.submit(TrainRequest(student, ANY_SPEC, None, "", ticket=student))
         self._unseated.add(student)
         self._assignments.want(student, 1)
         self._seat_someone()

@@ -106,7 +106,7 @@ class StudentTrial(tune.Trainable):
             teach(self._broker, teacher)
         request = TrainRequest(
             student=trial_name(self._number),
-            spec=spec.model_dump(mode="json"),
+            spec=spec,
             teacher=chain[-1].folder if chain else None,
             folder=trial_folder(experiment, self._number),
             data=self._context.fingerprint,

@@ -159,7 +159,7 @@ def _students(
         student = f"plain-student-{seed}" if teacher is None else f"student-of-{name}-{seed}"
         students[seed] = TrainRequest(
             student=student,
-            spec=spec.model_copy(update={"training": training}).model_dump(mode="json"),
+            spec=spec.model_copy(update={"training": training}),
             teacher=None if teacher is None else teacher.folder,
             folder=below(shared_folder(experiment), STUDENTS, student),
             data=fingerprint,

@@ -153,7 +153,7 @@ def _students(
         )
         students[seed] = TrainRequest(
             student=student,
-            spec=seeded.model_dump(mode="json"),
+            spec=seeded,
             teacher=chain[-1].folder if chain else None,
             folder=below(shared_folder(experiment), STUDENTS, student),
             data=fingerprint,

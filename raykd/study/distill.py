@@ -77,7 +77,7 @@ def distill(experiment: Experiment, console: Console | None = None) -> ModelResu
         teach_teachers(room.broker, chain, room.console)
         student = TrainRequest(
             student=STUDENT,
-            spec=spec.model_dump(mode="json"),
+            spec=spec,
             teacher=chain[-1].folder if chain else None,
             folder=below(shared_folder(room.experiment), STUDENT),
             data=room.data.fingerprint,

@@ -145,7 +145,7 @@ def replay(
             teacher, differing = _teacher(trial, experiment, briefing.data.fingerprint, folder, classrooms, console)
             student = TrainRequest(
                 student=trial.name,
-                spec=experiment.training_spec().model_dump(mode="json"),
+                spec=experiment.training_spec(),
                 teacher=teacher,
                 folder=str(folder / "student"),
                 views=trial.views,

@@ -12,7 +12,6 @@ import ray
 from rich.console import Console
 
 from raykd.cluster.client import teach
-from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
 from raykd.storage import StorageError
@@ -151,8 +150,8 @@ def _attend(broker: Any, request: TrainRequest, news: SimpleQueue[Report | Endin
 
 
 def _held_out(request: TrainRequest) -> str:
-    return TrainingSpec.model_validate(request.spec).data.held_out
+    return request.spec.data.held_out
 
 
 def _epochs(request: TrainRequest) -> int:
-    return TrainingSpec.model_validate(request.spec).training.epochs
+    return request.spec.training.epochs

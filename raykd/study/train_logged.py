@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
 from raykd.knowledge.methods.base import AnswerMethod
 from raykd.study.train import Ending, teach_shown, teach_together
@@ -87,7 +86,7 @@ def teach_logged_students(broker: Any, students: Sequence[LoggedStudent], tracke
 
 def _teacher_parameters(name: str, teacher: TrainRequest) -> dict[str, Any]:
     """How a teacher is taught, in the settings of its lesson."""
-    spec = TrainingSpec.model_validate(teacher.spec)
+    spec = teacher.spec
     shown: dict[str, Any] = {"teacher": name, "method.name": spec.method.name}
     method = spec.method.chosen()
     if isinstance(method, AnswerMethod):

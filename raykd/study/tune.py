@@ -116,7 +116,7 @@ def _open_study(experiment: Experiment, earlier: Sequence[FrozenTrial] = ()) -> 
 def _plain_student(experiment: Experiment, data: DataInfo) -> TrainRequest:
     return TrainRequest(
         student=PLAIN,
-        spec=experiment.training_spec().without_teacher().model_dump(mode="json"),
+        spec=experiment.training_spec().without_teacher(),
         teacher=None,
         folder=below(shared_folder(experiment), PLAIN),
         data=data.fingerprint,

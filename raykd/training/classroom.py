@@ -68,7 +68,7 @@ class Classroom:
             return told
         failure: str | None = None
         try:
-            group = self._group(request, TrainingSpec.model_validate(request.spec))
+            group = self._group(request, request.spec)
             _check_data(request, group.data)
             student = Student(request, group.data, self._team, group.invite(request.teacher))
         except StorageError:
@@ -158,7 +158,7 @@ def _explain(request: TrainRequest, error: Exception) -> str:
 def _told(request: TrainRequest) -> tuple[Report, ...]:
     """All that a student has to tell that needs no seat: it is finished, or cannot be taught."""
     try:
-        return finished_history(request, TrainingSpec.model_validate(request.spec))
+        return finished_history(request, request.spec)
     except StorageError:
         raise
     except Exception as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import uuid4
+
+from raykd.config import TrainingSpec
 
 NAMESPACE = "raykd"
 """Ray namespace of the broker."""
@@ -16,17 +17,17 @@ class TrainRequest:
     """One network that wants to be taught.
 
     - student: its name, unique within the broker: ``trial-0007``, ``plain``, ``teacher-1f2e...``
-    - lesson: the settings of `raykd.config.TrainingSpec`, as JSON data
+    - spec: all that decides its weights, but for its teacher
     - teacher: folder of the finished teacher, or None to learn from labels alone
     - folder: where its checkpoint is and its finished model goes; every worker must see it
     - views: the views it must see, epoch by epoch, as one that is replayed; it then shares them with nobody. Empty:
       those of its class
     - data: fingerprint of the data that it must be taught on, see `raykd.data.DataInfo`. None: whatever is there
-    - ticket: tells this enrolment from an earlier one of the same student
+    - ticket: tells this request from an earlier one of the same student
     """
 
     student: str
-    spec: Mapping[str, Any]
+    spec: TrainingSpec
     teacher: str | None
     folder: str
     views: tuple[int, ...] = ()

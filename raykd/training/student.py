@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from raykd.config import TrainingSpec
 from raykd.data import Batch, ImageData
 from raykd.knowledge import Hints, captured
 from raykd.knowledge.methods.base import Tells
@@ -61,7 +60,7 @@ class Student:
 
     def __init__(self, request: TrainRequest, data: ImageData, team: Team, teacher: Teacher | None) -> None:
         self.request = request
-        self.spec = TrainingSpec.model_validate(request.spec)
+        self.spec = request.spec
         self.views: list[int] = []
         info = self._data = data.info
         self._team = team

@@ -35,7 +35,7 @@ def _adopted(experiment: Experiment) -> TrainRequest | None:
     folder = experiment.teacher.source
     if folder is None:
         return None
-    spec = experiment.standard_teacher_spec().model_dump(mode="json")
+    spec = experiment.standard_teacher_spec()
     return TrainRequest(f"teacher-{name_of(folder)}", spec, teacher=None, folder=folder)
 
 
@@ -51,7 +51,7 @@ def _request(
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     return TrainRequest(
         student=f"teacher-{key}",
-        spec=spec.model_dump(mode="json"),
+        spec=spec,
         teacher=None if taught_by is None else taught_by.folder,
         folder=below(teachers_folder(experiment), key),
         data=fingerprint,

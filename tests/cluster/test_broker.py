@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from raykd.cluster.broker import LOCKSTEP_SECONDS, Broker
+from raykd.config import TrainingSettings, TrainingSpec
 from raykd.training.messages import TrainRequest, WorkerCommands
 from tests.helpers.messages import report, request, worker_poll
 
@@ -128,7 +129,8 @@ def test_those_enrolled_for_all_epochs_go_from_first_to_last_in_step() -> None:
     async def story() -> None:
         broker = Broker(30)
         pupils = [
-            TrainRequest(name, {"training": {"epochs": 2}}, None, name, f"{name}-ticket") for name in ("eve", "fay")
+            TrainRequest(name, TrainingSpec(training=TrainingSettings(epochs=2)), None, name, f"{name}-ticket")
+            for name in ("eve", "fay")
         ]
         called = asyncio.create_task(broker.poll(worker_poll("room")))
         assert await waits(called)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from raykd.cluster.node_checks import Complaint, look
 from raykd.cluster import node_checks
+from raykd.cluster.node_checks import Complaint, look
 
 
 @pytest.fixture(autouse=True)

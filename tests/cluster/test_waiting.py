@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from raykd.cluster import waiting
 from raykd.cluster.resources import Resources
 from raykd.cluster.waiting import Bundles, fitting
 from raykd.config import ClusterSettings
 from raykd.errors import RaykdError
-from raykd.cluster import waiting
 
 SMALL = Resources.of([{"CPU": 4.0}])
 LARGE = Resources.of([{"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0}])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from raykd.config import TrainingSettings, TrainingSpec
 from raykd.training.messages import Report, TrainRequest, WorkerPoll
 
 
 def request(student: str, rate: float = 0.1, ticket: str | None = None) -> TrainRequest:
-    return TrainRequest(student, {"rate": rate}, None, f"/folders/{student}", ticket or f"{student}-ticket")
+    spec = TrainingSpec(training=TrainingSettings(learning_rate=rate))
+    return TrainRequest(student, spec, None, f"/folders/{student}", ticket or f"{student}-ticket")
 
 
 def report(of: TrainRequest, epoch: int, *, finished: bool = False, failure: str | None = None) -> Report:

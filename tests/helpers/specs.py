@@ -38,9 +38,7 @@ def plain(**sections: dict[str, Any]) -> TrainingSpec:
 
 def request_for(what: TrainingSpec, folder: Path, teacher: Path | str | None = None) -> TrainRequest:
     """The student is named as its folder."""
-    return TrainRequest(
-        folder.name, what.model_dump(mode="json"), None if teacher is None else str(teacher), str(folder)
-    )
+    return TrainRequest(folder.name, what, None if teacher is None else str(teacher), str(folder))
 
 
 def taught(*requests: TrainRequest, classroom: Classroom | None = None, epochs: int | None = None) -> list[Report]:

@@ -32,7 +32,7 @@ from raykd.training.team import Team
 
 def taught(name, spec, teacher=None):
     room = Classroom(Team())
-    reports = list(room.follow(WorkerCommands(enter=(TrainRequest(name, spec.model_dump(mode="json"), teacher, name),))))
+    reports = list(room.follow(WorkerCommands(enter=(TrainRequest(name, spec, teacher, name),))))
     while room.seated:
         reports += room.follow(WorkerCommands(learn=room.seated))
     assert reports[-1].finished, reports[-1]

@@ -32,7 +32,7 @@ def found(experiment: Experiment = ON_TEST, *trials: ChosenTrial):
 
 
 def spec(contender, seed: int = 8) -> TrainingSpec:
-    return TrainingSpec.model_validate(contender.students[seed].spec)
+    return contender.students[seed].spec
 
 
 def test_baselines_and_trials_learn_under_the_same_fresh_seeds_at_the_same_budget():
@@ -130,7 +130,7 @@ def test_teachers_that_trials_have_searched_are_told_apart():
 def test_teachers_are_trained_anew_for_the_test_split_and_known_as_before_for_the_study():
     (study,), (own,) = teachers(BASE, "print"), teachers(ON_TEST, "print")
     assert study.folder != own.folder
-    assert own.spec["data"]["view_seed"] is None
+    assert own.spec.data.view_seed is None
     content = identity(BASE.training_spec())["data"]
     assert not {"held_out", "view_seed"} & content.keys()
     assert identity(ON_TEST.training_spec())["data"]["held_out"] == "test"

@@ -147,10 +147,10 @@ def test_all_students_of_a_seed_have_the_same_lesson_and_budget() -> None:
     plain, standard, generous_one = contenders(experiment, "abc")
     for seed in (5, 6):
         assert standard.students[seed].spec == generous_one.students[seed].spec
-        assert standard.students[seed].spec["training"] == plain.students[seed].spec["training"]
-        assert standard.students[seed].spec["training"]["seed"] == seed
+        assert standard.students[seed].spec.training == plain.students[seed].spec.training
+        assert standard.students[seed].spec.training.seed == seed
         assert plain.students[seed].teacher is None
-    assert standard.students[5].spec["training"] == experiment.training.model_dump(mode="json")
+    assert standard.students[5].spec.training == experiment.training
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

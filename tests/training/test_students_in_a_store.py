@@ -28,7 +28,7 @@ def submit(object_store: ObjectStore) -> Enrol:
     folder = object_store.folder()
 
     def request(what: TrainingSpec, teacher: str | None = None) -> TrainRequest:
-        return TrainRequest("student", what.model_dump(mode="json"), teacher, folder)
+        return TrainRequest("student", what, teacher, folder)
 
     return request
 
