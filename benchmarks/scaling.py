@@ -26,8 +26,8 @@ from rich.table import Table
 
 import raykd
 from raykd.cluster.classrooms import Classrooms
-from raykd.cluster.client import teach
-from raykd.cluster.resources import Plan, Resources, plan
+from raykd.cluster.client import train_to_end
+from raykd.cluster.resources import Plan, Resources, plan_for
 from raykd.cluster.session import ray_session
 from raykd.data import load_data
 from raykd.planning.costs import Overheads, costs_of_reports
@@ -168,23 +168,23 @@ def measure(base: raykd.Experiment, size: str, options: Options) -> Row:
 def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
     began = time.perf_counter()
     with ray_session(experiment.cluster):
-        sizes = plan(experiment.cluster, Resources.now(), students=experiment.study.trials)
-        with Classrooms(sizes, experiment.cluster, experiment.folder / RAY) as classrooms:
+        plan = plan_for(experiment.cluster, Resources.now(), students=experiment.study.trials)
+        with Classrooms(plan, experiment.cluster, experiment.folder / RAY) as classrooms:
             fingerprint = load_data(experiment.data).info.fingerprint
             teach_teachers(classrooms.broker, teachers(experiment, fingerprint), SILENT)
             start_up = time.perf_counter() - began
-            around = _around(experiment, classrooms, sizes, cores)
+            around = _around(experiment, classrooms, plan, cores)
             spec = experiment.training_spec().without_teacher()
             with ThreadPoolExecutor(1) as beside:
                 plain = TrainRequest(PLAIN, spec, teacher=None, folder=str(experiment.folder / PLAIN))
-                beside.submit(teach, classrooms.broker, plain)
-                real = _search(experiment, classrooms, sizes)
+                beside.submit(train_to_end, classrooms.broker, plain)
+                real = _search(experiment, classrooms, plan)
             over = time.perf_counter()
         closing = time.perf_counter() - over
     costs = costs_of_reports(real.metrics)
     study = experiment.study
     # What the reports tell of several workers is their speed already.
-    planned = Search(study, experiment.training.epochs, sizes.classrooms, seats=sizes.seats, cpus=cores)
+    planned = Search(study, experiment.training.epochs, plan.classrooms, seats=plan.seats, cpus=cores)
     simulated = simulate(planned, costs, around, real.accuracy)
     return Row(
         size=size,
@@ -205,9 +205,9 @@ def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
     )
 
 
-def _around(experiment: raykd.Experiment, classrooms: Classrooms, sizes: Plan, cores: int) -> Overheads:
+def _around(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan, cores: int) -> Overheads:
     """What goes on around the epochs on this machine just now: two searches of students that cost nothing."""
-    at_once = min(sizes.classrooms * sizes.seats, experiment.study.trials)
+    at_once = min(plan.classrooms * plan.seats, experiment.study.trials)
     trials = 2 * at_once
     free = override(
         experiment,
@@ -225,12 +225,12 @@ def _around(experiment: raykd.Experiment, classrooms: Classrooms, sizes: Plan, c
             "training.epochs": 1,
         },
     )
-    short = _search(free, classrooms, sizes)
+    short = _search(free, classrooms, plan)
     longer = {"study.name": f"{experiment.study.name}-longer", "training.epochs": 1 + EPOCHS_MORE}
-    long = _search(override(free, longer), classrooms, sizes)
+    long = _search(override(free, longer), classrooms, plan)
     overheads = Overheads(epoch=0.0)
     # What the students report themselves is counted with the epochs.
-    told = sum(each["seconds"] / each["class_size"] for each in long.metrics) / sizes.classrooms
+    told = sum(each["seconds"] / each["class_size"] for each in long.metrics) / plan.classrooms
     more = long.seconds - long.first - (short.seconds - short.first) - told
     result = max(more / (trials * EPOCHS_MORE), overheads.result)
     trial = max((short.seconds - short.first) / trials - result, 0.0)
@@ -257,17 +257,17 @@ class Searched:
         return history[min(epoch, len(history)) - 1][METRIC]
 
 
-def _search(experiment: raykd.Experiment, classrooms: Classrooms, sizes: Plan) -> Searched:
+def _search(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan) -> Searched:
     study, folder = experiment.study, experiment.folder
     space = load_space(study.space, experiment)
     record = open_study(folder / JOURNAL, study.name, study.seed, trials=study.trials)
     tracker = Tracker(experiment.tracking, folder, study.name)
     tracker.start_study({})
     ear = Ear(study.trials)
-    at_once = min(sizes.classrooms * sizes.seats, study.trials)
+    at_once = min(plan.classrooms * plan.seats, study.trials)
     data = load_data(experiment.data).info
     context = TrialContext(classrooms.name, experiment, data.fingerprint, at_once)
-    log = TrialLog(tracker, Provenance(experiment, data, sizes))
+    log = TrialLog(tracker, Provenance(experiment, data, plan))
     callback = StudyCallback(log, ear, classrooms.broker, experiment.training.epochs)
     began = time.perf_counter()
     search(context, record, space, [callback], study.trials)

@@ -29,7 +29,7 @@ from torch import nn
 
 import raykd
 from raykd.cluster.classrooms import WORKER_ENVIRONMENT, Classrooms
-from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources, plan
+from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources, plan_for
 from raykd.cluster.session import ray_session
 from raykd.data import load_data
 from raykd.progress import RunProgress
@@ -130,13 +130,13 @@ class Study:
         self.tracker = Tracker(self.experiment.tracking, folder, name)
         self.tracker.start_study({})
 
-    def search(self, classrooms: Classrooms, sizes: Plan) -> Row:
+    def search(self, classrooms: Classrooms, plan: Plan) -> Row:
         """Run all trials in open classrooms."""
-        at_once = min(sizes.classrooms * sizes.seats, self.trials)
+        at_once = min(plan.classrooms * plan.seats, self.trials)
         data = load_data(self.experiment.data).info
         context = TrialContext(classrooms.name, self.experiment, data.fingerprint, at_once)
         clock = Clock(self.trials)
-        log = TrialLog(self.tracker, Provenance(self.experiment, data, sizes))
+        log = TrialLog(self.tracker, Provenance(self.experiment, data, plan))
         callback = StudyCallback(log, clock, classrooms.broker, epochs=1)
         started = time.perf_counter()
         search(context, self.study, self.space, [callback], self.trials)
@@ -203,12 +203,12 @@ def measure(options: Options, folder: Path) -> tuple[float, list[Row]]:
     started = time.perf_counter()
     with ray_session(experiment.cluster):
         cpus = int(Resources.now().cpus)
-        sizes = plan(experiment.cluster, Resources.now(), students=max(options.trials))
-        with Classrooms(sizes, experiment.cluster, folder / RAY) as classrooms:
+        plan = plan_for(experiment.cluster, Resources.now(), students=max(options.trials))
+        with Classrooms(plan, experiment.cluster, folder / RAY) as classrooms:
             chain = teachers(experiment, load_data(experiment.data).info.fingerprint)
             teach_teachers(classrooms.broker, chain, SILENT)
             start_up = time.perf_counter() - started
-            rows = [study.search(classrooms, sizes) for study in studies]
+            rows = [study.search(classrooms, plan) for study in studies]
         if options.stock_trials:
             rows.append(stock(experiment, options.stock_trials, min(cpus, options.stock_trials)))
     return start_up, rows

@@ -18,7 +18,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raykd.cluster.assignments import Assignments
-from raykd.training.messages import NAMESPACE, Report, TrainRequest, WorkerCommands, WorkerPoll
+from raykd.cluster.session import NAMESPACE
+from raykd.training.messages import Report, TrainRequest, WorkerCommands, WorkerPoll
 
 LOCKSTEP_SECONDS = 1.0
 """How long a classroom waits for seated students whose next epoch Tune has not asked for yet."""

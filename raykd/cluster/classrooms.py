@@ -64,7 +64,7 @@ class Classrooms:
 
     Attributes:
         name: Name of the broker.
-        broker: Its actor handle; see `raykd.cluster.client.Seat`.
+        broker: Its actor handle; see `raykd.cluster.client.StudentClient`.
 
     Args:
         plan: How many, and how large.

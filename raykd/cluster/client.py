@@ -16,7 +16,7 @@ STORAGE_SECONDS = 60.0
 """How long a finished model may take to show on this machine; shared file systems remember for a while what is not."""
 
 
-class Seat:
+class StudentClient:
     """Enrols a student and asks for its epochs one by one.
 
     Args:
@@ -43,7 +43,9 @@ class Seat:
         ray.get(self._broker.withdraw.remote(self._request.student))
 
 
-def teach(broker: Any, request: TrainRequest, on_report: Callable[[Report], None] | None = None) -> dict[str, Any]:
+def train_to_end(
+    broker: Any, request: TrainRequest, on_report: Callable[[Report], None] | None = None
+) -> dict[str, Any]:
     """Have a student taught to the end, unless its finished model is there, and return the model's description.
 
     Two callers may teach the same student at once; both see it through.
@@ -53,7 +55,7 @@ def teach(broker: Any, request: TrainRequest, on_report: Callable[[Report], None
     """
     if (found := description(request.folder)) is not None:
         return found
-    seat = Seat(broker, request)
+    seat = StudentClient(broker, request)
     epoch = 1
     while True:
         report = seat.report(epoch)

@@ -18,7 +18,9 @@ from ray.exceptions import AuthenticationError
 
 from raykd.config import ClusterSettings
 from raykd.errors import RaykdError
-from raykd.training.messages import NAMESPACE
+
+NAMESPACE = "raykd"
+"""Ray's namespace of the broker."""
 
 QUIET = {
     # Reports travel through the broker, but Train notices the end of a classroom only when it looks.

@@ -12,9 +12,10 @@ import ray.train
 import ray.train.torch
 import torch
 
+from raykd.cluster.session import NAMESPACE
 from raykd.cluster.usage import gpu_usage, node_usage
 from raykd.training.classroom import Classroom
-from raykd.training.messages import NAMESPACE, Report, WorkerCommands, WorkerPoll
+from raykd.training.messages import Report, WorkerCommands, WorkerPoll
 from raykd.training.team import Team
 
 HEARTBEAT_SECONDS = 5.0

@@ -11,9 +11,8 @@ from rich.console import Console
 
 from raykd.cluster.classrooms import Classrooms, Usage
 from raykd.cluster.node_checks import NodeChecks, check_nodes
-from raykd.cluster.resources import Plan
+from raykd.cluster.resources import Plan, wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.cluster.waiting import wait_for_resources
 from raykd.config import Ablation, Experiment, TrainingSpec
 from raykd.errors import RaykdError
 from raykd.places import check_storage, shared_folder

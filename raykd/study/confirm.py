@@ -11,9 +11,8 @@ from rich.console import Console
 
 from raykd.cluster.classrooms import Classrooms, Usage
 from raykd.cluster.node_checks import NodeChecks, check_nodes
-from raykd.cluster.resources import SEATS, Plan
+from raykd.cluster.resources import SEATS, Plan, wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.cluster.waiting import wait_for_resources
 from raykd.config import Experiment
 from raykd.data import DataInfo
 from raykd.errors import RaykdError

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from raykd.cluster.classrooms import Classrooms
-from raykd.cluster.client import Seat
+from raykd.cluster.client import StudentClient
 from raykd.cluster.node_checks import check_nodes
+from raykd.cluster.resources import wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.cluster.waiting import wait_for_resources
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress, standard_output
@@ -245,7 +245,7 @@ def _teacher(
 def _taught(broker: Any, student: TrainRequest, epochs: int, console: Console) -> list[Report]:
     """The student's reports, as many as its trial had."""
     reports: list[Report] = []
-    seat = Seat(broker, student)
+    seat = StudentClient(broker, student)
     with RunProgress(console, student.student, epochs) as progress:
         for epoch in range(1, epochs + 1):
             report = seat.report(epoch)

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
-from raykd.cluster.client import teach
+from raykd.cluster.client import train_to_end
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
 from raykd.storage import StorageError
@@ -49,7 +49,7 @@ def teach_shown(
                 if on_report is not None:
                     on_report(report)
 
-            found = teach(broker, request, told)
+            found = train_to_end(broker, request, told)
     accuracy = found["metrics"][f"{held_out}_accuracy"]
     console.print(
         f"{title}: {accuracy:.2%} on the {held_out} split ({request.folder})", soft_wrap=True, highlight=False
@@ -138,7 +138,7 @@ def _attend(broker: Any, request: TrainRequest, news: SimpleQueue[Report | Endin
         news.put(report)
 
     try:
-        teach(broker, request, told)
+        train_to_end(broker, request, told)
     except StorageError as error:
         news.put(error)  # no student's fault, and none can be taught
     except RaykdError as error:

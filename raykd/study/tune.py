@@ -13,11 +13,10 @@ from ray.tune import Callback
 from rich.console import Console
 
 from raykd.cluster.classrooms import Classrooms, Usage
-from raykd.cluster.client import teach
+from raykd.cluster.client import train_to_end
 from raykd.cluster.node_checks import NodeChecks, check_nodes
-from raykd.cluster.resources import Plan, Resources
+from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.cluster.waiting import wait_for_resources
 from raykd.config import Experiment
 from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
@@ -199,7 +198,7 @@ class _Run:
             remember_taught(self._folder, self._teacher())
             # It outlives an interrupted search no longer than the classrooms do.
             beside = ThreadPoolExecutor(1)
-            plain: Future[Any] = beside.submit(teach, classrooms.broker, self._plain)
+            plain: Future[Any] = beside.submit(train_to_end, classrooms.broker, self._plain)
             beside.shutdown(wait=False)
             if self.remaining > 0:
                 self._search(classrooms, sizes, provenance)

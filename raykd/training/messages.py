@@ -8,9 +8,6 @@ from uuid import uuid4
 
 from raykd.config import TrainingSpec
 
-NAMESPACE = "raykd"
-"""Ray namespace of the broker."""
-
 
 @dataclass(frozen=True)
 class TrainRequest:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from raykd.cluster.classrooms import told
 from raykd.cluster.placement import BUSY_SECONDS, Changes, Nodes, PlacedClassroom, Placement, placed
-from raykd.cluster.resources import Resources, plan, room_for
+from raykd.cluster.resources import Resources, plan_for, room_for
 from raykd.config import ClusterSettings
 
 GPUS = {"CPU": 16.0, "GPU": 2.0}
@@ -22,7 +22,7 @@ HEAD = {"memory": 1e9}
 def placement(nodes: Nodes, students: int = 64, **cluster: Any) -> tuple[Placement, Changes]:
     """A roster planned for these nodes, after its first look at them."""
     chosen = ClusterSettings(**cluster)
-    found = Placement(plan(chosen, Resources.of(nodes.values()), students), chosen)
+    found = Placement(plan_for(chosen, Resources.of(nodes.values()), students), chosen)
     return found, found.look(nodes, 0.0)
 
 
@@ -164,7 +164,7 @@ def test_workers_are_placed_where_there_is_room_or_not_at_all(free: dict[str, in
 def test_through_any_life_of_a_cluster(lives: list[set[str]], workers: int, least: int, classrooms: int | None) -> None:
     chosen = ClusterSettings(classrooms=classrooms, workers=workers, least_workers=min(least, workers))
     generous = Resources.of([GPUS] * 20)
-    book = Placement(plan(chosen, generous, 64), chosen)
+    book = Placement(plan_for(chosen, generous, 64), chosen)
     names: set[str] = set()
     for now, alive in enumerate(lives):
         nodes = dict.fromkeys(alive, GPUS)
@@ -185,19 +185,19 @@ def test_through_any_life_of_a_cluster(lives: list[set[str]], workers: int, leas
 
 def test_changes_are_told_in_plain_lines() -> None:
     chosen = ClusterSettings(workers=2, least_workers=1, seats=4)
-    sizes = plan(chosen, Resources.of([GPUS]), 64)
+    plan = plan_for(chosen, Resources.of([GPUS]), 64)
     rooms = [PlacedClassroom("classroom-0", ("a", "b")), PlacedClassroom("classroom-1", ("a", "b"))]
     short = PlacedClassroom("classroom-2", ("a",))
-    assert told(Changes(left=1, lost=tuple(rooms), opened=(short,)), sizes, 5, 4) == [
+    assert told(Changes(left=1, lost=tuple(rooms), opened=(short,)), plan, 5, 4) == [
         "1 node left: 2 classrooms lost, 5 students to go on elsewhere",
         "1 classroom opens, 4 seats in all",
         "classroom-2 has 1 of 2 workers until there are more nodes",
     ]
-    assert told(Changes(left=2, lost=(short,)), sizes, 0, 0) == ["2 nodes left: 1 classroom lost"]
-    assert told(Changes(joined=2, opened=tuple(rooms)), sizes, 0, 8) == [
+    assert told(Changes(left=2, lost=(short,)), plan, 0, 0) == ["2 nodes left: 1 classroom lost"]
+    assert told(Changes(joined=2, opened=tuple(rooms)), plan, 0, 8) == [
         "2 nodes joined: 2 classrooms open, 8 seats in all"
     ]
-    assert told(Changes(joined=1, recalled=(short,)), sizes, 0, 4) == [
+    assert told(Changes(joined=1, recalled=(short,)), plan, 0, 4) == [
         "classroom-2 closes after its epoch, to open with more workers"
     ]
-    assert told(Changes(joined=1, left=1), sizes, 0, 4) == []
+    assert told(Changes(joined=1, left=1), plan, 0, 4) == []

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from raykd.cluster import waiting
-from raykd.cluster.resources import Resources
-from raykd.cluster.waiting import Bundles, fitting
+from raykd.cluster import resources
+from raykd.cluster.resources import Bundles, Resources, fitting
 from raykd.config import ClusterSettings
 from raykd.errors import RaykdError
 
@@ -38,20 +37,20 @@ class Cluster:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(resources, "LOOK_SECONDS", 0.01)
 
 
 def test_nobody_waits_where_the_workers_fit() -> None:
     cluster = Cluster(looks=0)
-    have, sizes = cluster.fitting(gpus_per_worker=1, classrooms=2)
-    assert (have, sizes.classrooms) == (LARGE, 2)
+    have, plan = cluster.fitting(gpus_per_worker=1, classrooms=2)
+    assert (have, plan.classrooms) == (LARGE, 2)
     assert (cluster.said, cluster.asked) == ([], [])
 
 
 def test_a_run_waits_for_nodes_says_so_and_asks_for_them_once() -> None:
     cluster = Cluster(looks=5)
-    have, sizes = cluster.fitting(gpus_per_worker=1, classrooms=2, wait_seconds=60)
-    assert (have, sizes.gpus_per_worker) == (LARGE, 1.0)
+    have, plan = cluster.fitting(gpus_per_worker=1, classrooms=2, wait_seconds=60)
+    assert (have, plan.gpus_per_worker) == (LARGE, 1.0)
     assert cluster.asked == [[{"CPU": 0.9, "GPU": 1.0}] * 2, []]
     assert cluster.said == [
         "waiting for nodes, 60 s more at the most: 1 node, 4 CPUs, 0 GPUs; asked for 2 x 0.9 CPU and 1 GPU"
@@ -59,7 +58,7 @@ def test_a_run_waits_for_nodes_says_so_and_asks_for_them_once() -> None:
 
 
 def test_a_word_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "WORD_SECONDS", 0.05)
+    monkeypatch.setattr(resources, "WORD_SECONDS", 0.05)
     cluster = Cluster(looks=20)
     cluster.fitting(gpus_per_worker=1, wait_seconds=60)
     assert 2 <= len(cluster.said) <= 15

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from raykd.cluster.session import QUIET
-from raykd.training.messages import NAMESPACE
+from raykd.cluster.session import NAMESPACE, QUIET
 from tests.helpers.paths import ROOT
 
 
