@@ -6,7 +6,7 @@ import _thread
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +21,8 @@ from rich.console import Console
 from raykd.cluster.broker import start_broker
 from raykd.cluster.gloo import ClusterTorchConfig
 from raykd.cluster.node_checks import NodeChecks
-from raykd.cluster.placement import Changes, Nodes, PlacedClassroom, Placement
-from raykd.cluster.resources import Plan, count, living_nodes, worker_resources
+from raykd.cluster.placement import Nodes, PlacedClassroom, Placement
+from raykd.cluster.resources import Plan, living_nodes, worker_resources
 from raykd.cluster.worker import work_until_closed
 from raykd.config import ClusterSettings
 from raykd.storage import StorageError
@@ -103,9 +103,9 @@ class Classrooms:
     def __enter__(self) -> Self:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         self.broker = start_broker(self.name, self._settings.lease_seconds)
-        first = self._placement.look(self._nodes(), time.monotonic()).opened
-        self._open(first)
-        for line in short_of_workers(first, self._plan):
+        first = self._placement.update(self._nodes(), time.monotonic())
+        self._open(first.opened)
+        for line in first.incomplete(self._plan):
             self._say(line)
         threading.Thread(target=self._look_after, name="look-after", daemon=True).start()
         if self._usage:
@@ -150,12 +150,12 @@ class Classrooms:
         with self._lock:
             if self._closing.is_set():
                 return
-            changes = self._placement.look(self._nodes(), time.monotonic())
-            for room in changes.recalled:
+            changes = self._placement.update(self._nodes(), time.monotonic())
+            for room in changes.growing:
                 self.broker.recall.remote(room.name)
             self._open(changes.opened)
             moved: int = sum(ray.get([self.broker.lose.remote(room.name) for room in changes.lost]))
-            for line in told(changes, self._plan, moved, self._placement.seats):
+            for line in changes.messages(self._plan, moved, self._placement.seats):
                 self._say(line)
             self._wait_for_any()
 
@@ -263,37 +263,6 @@ class Classrooms:
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def told(changes: Changes, plan: Plan, moved: int, seats: int) -> list[str]:
-    """Changes of the classrooms in words, each a line.
-
-    Args:
-        changes: What changed.
-        plan: Sizes of a classroom.
-        moved: Students of lost classrooms.
-        seats: In all classrooms from now on.
-    """
-    lines = []
-    if changes.lost:
-        moves = f", {count(moved, 'student')} to go on elsewhere" if moved else ""
-        lines.append(f"{count(changes.left, 'node')} left: {count(len(changes.lost), 'classroom')} lost{moves}")
-    lines += [f"{room.name} closes after its epoch, to open with more workers" for room in changes.recalled]
-    joined = f"{count(changes.joined, 'node')} joined: " if changes.joined else ""
-    rooms = len(changes.opened)
-    if rooms:
-        opens = "opens" if rooms == 1 else "open"
-        lines.append(f"{joined}{count(rooms, 'classroom')} {opens}, {count(seats, 'seat')} in all")
-    return lines + short_of_workers(changes.opened, plan)
-
-
-def short_of_workers(rooms: Iterable[PlacedClassroom], plan: Plan) -> list[str]:
-    """A line for each classroom that opens with fewer workers than it should have."""
-    return [
-        f"{room.name} has {len(room.nodes)} of {plan.workers} workers until there are more nodes"
-        for room in rooms
-        if len(room.nodes) < plan.workers
-    ]
 
 
 def _starved(error: Exception | None) -> bool:
