@@ -28,9 +28,10 @@ from rich.table import Table
 from torch import nn
 
 import raykd
-from raykd.cluster.classrooms import WORKER_ENVIRONMENT, Classrooms
+from raykd.cluster.classrooms import Classrooms
 from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources, plan_for
 from raykd.cluster.session import ray_session
+from raykd.cluster.trainer import WORKER_ENVIRONMENT
 from raykd.data import load_data
 from raykd.progress import RunProgress
 from raykd.search.run import search

@@ -78,12 +78,12 @@ class SimulatedClassrooms:
         """A student asks for a seat and its first step."""
         self._assignments.submit(TrainRequest(student, ANY_SPEC, None, "", ticket=student))
         self._unseated.add(student)
-        self._assignments.want(student, 1)
+        self._assignments.request_epoch(student, 1)
         self._seat_someone()
 
     def go_on(self, student: str, step: int) -> None:
         """A student may learn its next step."""
-        self._assignments.want(student, step)
+        self._assignments.request_epoch(student, step)
         self._look(self._place[student])
 
     def withdraw(self, student: str) -> None:
@@ -135,7 +135,7 @@ class SimulatedClassrooms:
         """Whether there is something to do for a classroom that waits."""
         if room.worker_poll is None:
             return
-        if self._clock.now < room.patient_until and self._assignments.undecided(room.worker_poll):
+        if self._clock.now < room.patient_until and self._assignments.awaits_requests(room.worker_poll):
             return
         if commands := self._assignments.commands(room.worker_poll):
             room.worker_poll = None

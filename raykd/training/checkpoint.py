@@ -1,4 +1,4 @@
-"""A student's checkpoint: its state after the last finished epoch, with all that it has told."""
+"""A student's checkpoint: its state after the last finished epoch, with all of its reports."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.dev
     """The checkpoint in the student's folder, if there is one.
 
     Raises:
-        RaykdError: It is another lesson's.
+        RaykdError: It was written with other settings.
     """
     file = read(request.folder, CHECKPOINT)
     if file is None:
@@ -64,28 +64,28 @@ def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.dev
     content = torch.load(io.BytesIO(file), map_location=device, weights_only=True)
     if content["lesson"] != identity(spec):
         raise RaykdError(
-            f"{below(request.folder, CHECKPOINT)} is the checkpoint of another lesson than {request.student}'s: "
+            f"{below(request.folder, CHECKPOINT)} was written with other settings than {request.student}'s: "
             "use another study.name, or delete the folder"
         )
     history = [
-        Report(student=request.student, ticket=request.ticket, epoch=epoch, **told)
-        for epoch, told in enumerate(content["history"], start=1)
+        Report(student=request.student, ticket=request.ticket, epoch=epoch, **saved)
+        for epoch, saved in enumerate(content["history"], start=1)
     ]
     return Checkpoint(content["state"], content["views"], history)
 
 
 def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report, ...]:
-    """All that a student has told whose finished model is in its folder; nothing of any other.
+    """The reports of a student whose finished model is in its folder; none of any other.
 
-    A teacher from elsewhere has a model and no checkpoint; all that it tells is how good it is.
+    A teacher trained elsewhere has a model and no checkpoint; its only report is how good it is.
 
     Raises:
-        RaykdError: The checkpoint is another lesson's.
+        RaykdError: The checkpoint was written with other settings.
     """
-    found = description(request.folder)
-    if found is None:
+    model = description(request.folder)
+    if model is None:
         return ()
     checkpoint = read_checkpoint(request, spec, torch.device("cpu"))
-    if checkpoint is None and "source" in found:
-        return (Report(request.student, request.ticket, epoch=1, metrics=found["metrics"], finished=True),)
+    if checkpoint is None and "source" in model:
+        return (Report(request.student, request.ticket, epoch=1, metrics=model["metrics"], finished=True),)
     return () if checkpoint is None else tuple(checkpoint.history)

@@ -16,10 +16,9 @@ from raykd.results.load import recorded_study
 from raykd.search.searcher import open_study
 from raykd.settings_io import save_experiment
 from raykd.study.folder import JOURNAL, SETTINGS, remember_taught
-from raykd.training.digest import weights_digest
 from raykd.training.folder import description, write_description
 from raykd.training.messages import Report
-from raykd.training.saved import save_model
+from raykd.training.saved import save_model, weights_digest
 
 DIGITS = DataSettings(name="digits")
 HALF = ModelSettings(name="resnet8", arguments={"width": 0.5})
