@@ -30,17 +30,17 @@ from raykd.cluster.client import teach
 from raykd.cluster.resources import Plan, Resources, plan
 from raykd.cluster.session import ray_session
 from raykd.data import load_data
+from raykd.places import JOURNAL, PLAIN, RAY, trial_name
 from raykd.planning.costs import Overheads, costs_of_reports
 from raykd.planning.simulation import Search, simulate
 from raykd.progress import RunProgress
-from raykd.search.names import METRIC, trial_name
+from raykd.search.names import METRIC
 from raykd.search.run import search
 from raykd.search.searcher import open_study
 from raykd.search.space import load_space
 from raykd.search.trial import TrialContext
 from raykd.settings_io import override
 from raykd.study.callback import StudyCallback
-from raykd.study.folder import JOURNAL, PLAIN, RAY
 from raykd.study.mlflow_log import Provenance, TrialLog
 from raykd.study.train import teach_teachers
 from raykd.tracking import Tracker, check_tracking

@@ -32,6 +32,7 @@ from raykd.cluster.classrooms import WORKER_ENVIRONMENT, Classrooms
 from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources, plan
 from raykd.cluster.session import ray_session
 from raykd.data import load_data
+from raykd.places import JOURNAL, RAY
 from raykd.progress import RunProgress
 from raykd.search.run import search
 from raykd.search.searcher import open_study
@@ -39,7 +40,6 @@ from raykd.search.space import load_space
 from raykd.search.trial import TrialContext
 from raykd.settings_io import override
 from raykd.study.callback import StudyCallback
-from raykd.study.folder import JOURNAL, RAY
 from raykd.study.mlflow_log import Provenance, TrialLog
 from raykd.study.train import teach_teachers
 from raykd.tracking import Tracker, check_tracking

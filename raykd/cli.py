@@ -57,7 +57,7 @@ def confirm(*arguments: str) -> None:
     Args:
         arguments: The study's folder or name, and settings; see `raykd confirm --help`.
     """
-    from raykd.study.confirm_command import main as confirm_study
+    from raykd.study.confirm.confirm import main as confirm_study
 
     confirm_study(arguments)
 

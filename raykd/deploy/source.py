@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raykd.errors import RaykdError
-from raykd.places import shared_folder
+from raykd.places import BEST, SETTINGS, TEACHER, TRIALS, shared_folder
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.provenance import Origin, provenance_of_model, provenance_of_student
 from raykd.results.study import TrialSummary
-from raykd.search.names import TRIALS
 from raykd.storage import below
-from raykd.study.folder import BEST, SETTINGS, TEACHER
 from raykd.training.folder import description
 
 

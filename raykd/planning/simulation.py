@@ -11,13 +11,13 @@ from ray.tune.schedulers import TrialScheduler
 
 from raykd.cluster.broker import ASSEMBLY_SECONDS
 from raykd.config import StudySettings
+from raykd.places import PLAIN, trial_name
 from raykd.planning.clock import Clock, Queue
 from raykd.planning.costs import EpochCosts, Overheads
 from raykd.planning.curves import Curves
 from raykd.planning.simulated_classrooms import SimulatedClassrooms
-from raykd.search.names import METRIC, TIME, trial_name
+from raykd.search.names import METRIC, TIME
 from raykd.search.schedulers import make_scheduler
-from raykd.study.folder import PLAIN
 
 
 @dataclass(frozen=True)

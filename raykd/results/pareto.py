@@ -12,8 +12,8 @@ from optuna.study import Study
 from rich.table import Table
 
 from raykd.config import Goal
+from raykd.places import TRIALS
 from raykd.search.goals import goals_of
-from raykd.search.names import TRIALS
 from raykd.storage import below
 from raykd.training.folder import keep_model
 

@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from raykd.config import Goal
+from raykd.places import BEST, TRIALS, trial_name
 from raykd.results.frames import epochs_frame, html_table, text_table, trials_frame
 from raykd.results.pareto import FRONT, front_table
 from raykd.search.goals import GOALS, goals_of
-from raykd.search.names import TRIALS, trial_name
 from raykd.storage import below
-from raykd.study.folder import BEST
 from raykd.tracking import Address
 from raykd.tracking.epochs import logged_epochs
 from raykd.training.folder import keep_model

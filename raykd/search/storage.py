@@ -15,8 +15,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
+from raykd.places import JOURNAL, SETTINGS
 from raykd.search.storage_address import shown, storage_address, without_password
-from raykd.study.folder import JOURNAL, SETTINGS
 from raykd.tracking.address import reason, scheme, sqlite_file
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from ray import tune
 
 from raykd.cluster.client import Seat, teach
 from raykd.config import Experiment
-from raykd.places import shared_folder
-from raykd.search.names import METRIC, TRIAL, TRIALS, trial_name
+from raykd.places import TRIALS, shared_folder, trial_name
+from raykd.search.names import METRIC, TRIAL
 from raykd.settings_io import override
 from raykd.storage import below
 from raykd.training.messages import NAMESPACE, TrainRequest

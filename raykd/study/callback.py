@@ -8,8 +8,9 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from raykd.places import trial_name
 from raykd.progress import RunProgress
-from raykd.search.names import METRIC, TIME, TRIAL, trial_name
+from raykd.search.names import METRIC, TIME, TRIAL
 from raykd.study.mlflow_log import TrialLog
 from raykd.tracking import Tracker, TrialState
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raykd.errors import RaykdError
+from raykd.places import PLAIN
 from raykd.report.study.facts import StudyFacts
-from raykd.study.folder import PLAIN
 from raykd.training.folder import description
 
 if TYPE_CHECKING:

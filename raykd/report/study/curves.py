@@ -10,8 +10,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
+from raykd.places import trial_name
 from raykd.report.study.facts import StudyFacts
-from raykd.search.names import trial_name
 
 MOST_CURVES, MOST_POINTS = 200, 100
 """Learning curves of trials that do not stand out, and points of each: enough to see, few enough to draw."""

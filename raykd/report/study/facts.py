@@ -11,9 +11,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from raykd.places import trial_name
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult, TrialSummary
-from raykd.search.names import trial_name
 from raykd.tracking.epochs import logged_epochs
 
 CONFIRMED = Path("confirm", "result.json")

@@ -12,15 +12,16 @@ from typing import Any
 from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
-from raykd.places import teachers_folder
+from raykd.places import SETTINGS, teachers_folder
+from raykd.results.confirm import ChosenTrial, Fixed, Use
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
 from raykd.search.searcher import remaining_trials
 from raykd.settings_io import override, setting_names, setting_value
 from raykd.storage import below, check_writable, is_url, replacing
-from raykd.study.contenders import ChosenTrial, seeds_of
-from raykd.study.folder import SETTINGS, check_folder, with_lasting_paths
-from raykd.study.preflight import ADOPTED
+from raykd.study.confirm.contenders import seeds_of
+from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
+from raykd.study.folder import LOCK, check_folder, with_lasting_paths
 from raykd.tracking.address import tracking_uri
 from raykd.training.folder import description
 
@@ -35,34 +36,7 @@ PLACE = ("study.name", "study.output")
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What is fixed before the test split is touched.
-
-    - study: name of the study
-    - trials: those that are confirmed, best first
-    - seeds: of the students
-    - began: when, as ISO 8601 in UTC
-    """
-
-    study: str
-    trials: tuple[ChosenTrial, ...]
-    seeds: tuple[int, ...]
-    began: str
-
-
-@dataclass(frozen=True)
-class Use:
-    """One use of a study's test split: by the confirm of this name, begun then."""
-
-    confirm: str
-    began: str
-
-    def __str__(self) -> str:
-        return f"{self.confirm} ({self.began})"
-
-
-@dataclass(frozen=True)
-class Prepared:
+class ConfirmSetup:
     """A confirm that may begin or go on.
 
     - study: what it confirms
@@ -78,21 +52,21 @@ class Prepared:
     fixed: Fixed
     others: tuple[Use, ...]
 
-    @property
     def uses(self) -> list[Use]:
-        """All uses of the test split, this one among them, in the order of time."""
+        """All uses of the test split as they are known now, this one among them, in the order of time."""
         own = Use(self.experiment.study.name, self.fixed.began)
-        return sorted((*self.others, own), key=lambda use: use.began)
+        others = [use for use in _uses(self.study.folder) if use != own]
+        return sorted((*others, own), key=lambda use: use.began)
 
     def begin(self) -> None:
         """Write down what is fixed, and that the test split is used, unless it is written already."""
         with replacing(self.experiment.folder / RECORD) as temporary:
             temporary.write_text(json.dumps(asdict(self.fixed), indent=2) + "\n")
         with replacing(self.study.folder / USES) as temporary:
-            temporary.write_text(json.dumps([asdict(use) for use in self.uses], indent=2) + "\n")
+            temporary.write_text(json.dumps([asdict(use) for use in self.uses()], indent=2) + "\n")
 
 
-def prepare(given: Experiment) -> Prepared:
+def set_up(given: Experiment) -> ConfirmSetup:
     """Find the study that an experiment names and make sure that it can be confirmed.
 
     Nothing is written, but for an empty folder below a `cluster.storage` on disk.
@@ -112,7 +86,7 @@ def prepare(given: Experiment) -> Prepared:
     fixed = _fixed(study, result, experiment)
     folder = experiment.folder
     check_folder(experiment, "confirm")
-    if folder.exists() and not (folder / SETTINGS).exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder / SETTINGS).exists() and {file.name for file in folder.iterdir()} - {LOCK}:
         raise RaykdError(f"{folder} is there and is no confirm: name another with --confirm.name")
     began = _begun(folder / RECORD)
     if began is not None:
@@ -120,7 +94,7 @@ def prepare(given: Experiment) -> Prepared:
         fixed = began
     _check_data(study, result)
     own = Use(experiment.study.name, fixed.began)
-    return Prepared(study, result, experiment, fixed, tuple(use for use in _uses(study.folder) if use != own))
+    return ConfirmSetup(study, result, experiment, fixed, tuple(use for use in _uses(study.folder) if use != own))
 
 
 def _finished(study: RecordedStudy) -> StudyResult:
@@ -173,7 +147,7 @@ def _own_experiment(given: Experiment, study: RecordedStudy) -> Experiment:
 
 def _adopted(study: RecordedStudy, experiment: Experiment) -> str | None:
     """The folder of the teacher that the study adopted: what its source holds by now may be another."""
-    record = study.folder / ADOPTED
+    record = study.folder / EXTERNAL_TEACHER
     if experiment.teacher.source is None or not record.exists():
         return None
     folder = below(teachers_folder(study.experiment), record.read_text().strip())
