@@ -225,8 +225,7 @@ class _Study:
             keep_model(self._plain.folder, folder / PLAIN)
         if result.pareto:
             keep_front(result, self._shared)
-            for file in draw_front(self._study, folder):
-                tracker.artifact(file)
+            tracker.artifact(draw_front(self._study, folder))
         assert result.best is not None
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
         metadata = {"study": self._experiment.study.name, "trial": result.best.name}

@@ -162,8 +162,7 @@ def test_the_plots_are_files_that_can_be_opened(tmp_path: Path) -> None:
     for i in range(4):
         launch.suggest(f"t{i}")
         launch.end(f"t{i}", 0.5 + i / 10)
-    page, picture = draw_front(launch.study, tmp_path)
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    page = draw_front(launch.study, tmp_path)
     assert "student.arguments.width" in page.read_text()
     assert "http" not in page.read_text().partition("<body>")[0]  # opened without a network, too
 

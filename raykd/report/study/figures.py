@@ -1,4 +1,4 @@
-"""The figures of a study's page, for plotly; what a PNG needs too is computed in `raykd.report.study.facts`."""
+"""The figures of a study's page, for plotly."""
 
 from __future__ import annotations
 

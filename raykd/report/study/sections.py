@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raykd.errors import RaykdError
-from raykd.report.study import curves, figures, pictures, words
+from raykd.report.study import curves, figures, words
 from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts, Picture, beyond_teacher
 from raykd.report.study.facts import StudyFacts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-    from matplotlib.figure import Figure
 
 NONE_FINISHED = "No trial has finished yet, so there is nothing to show."
 
@@ -36,10 +35,9 @@ class Plot:
 class Section:
     """A part of the page.
 
-    - key: its anchor, and the name of its PNG
+    - key: its anchor, and in the names of its figures
     - said: paragraphs
     - wide: whether each plot has the whole width
-    - draw: draws the PNG, or None
     """
 
     key: str
@@ -49,7 +47,6 @@ class Section:
     plots: Sequence[Plot] = ()
     pictures: Sequence[Picture] = ()
     wide: bool = True
-    draw: Callable[[], Figure] | None = field(default=None, repr=False)
 
 
 def sections(facts: StudyFacts) -> Iterator[Section]:
@@ -95,7 +92,6 @@ def _progress(facts: StudyFacts) -> Section:
             for (along, found), name in zip(over.items(), ("trials", "cost"), strict=True)
         ],
         wide=False,
-        draw=lambda: pictures.best_so_far(over, facts.references),
     )
 
 
@@ -112,7 +108,6 @@ def _curves(facts: StudyFacts) -> Section:
         title,
         [f"Accuracy on the validation split after each epoch; teacher and plain student after their last.{some}"],
         plots=[Plot(figures.learning_curves(highlighted, others, facts.references), height=420)],
-        draw=lambda: pictures.learning_curves(highlighted, others, facts.references),
     )
 
 
@@ -147,7 +142,6 @@ def _importance(facts: StudyFacts) -> Section:
             + (left_out if found.left_out else "")
         ],
         plots=[Plot(figures.importance(found, labels), height=130 + 44 * len(found.names))],
-        draw=lambda: pictures.importance(found, labels),
     )
 
 
@@ -179,7 +173,6 @@ def _slices(facts: StudyFacts) -> Section:
         ["Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."],
         plots=[Plot(figures.one_slice(facts, name), name, height=250) for name in names],
         wide=False,
-        draw=lambda: pictures.slices(facts, names),
     )
 
 
@@ -198,7 +191,6 @@ def _schedule(facts: StudyFacts) -> Section:
         ],
         plots=[Plot(figures.shares(found), "wrong share"), Plot(figures.schedules(found), "weights")],
         wide=False,
-        draw=lambda: pictures.schedules(found),
     )
 
 
@@ -222,7 +214,6 @@ def _beyond(facts: StudyFacts) -> Section:
         ],
         pictures=found.pictures,
         wide=False,
-        draw=lambda: pictures.confusions(found),
     )
 
 
