@@ -9,7 +9,7 @@ from raykd.errors import RaykdError
 from raykd.places import BEST, SETTINGS, TEACHER, TRIALS, shared_folder
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.provenance import Origin, provenance_of_model, provenance_of_student
-from raykd.results.study import TrialSummary
+from raykd.results.trial_summary import TrialSummary
 from raykd.storage import below
 from raykd.training.folder import description
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from raykd.results.trial_summary import TrialSummary
+
 if TYPE_CHECKING:
     import pandas
 
-    from raykd.results.study import TrialSummary
 
 COLUMNS = ("name", "state", "accuracy", "best_accuracy", "best_epoch", "epochs", "seconds", "parameters", "latency_ms")
-"""Those of every trial, as `raykd.results.study.TrialSummary` has them."""
+"""Those of every trial, as `raykd.results.trial_summary.TrialSummary` has them."""
 
 
 def trials_frame(trials: Sequence[TrialSummary]) -> pandas.DataFrame:

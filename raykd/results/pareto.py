@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import optuna
 from optuna.study import Study
@@ -13,12 +12,10 @@ from rich.table import Table
 
 from raykd.config import Goal
 from raykd.places import TRIALS
+from raykd.results.trial_summary import TrialSummary
 from raykd.search.goals import goals_of
 from raykd.storage import below
 from raykd.training.folder import keep_model
-
-if TYPE_CHECKING:
-    from raykd.results.study import StudyResult, TrialSummary
 
 FRONT = "pareto"
 """Folder of the front's students below the study's, and the name of its page."""
@@ -30,13 +27,13 @@ AXES: dict[Goal, str] = {
 }
 
 
-def keep_front(result: StudyResult, shared: str) -> None:
+def keep_front(front: Sequence[TrialSummary], study_folder: Path, shared: str) -> None:
     """Copy the front's students out of the study's shared folder, in place of those of an earlier front."""
-    folder = result.folder / FRONT
+    folder = study_folder / FRONT
     temporary = folder.with_name(f"{FRONT}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    for trial in result.pareto:
+    for trial in front:
         keep_model(below(shared, TRIALS, trial.name), temporary / trial.name)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from raykd.config import Experiment, ModelSettings, TrainingSpec
-from raykd.results.study import StudyResult, TrialSummary
+from raykd.results.study import StudyResult
+from raykd.results.trial_summary import TrialSummary
 from raykd.search.names import METRIC
 from raykd.settings_io import override
 from raykd.training.folder import description

@@ -145,7 +145,7 @@ def test_the_front_is_kept_and_shown(tmp_path: Path) -> None:
         (folder / "model.safetensors").write_text(trial.name)
         (folder / "checkpoint.pt").write_text("large")
     (tmp_path / "pareto" / "trial-0009").mkdir(parents=True)
-    keep_front(result, str(tmp_path))
+    keep_front(result.pareto, result.folder, str(tmp_path))
     kept = sorted(str(file.relative_to(tmp_path / "pareto")) for file in (tmp_path / "pareto").rglob("*.*"))
     assert kept == [f"trial-000{number}/model.{kind}" for number in (0, 2) for kind in ("json", "safetensors")]
     console = Console(width=120, record=True, file=(tmp_path / "shown.txt").open("w"))

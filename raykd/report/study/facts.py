@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raykd.places import trial_name
 from raykd.results.load import RecordedStudy, recorded_study
-from raykd.results.study import StudyResult, TrialSummary
+from raykd.results.study import StudyResult
+from raykd.results.trial_summary import TrialSummary
 from raykd.tracking.epochs import logged_epochs
 
 CONFIRMED = Path("confirm", "result.json")

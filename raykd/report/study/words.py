@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raykd.report.study.facts import StudyFacts
-from raykd.results.study import TrialSummary
+from raykd.results.trial_summary import TrialSummary
 
 SHOWN_TRIALS = 10
 
