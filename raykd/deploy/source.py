@@ -61,12 +61,12 @@ def best_student(study: RecordedStudy) -> FoundModel:
 
 def _trial_in(study: RecordedStudy, folder: Path) -> TrialSummary | None:
     """The trial whose student lies in a folder: its own, or the copy of the best."""
-    told = description(folder)
+    model = description(folder)
     storage = study.experiment.cluster.storage
     # A study's folder may have been moved since; what lies in a store has not.
     shared = str(study.folder) if storage is None else shared_folder(study.experiment)
     for trial in study.result.ranked:
         own = below(shared, TRIALS, trial.name)
-        if own == str(folder) or (folder.name == BEST and description(own) == told):
+        if own == str(folder) or (folder.name == BEST and description(own) == model):
             return trial
     return None

@@ -47,7 +47,7 @@ class Explanation:
     - summary, details: first sentence of its docstring, and the rest
     - formula, source: empty where its author gives none
     - settings: those of its own
-    - layers: which it listens to unless told others; empty of a method of answers
+    - layers: which it listens to by default; empty of a method of answers
     - combinations: sentences
     - published: whether its author says how the other settings should be
     - command: words that run it so, for a shell
@@ -74,8 +74,8 @@ def explain(name: str) -> Explanation:
     """
     method: Method | OwnFunction
     if ":" in name:
-        found = import_object(name, "method")
-        method = OwnFunction(name, found) if inspect.isroutine(found) else own_method(name, {}, "method")
+        imported = import_object(name, "method")
+        method = OwnFunction(name, imported) if inspect.isroutine(imported) else own_method(name, {}, "method")
     elif name in METHODS:
         method = METHODS[name]()
     else:

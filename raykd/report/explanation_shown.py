@@ -13,31 +13,31 @@ from raykd.report.explanation import NEEDED, Explanation
 INDENT = 2
 
 
-def show_explanation(found: Explanation, console: Console) -> None:
+def show_explanation(method: Explanation, console: Console) -> None:
     """Print all that is to be said of a method."""
     page = _Page(console)
-    page.line(f"{found.name} - {KINDS[found.kind]}", style="bold")
-    for paragraph in (found.summary, *filter(None, found.details.split("\n\n"))):
+    page.line(f"{method.name} - {KINDS[method.kind]}", style="bold")
+    for paragraph in (method.summary, *filter(None, method.details.split("\n\n"))):
         page.line(paragraph, INDENT)
-    for title, text in (("formula", found.formula), ("source", found.source)):
+    for title, text in (("formula", method.formula), ("source", method.source)):
         if text:
             page.title(title)
             page.line(text, INDENT)
-    if found.layers:
+    if method.layers:
         page.title("listens to")
-        page.line(f"{found.layers}; method.student_layers and method.teacher_layers name others", INDENT)
+        page.line(f"{method.layers}; method.student_layers and method.teacher_layers name others", INDENT)
     page.title("settings")
-    for setting in found.settings:
+    for setting in method.settings:
         default = setting.default if setting.default == NEEDED else f"default {setting.default}"
         page.line(f"{setting.name}  {', '.join(filter(None, (default, setting.range)))}", INDENT)
         page.line(setting.help, 2 * INDENT)
-    if not found.settings:
+    if not method.settings:
         page.line("none of its own", INDENT)
     page.title("combines with")
-    for sentence in found.combinations:
+    for sentence in method.combinations:
         page.line(sentence, INDENT)
-    page.title("as published" if found.published else "to run it")
-    page.command(shell_lines(found.command, console.width))
+    page.title("as published" if method.published else "to run it")
+    page.command(shell_lines(method.command, console.width))
 
 
 class _Page:

@@ -47,7 +47,9 @@ def epochs_frame(epochs: Mapping[str, Mapping[int, Mapping[str, float]]]) -> pan
     import pandas
 
     rows = [
-        {"name": trial, "epoch": epoch, **metrics} for trial, told in epochs.items() for epoch, metrics in told.items()
+        {"name": trial, "epoch": epoch, **metrics}
+        for trial, by_epoch in epochs.items()
+        for epoch, metrics in by_epoch.items()
     ]
     return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=["name", "epoch"])
 

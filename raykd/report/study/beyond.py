@@ -88,7 +88,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Beyond:
-    """What was found on the validation split.
+    """Answers to the validation split.
 
     - student: counts of the best student
     - plain: those of the plain student on the same images, or None if there is none
@@ -157,7 +157,7 @@ def _answers(data: ImageData, folders: dict[str, str | Path]) -> tuple[Answers, 
             labels.append(batch.labels.cpu().numpy())
             for name, model in models.items():
                 answers[name].append(model(batch.pixels).argmax(1).cpu().numpy())
-    return np.concatenate(labels), {name: np.concatenate(found) for name, found in answers.items()}
+    return np.concatenate(labels), {name: np.concatenate(batches) for name, batches in answers.items()}
 
 
 def _found(data: ImageData, labels: Answers, answers: dict[str, Answers]) -> Beyond:

@@ -106,11 +106,11 @@ class StudyFacts:
 
     def best_over_trials(self) -> BestSoFar:
         """In the order of their numbers."""
-        found = self.finished
+        finished = self.finished
         return BestSoFar(
-            [trial_name(trial.number) for trial in found],
-            [float(trial.number) for trial in found],
-            [self.accuracy(trial) for trial in found],
+            [trial_name(trial.number) for trial in finished],
+            [float(trial.number) for trial in finished],
+            [self.accuracy(trial) for trial in finished],
         )
 
     def best_over_cost(self) -> BestSoFar:
@@ -118,11 +118,13 @@ class StudyFacts:
         ended = [trial for trial in self.frozen if trial.datetime_complete is not None]
         ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
         spent = accumulate(self.seconds(self.result.trials[trial.number]) for trial in ended)
-        found = [(trial, cost) for trial, cost in zip(ended, spent, strict=True) if trial.state == TrialState.COMPLETE]
+        finished = [
+            (trial, cost) for trial, cost in zip(ended, spent, strict=True) if trial.state == TrialState.COMPLETE
+        ]
         return BestSoFar(
-            [trial_name(trial.number) for trial, _ in found],
-            [cost for _, cost in found],
-            [self.accuracy(trial) for trial, _ in found],
+            [trial_name(trial.number) for trial, _ in finished],
+            [cost for _, cost in finished],
+            [self.accuracy(trial) for trial, _ in finished],
         )
 
 

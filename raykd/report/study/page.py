@@ -65,7 +65,7 @@ def page(facts: StudyFacts, parts: Sequence[Section]) -> str:
     environment.filters["figure"] = _figure
     return environment.get_template("page.html.j2").render(
         name=facts.name,
-        said=headline(facts),
+        sentences=headline(facts),
         sections=parts,
         look=facts.result.place.look,
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
