@@ -39,9 +39,9 @@ from raykd.search.searcher import open_study
 from raykd.search.space import load_space
 from raykd.search.trial import TrialContext
 from raykd.settings_io import override
-from raykd.study.callback import StudyCallback
 from raykd.study.mlflow_log import Provenance, TrialLog
 from raykd.study.train import teach_teachers
+from raykd.study.trial_callback import StudyCallback
 from raykd.tracking import Tracker, check_tracking
 from raykd.training.classroom import Classroom
 from raykd.training.messages import TrainRequest, WorkerCommands

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +17,7 @@ from raykd.places import BEST, TRIALS, trial_name
 from raykd.results.frames import epochs_frame, html_table, text_table, trials_frame
 from raykd.results.pareto import FRONT, front_table
 from raykd.search.goals import GOALS, goals_of
+from raykd.search.outcome import outcome_of_trial
 from raykd.storage import below
 from raykd.tracking import Address
 from raykd.tracking.epochs import logged_epochs
@@ -59,10 +60,10 @@ class TrialSummary:
     def of(cls, trial: FrozenTrial) -> TrialSummary:
         """The summary of an Optuna trial."""
         accuracies = trial.intermediate_values
-        last = max(accuracies, default=0)
+        last, outcome = max(accuracies, default=0), outcome_of_trial(trial)
         return cls(
             name=trial_name(trial.number),
-            state=_state(trial),
+            state=outcome.state,
             values=dict(trial.params),
             accuracy=accuracies.get(last),
             best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
@@ -71,25 +72,13 @@ class TrialSummary:
             seconds=trial.user_attrs.get("seconds", 0.0),
             parameters=trial.user_attrs.get(GOALS["parameters"].key),
             latency_ms=trial.user_attrs.get(GOALS["latency"].key),
-            error=trial.user_attrs.get("error"),
+            error=outcome.reason,
         )
 
     @property
     def settings(self) -> str:
         """The searched settings in a line."""
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
-
-
-def _state(trial: FrozenTrial) -> str:
-    match trial.state:
-        case TrialState.COMPLETE:
-            return "finished"
-        case TrialState.FAIL:
-            return "failed"
-        case TrialState.PRUNED:
-            return "diverged" if trial.user_attrs.get("diverged") else "stopped early"
-        case _:
-            return "interrupted"
 
 
 @dataclass(frozen=True, repr=False)

@@ -27,6 +27,7 @@ from raykd.config import Goal
 from raykd.errors import RaykdError
 from raykd.search.goals import GOALS, goals_of, values_of
 from raykd.search.names import METRIC, TIME, TRIAL
+from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
 from raykd.search.parameter import Value
 from raykd.search.sampler import SeededByTrial
 from raykd.search.space import SearchSpace
@@ -262,20 +263,16 @@ class OptunaSearcher(Searcher):
             running.values[epoch] = value
 
     def _finish(self, running: _Running, result: Mapping[str, Any], error: bool) -> None:
-        failure = result.get("failure")
-        if failure is None:
+        trial, values = running.trial, running.values
+        if result.get("failure") is None:
             # The result at which a trial is stopped comes here only.
             self._report(running, result)
-        trial, values = running.trial, running.values
-        value = float(result.get(self.metric, math.nan))
-        if error and failure is None:
-            after = f"after epoch {max(values)}" if values else "before its first epoch was over"
-            failure = f"given up by Tune {after}; the error.txt in its folder says why"
-        if failure is None and TIME not in result:
+        after = f"after epoch {max(values)}" if values else "before its first epoch was over"
+        given_up = f"given up by Tune {after}; the error.txt in its folder says why" if error else None
+        outcome = outcome_of_result(result, given_up, self.metric)
+        if outcome.state == "interrupted":
             _log.info("trial %d was stopped before it gave a result; --resume runs it again", trial.number)
             return
-        diverged = failure is None and (bool(result.get("diverged")) or not math.isfinite(value))
-        complete = failure is None and not diverged and bool(result.get("finished"))
         attributes = {key: _plain(result[key]) for key in self._keep if key in result}
         if values:
             best = (max if self.mode == "max" else min)(values.values())
@@ -283,17 +280,17 @@ class OptunaSearcher(Searcher):
             attributes |= {"epoch": max(values), f"best_{self.metric}": best, "best_epoch": best_epoch}
         if running.seconds:
             attributes["seconds"] = sum(running.seconds.values())
-        if failure is not None:
-            attributes["error"] = failure
-        if diverged:
-            attributes["diverged"] = True
-            trial.set_constraint("diverged", 1.0)
+        if outcome.state == "failed":
+            attributes[ERROR] = outcome.reason
+        if outcome.state == "diverged":
+            attributes[DIVERGED] = True
+            trial.set_constraint(DIVERGED, 1.0)
         for key, attribute in attributes.items():
             trial.set_user_attr(key, attribute)
-        if complete:
-            self._study.tell(trial, values_of(self._goals, value, trial.user_attrs), TrialState.COMPLETE)
-        else:
-            self._study.tell(trial, state=TrialState.PRUNED if failure is None else TrialState.FAIL)
+        reached = None
+        if outcome.state == "finished":
+            reached = values_of(self._goals, float(result[self.metric]), trial.user_attrs)
+        self._study.tell(trial, reached, outcome.optuna_state)
 
 
 def _plain(value: Any) -> Any:

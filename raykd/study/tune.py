@@ -30,7 +30,6 @@ from raykd.search.student_size import StudentSizes
 from raykd.search.trial import TrialContext
 from raykd.settings_io import setting_value
 from raykd.storage import below
-from raykd.study.callback import SizeCallback, StudyCallback
 from raykd.study.folder import (
     locked_optuna_storage,
     remember_trained_teacher,
@@ -40,6 +39,7 @@ from raykd.study.folder import (
 from raykd.study.mlflow_log import TrialLog, log_outcome
 from raykd.study.session import Session, open_session, untrained
 from raykd.study.train import train_teachers
+from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
 from raykd.training.folder import description, keep_model
 from raykd.training.messages import TrainRequest

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("raykd.tracking")
 
-TrialState = Literal["finished", "stopped early", "diverged", "failed"]
+TrialState = Literal["finished", "stopped early", "diverged", "failed", "interrupted"]
 StudyState = Literal["finished", "interrupted", "failed"]
 
 SAVED_STUDENT = "mlflow_student"
@@ -120,7 +120,7 @@ class Tracker:
         reason: str | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Ends a trial's run: FINISHED, KILLED if stopped early, else FAILED; exactly in the tag `raykd.state`.
+        """Ends a trial's run: FINISHED, KILLED if stopped early or interrupted, else FAILED; exactly in `raykd.state`.
 
         Args:
             trial: The trial.
