@@ -35,8 +35,8 @@ from raykd.planning.costs import Overheads, costs_of_reports
 from raykd.planning.simulation import Search, simulate
 from raykd.progress import RunProgress
 from raykd.search.names import METRIC
+from raykd.search.optuna_study import open_study
 from raykd.search.run import search
-from raykd.search.searcher import open_study
 from raykd.search.space import load_space
 from raykd.search.trial import TrialContext
 from raykd.settings_io import override

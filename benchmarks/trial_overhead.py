@@ -34,8 +34,8 @@ from raykd.cluster.session import ray_session
 from raykd.data import load_data
 from raykd.places import JOURNAL, RAY
 from raykd.progress import RunProgress
+from raykd.search.optuna_study import open_study
 from raykd.search.run import search
-from raykd.search.searcher import open_study
 from raykd.search.space import load_space
 from raykd.search.trial import TrialContext
 from raykd.settings_io import override

@@ -26,7 +26,8 @@ def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[st
     [
         ("raykd", "torch ray mlflow optuna"),
         ("raykd.config", "torch ray mlflow"),
-        ("raykd.search.trial", "torch mlflow"),
+        ("raykd.search.trial", "torch mlflow sqlalchemy"),
+        ("raykd.results.load", "ray torch mlflow"),
     ],
 )
 def test_importing_does_not_pay_for_what_is_not_needed(module, absent):

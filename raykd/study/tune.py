@@ -21,8 +21,8 @@ from raykd.progress import RunProgress
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
 from raykd.search.goals import check_goals
+from raykd.search.optuna_study import open_study, remaining_trials
 from raykd.search.run import search
-from raykd.search.searcher import open_study, remaining_trials
 from raykd.search.space import SearchSpace, load_space
 from raykd.search.storage import check_optuna_storage, study_names, study_storage
 from raykd.search.storage_address import shown

@@ -142,7 +142,7 @@ def test_a_later_report_takes_away_the_pictures_that_it_does_not_draw(experiment
 )
 def test_studies_without_a_finished_trial_say_so(experiment: Experiment, states, said: str) -> None:
     (experiment.folder / "study.journal").unlink()
-    from raykd.search.searcher import open_study
+    from raykd.search.optuna_study import open_study
 
     open_study(experiment.folder / "study.journal", "small", 0).add_trials(
         [trial(state, error="no room") if state == TrialState.FAIL else trial(state) for state in states]
@@ -203,7 +203,7 @@ def test_a_confirm_takes_the_place_of_the_untouched_test_split(experiment: Exper
 
 
 def test_several_goals_show_their_front(experiment: Experiment) -> None:
-    from raykd.search.searcher import open_study
+    from raykd.search.optuna_study import open_study
 
     (experiment.folder / "study.journal").unlink()
     goals = ("accuracy", "parameters")
