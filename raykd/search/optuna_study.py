@@ -18,7 +18,7 @@ from raykd.search.storage import open_storage
 
 
 def open_study(
-    place: Path | str,
+    storage: Path | str,
     name: str,
     seed: int,
     goals: Sequence[Goal] = ("accuracy",),
@@ -31,7 +31,7 @@ def open_study(
     never repeats the stream of its first launch, and draws what it would have drawn without the interruption.
 
     Args:
-        place: A journal file, or a database's address; see `raykd.search.storage.storage_address`.
+        storage: A journal file, or the URL of a database; see `raykd.search.storage.storage_address`.
         name: Name of the study.
         seed: Seeds the sampler.
         goals: What it optimises, in the order of Optuna's values.
@@ -44,7 +44,7 @@ def open_study(
     """
     startup = 10 if trials is None else min(max(trials // 4, 4), 10)
     study = optuna.create_study(
-        storage=open_storage(place),
+        storage=open_storage(storage),
         study_name=name,
         directions=[GOALS[goal].direction for goal in goals],
         sampler=SeededByTrial(seed, startup, earlier),

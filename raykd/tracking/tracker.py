@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
-from raykd.tracking.address import Address, hide_password, look, quiet, reason, short_calls
+from raykd.database_urls import hide_password
+from raykd.tracking.address import Address, look, quiet, reason, short_calls
 from raykd.tracking.dataset import Dataset
 from raykd.tracking.delivery import Delivery
 from raykd.tracking.outbox import Outbox
