@@ -7,11 +7,12 @@ from pathlib import Path
 from rich.console import Console
 
 from raykd.config import TrackingSettings
+from raykd.database_urls import hide_password, sqlite_file
 from raykd.deploy.agreement import images_for
 from raykd.deploy.source import FoundModel, best_student
 from raykd.errors import RaykdError
 from raykd.results.load import RecordedStudy, recorded_study
-from raykd.tracking.address import check_tracking, hide_password, quiet, reason, short_calls, sqlite_file, tracking_uri
+from raykd.tracking.address import check_tracking, quiet, reason, short_calls, tracking_uri
 from raykd.tracking.model import save_student
 from raykd.tracking.parent_run import parent_run
 from raykd.tracking.registry import Version, check_names, register_student

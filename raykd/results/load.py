@@ -12,7 +12,7 @@ from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.places import PLAIN, SETTINGS, TEACHER
 from raykd.results.study import StudyResult
-from raykd.search.searcher import open_study
+from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
 from raykd.settings_io import load_experiment
 from raykd.tracking.address import address_of

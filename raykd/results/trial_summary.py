@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from raykd.places import trial_name
 from raykd.search.goals import GOALS
+from raykd.search.outcome import outcome_of_trial
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class TrialSummary:
     def of(cls, trial: FrozenTrial) -> TrialSummary:
         """The summary of an Optuna trial."""
         accuracies = trial.intermediate_values
-        last = max(accuracies, default=0)
+        last, outcome = max(accuracies, default=0), outcome_of_trial(trial)
         return cls(
             name=trial_name(trial.number),
-            state=_state(trial),
+            state=outcome.state,
             values=dict(trial.params),
             accuracy=accuracies.get(last),
             best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
@@ -55,25 +56,13 @@ class TrialSummary:
             seconds=trial.user_attrs.get("seconds", 0.0),
             parameters=trial.user_attrs.get(GOALS["parameters"].key),
             latency_ms=trial.user_attrs.get(GOALS["latency"].key),
-            error=trial.user_attrs.get("error"),
+            error=outcome.reason,
         )
 
     @property
     def settings(self) -> str:
         """The searched settings in a line."""
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
-
-
-def _state(trial: FrozenTrial) -> str:
-    match trial.state:
-        case TrialState.COMPLETE:
-            return "finished"
-        case TrialState.FAIL:
-            return "failed"
-        case TrialState.PRUNED:
-            return "diverged" if trial.user_attrs.get("diverged") else "stopped early"
-        case _:
-            return "interrupted"
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
-from raykd.tracking.address import Address, hide_password, look, quiet, reason, short_calls
+from raykd.database_urls import hide_password
+from raykd.tracking.address import Address, look, quiet, reason, short_calls
 from raykd.tracking.dataset import Dataset
 from raykd.tracking.delivery import Delivery
 from raykd.tracking.outbox import Outbox
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("raykd.tracking")
 
-TrialState = Literal["finished", "stopped early", "diverged", "failed"]
+TrialState = Literal["finished", "stopped early", "diverged", "failed", "interrupted"]
 StudyState = Literal["finished", "interrupted", "failed"]
 
 SAVED_STUDENT = "mlflow_student"
@@ -120,7 +121,7 @@ class Tracker:
         reason: str | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Ends a trial's run: FINISHED, KILLED if stopped early, else FAILED; exactly in the tag `raykd.state`.
+        """Ends a trial's run: FINISHED, KILLED if stopped early or interrupted, else FAILED; exactly in `raykd.state`.
 
         Args:
             trial: The trial.

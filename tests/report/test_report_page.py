@@ -145,7 +145,7 @@ def test_pictures_that_an_earlier_release_drew_are_taken_away(experiment: Experi
 )
 def test_studies_without_a_finished_trial_say_so(experiment: Experiment, states, said: str) -> None:
     (experiment.folder / "study.journal").unlink()
-    from raykd.search.searcher import open_study
+    from raykd.search.optuna_study import open_study
 
     open_study(experiment.folder / "study.journal", "small", 0).add_trials(
         [trial(state, error="no room") if state == TrialState.FAIL else trial(state) for state in states]
@@ -205,7 +205,7 @@ def test_a_confirm_takes_the_place_of_the_untouched_test_split(experiment: Exper
 
 
 def test_several_goals_show_their_front(experiment: Experiment) -> None:
-    from raykd.search.searcher import open_study
+    from raykd.search.optuna_study import open_study
 
     (experiment.folder / "study.journal").unlink()
     goals = ("accuracy", "parameters")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from raykd.database_urls import sqlite_file
 from raykd.report.study.facts import StudyFacts, facts_of
-from raykd.tracking.address import sqlite_file, tracking_uri
+from raykd.tracking.address import tracking_uri
 from raykd.tracking.parent_run import log_files
 
 FOLDER, PAGE = "report", "report.html"
