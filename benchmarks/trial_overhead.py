@@ -36,7 +36,7 @@ from raykd.places import JOURNAL, RAY
 from raykd.progress import RunProgress
 from raykd.search.optuna_study import open_study
 from raykd.search.run import search
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.search.trial import TrialContext
 from raykd.settings_io import override
 from raykd.study.mlflow_log import Provenance, TrialLog
