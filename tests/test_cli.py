@@ -120,8 +120,8 @@ def test_a_feature_method_tells_what_it_listens_to(capsys: pytest.CaptureFixture
 
 def test_limits_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     shown = " ".join(said(capsys, "explain", "mse").split())
-    assert "pair (strength < 1), swap, one_hot (strength < 1)" in shown
-    assert "margin (margin < 1)" in shown
+    assert "bias.strength below 1 with pair and one_hot" in shown
+    assert "bias.margin below 1 with margin" in shown
 
 
 def test_a_method_by_import_path(

@@ -62,7 +62,7 @@ class Estimate:
 
     @property
     def seeds_needed(self) -> int | None:
-        """With how many seeds such a mean, under such a deviation, would be told from 0 with 80 % probability.
+        """With how many seeds such a mean, under such a deviation, would be distinguished from 0 with 80 % probability.
 
         The power of the two-sided t-test, from the noncentral t distribution. None if mean or deviation is 0 or
         unknown, or if there were more than `MOST_SEEDS`.

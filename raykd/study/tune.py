@@ -225,9 +225,8 @@ class _Study:
         if result.plain is not None and self._experiment.cluster.storage is not None:
             keep_model(self._plain.folder, folder / PLAIN)
         if result.pareto:
-            keep_front(result, self._shared)
-            for file in draw_front(self._study, folder):
-                tracker.artifact(file)
+            keep_front(result.pareto, folder, self._shared)
+            tracker.artifact(draw_front(self._study, folder))
         assert result.best is not None
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
         metadata = {"study": self._experiment.study.name, "trial": result.best.name}

@@ -24,7 +24,7 @@ from raykd.results.load import recorded_study
 from raykd.search.goals import goals_of
 from raykd.search.space import SearchSpace, Value, takes
 from raykd.search.storage import open_storage, storage_address, study_names
-from raykd.settings_io import settings_with_a_say
+from raykd.settings_io import settings_in_use
 from raykd.storage import replacing
 
 RECORD = "warm_start.json"
@@ -192,5 +192,5 @@ def _incomparable(name: str, reason: str) -> RaykdError:
 
 def _deciding_settings(experiment: Experiment) -> dict[str, str]:
     """The settings that decide what a trial gives, by name."""
-    settings = settings_with_a_say(experiment, SECTIONS)
+    settings = settings_in_use(experiment, SECTIONS)
     return {name: str(value) for name, value in settings.items() if name not in NO_SAY}

@@ -158,11 +158,8 @@ class Tracker:
         model: nn.Module,
         example: Tensor,
         metadata: Mapping[str, Any] | None = None,
-        provenance: Mapping[str, str | float] | None = None,
     ) -> None:
         """Logs the best student as the model `student` of the parent run, unless `log_model` is off.
-
-        Where `registered_name` is set it is registered under that name, too.
 
         The one call that takes seconds: it saves the model in the study's folder, from where it is delivered.
 
@@ -170,23 +167,18 @@ class Tracker:
             model: The student, on any device; its class must be importable where the model is loaded.
             example: A batch of images as the student takes them.
             metadata: Stored with the model; JSON types.
-            provenance: Where it comes from, by `raykd.results.provenance`; tags of its version in the registry.
         """
         if not self._settings.log_model:
             return
         from raykd.tracking.model import save_student
-        from raykd.tracking.registry import registration_of
 
         path = self._folder / SAVED_STUDENT
         try:
             save_student(model, example, path, metadata)
-            registration = registration_of(self._settings, path, provenance or {})
         except Exception as error:
             log.warning("the best student cannot be stored as an MLflow model: %s", reason(error))
         else:
             self._put("student", path=str(path))
-            if registration is not None:
-                self._put("register", path=str(path), registration=registration.as_data())
 
     def end_study(self, state: StudyState = "finished") -> None:
         """Ends the parent run: FINISHED, KILLED if interrupted, or FAILED."""

@@ -101,16 +101,16 @@ def test_the_confirm_s_experiment_is_the_study_s_on_the_test_split_in_a_folder_o
         ({"training.epochs": 3}, r"training\.epochs is the study's to decide: .*done/experiment\.yaml"),
         ({"data.held_out": "test"}, r"data\.held_out is the study's to decide"),
         ({"confirm.top": 4}, r"confirm\.top is 4, but 3 trials of study .*done have finished"),
-        ({"confirm.name": "best"}, r"best is there and is no confirm: name another with --confirm\.name"),
+        ({"confirm.name": "best"}, r"best exists and is no confirm: name another with --confirm\.name"),
         ({"study.name": "dome"}, r"unknown study 'dome'.*done"),
     ],
 )
 def test_what_cannot_be_confirmed_so_is_told_in_a_line(study, settings, error):
     (study.folder / "best").mkdir()
     (study.folder / "best" / "model.json").write_text("{}")
-    with pytest.raises(RaykdError, match=error) as told:
+    with pytest.raises(RaykdError, match=error) as error_info:
         set_up(asked(study, **settings))
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(error_info.value).splitlines()) == 1
 
 
 def test_a_study_that_is_not_over_is_refused(study):
@@ -130,7 +130,7 @@ def test_a_study_without_a_finished_trial_is_refused(study, data):
 def test_other_images_than_the_study_s_are_refused(study, data):
     other = override(study, {"study.name": "other"})
     begun(other, "another fingerprint", ACCURACIES)
-    with pytest.raises(RaykdError, match="the images of digits are others than those of study"):
+    with pytest.raises(RaykdError, match="the images of digits differ from those of study"):
         set_up(asked(other))
 
 
