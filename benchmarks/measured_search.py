@@ -19,7 +19,7 @@ from raykd.progress import RunProgress
 from raykd.search.names import METRIC
 from raykd.search.optuna_study import open_study
 from raykd.search.run import search
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.search.trial import TrialContext
 from raykd.study.mlflow_log import Provenance, TrialLog
 from raykd.study.train import train_teachers

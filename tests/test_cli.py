@@ -15,7 +15,7 @@ from raykd.data.load import SOURCES
 from raykd.knowledge.methods import METHODS
 from raykd.models import model_names
 from raykd.report.catalogue import KINDS, aligned
-from raykd.search.space import space_names
+from raykd.search.space_file import space_names
 from raykd.shipped import shipped
 from tests.helpers.paths import ROOT
 

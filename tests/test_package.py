@@ -71,7 +71,7 @@ def test_a_wheel_finds_its_search_spaces_and_recipes_anywhere(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
-        "import raykd; from raykd.search.space import load_space, space_names; from raykd.shipped import shipped\n"
+        "import raykd; from raykd.search.space_file import load_space, space_names; from raykd.shipped import shipped\n"
         "print(load_space('dkd_bias', raykd.Experiment()).source)\n"
         "print(*space_names())\n"
         "print(*shipped('spaces'))\n"

@@ -42,7 +42,7 @@ def epochs_frame(epochs: Mapping[str, Mapping[int, Mapping[str, float]]]) -> pan
     """A row an epoch of a trial: its name, the epoch (from 1), and a column a metric.
 
     Args:
-        epochs: Metrics by trial and epoch, see `raykd.tracking.epochs`.
+        epochs: Metrics by trial and epoch, see `raykd.tracking.outbox`.
     """
     import pandas
 

@@ -19,7 +19,7 @@ from raykd.results.trial_summary import TrialSummary
 from raykd.search.goals import goals_of
 from raykd.storage import below
 from raykd.tracking import Address
-from raykd.tracking.epochs import logged_epochs
+from raykd.tracking.outbox import logged_epochs
 from raykd.training.folder import keep_model
 
 if TYPE_CHECKING:

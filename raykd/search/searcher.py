@@ -25,8 +25,7 @@ from raykd.errors import RaykdError
 from raykd.search.goals import goals_of, values_of
 from raykd.search.names import METRIC, TIME, TRIAL
 from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
-from raykd.search.parameter import Value
-from raykd.search.space import SearchSpace
+from raykd.search.space import SearchSpace, Value
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from raykd.results.study import StudyResult
 from raykd.search.goals import check_goals
 from raykd.search.optuna_study import open_study, remaining_trials
 from raykd.search.run import search
-from raykd.search.space import SearchSpace, load_space
+from raykd.search.space import SearchSpace
+from raykd.search.space_file import load_space
 from raykd.search.storage import check_optuna_storage, study_names, study_storage
 from raykd.search.student_size import StudentSizes
 from raykd.search.trial import TrialContext

@@ -22,8 +22,7 @@ from raykd.database_urls import split_study, without_password
 from raykd.errors import RaykdError, unknown_name
 from raykd.results.load import recorded_study
 from raykd.search.goals import goals_of
-from raykd.search.parameter import Value, takes
-from raykd.search.space import SearchSpace
+from raykd.search.space import SearchSpace, Value, takes
 from raykd.search.storage import open_storage, storage_address, study_names
 from raykd.settings_io import settings_in_use
 from raykd.storage import replacing

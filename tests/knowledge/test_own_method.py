@@ -105,5 +105,5 @@ def test_it_is_on_the_page_of_methods_and_in_search_spaces(workplace: Path) -> N
     (entry,) = re.findall(r"`(method\.js.*?\})`", PAGE)
     (workplace / "space.yaml").write_text(f"{entry}\n")
     load = "print(load_space('./space.yaml', raykd.Experiment()).names)"
-    code = f"import raykd; from raykd.search.space import load_space; {load}"
+    code = f"import raykd; from raykd.search.space_file import load_space; {load}"
     assert run(workplace, sys.executable, "-c", code).strip() == "['method.js.share']"

@@ -22,7 +22,7 @@ from raykd.models import build_model
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
 from raykd.search.goals import check_goals, goals_of
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.search.student_size import StudentSizes, architectures, latency_ms
 from raykd.tracking import Address
 from tests.helpers.optuna_storages import Launch, experiment_in

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from raykd.results.study import TrialSummary
+from raykd.results.trial_summary import TrialSummary
 from raykd.search.outcome import Outcome, outcome_of_report, outcome_of_result, outcome_of_trial
 from raykd.study.trial_callback import StudyCallback
 from raykd.training.messages import Report

@@ -15,7 +15,7 @@ from raykd.places import trial_name
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
 from raykd.results.trial_summary import TrialSummary
-from raykd.tracking.epochs import logged_epochs
+from raykd.tracking.outbox import logged_epochs
 
 CONFIRMED = Path("confirm", "result.json")
 HIGHLIGHTED = 3
