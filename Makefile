@@ -3,20 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test check figures clean
+.PHONY: demo test test-fast check clean
 
 # The main job on real data: teacher, search, best student, table.
 demo: $(VENV)/ready
 	$(RUN) experiments/tune_dkd.py --resume
 
+# All tests; those of clusters run beside the others, in namespaces of their own.
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not cluster" --numprocesses 2 --dist loadgroup
-	$(RUN) -m pytest -m cluster
+	$(RUN) tests/run.py
+
+# For the inner loop: no cluster.
+test-fast: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -m "not cluster" --numprocesses 2 --dist loadgroup
 
 check: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

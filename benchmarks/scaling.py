@@ -1,10 +1,10 @@
-"""How a search scales with classrooms and workers, and how well the planner foretells it.
+"""How a search scales with classrooms and workers, and how well the planner predicts it.
 
     python benchmarks/scaling.py
 
 Real studies of scikit-learn's digits, each in a Ray cluster of its own that is pinned to as many CPU cores as it has
-workers (where there are so many). Beside each is the planner's simulation, fed with the seconds of an epoch that the
-study's own reports tell.
+workers (where there are so many). Beside each is the planner's simulation, which gets the seconds of an epoch from the
+study's own reports.
 """
 
 from __future__ import annotations
@@ -14,74 +14,61 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import optuna
 import tyro
+from measured_search import NO_OP, MeasuredSearch, open_classrooms, trials_at_once
 from rich.console import Console
 from rich.table import Table
 
 import raykd
 from raykd.cluster.classrooms import Classrooms
 from raykd.cluster.client import train_to_end
-from raykd.cluster.resources import Plan, Resources, plan_for
+from raykd.cluster.resources import Plan
 from raykd.cluster.session import ray_session
-from raykd.data import load_data
+from raykd.places import PLAIN
 from raykd.planning.costs import Overheads, costs_of_reports
 from raykd.planning.simulation import Search, simulate
-from raykd.progress import RunProgress
-from raykd.search.names import METRIC, trial_name
-from raykd.search.run import search
-from raykd.search.searcher import open_study
-from raykd.search.space import load_space
-from raykd.search.trial import TrialContext
 from raykd.settings_io import override
-from raykd.study.callback import StudyCallback
-from raykd.study.folder import JOURNAL, PLAIN, RAY
-from raykd.study.mlflow_log import Provenance, TrialLog
-from raykd.study.train import teach_teachers
-from raykd.tracking import Tracker, check_tracking
+from raykd.tracking import check_tracking
 from raykd.training.messages import TrainRequest
-from raykd.training.teacher_cache import teachers
 
-SILENT = Console(quiet=True)
 EPOCHS_MORE = 4
-"""Of the second of two searches that differ in nothing else: they tell what a result costs."""
+"""How many more epochs the second of two searches has. They differ in nothing else, so a result's cost follows."""
 SPACE = "temperature.multiplier: {low: 0.5, high: 8.0, log: true}\n"
 
 
 @dataclass(frozen=True)
 class Options:
-    """Trials per hour by classrooms and workers, each study beside its simulation."""
+    """Measure trials per hour by classrooms and workers, each study beside its simulation."""
 
     sizes: tuple[str, ...] = ("1x1", "2x1", "4x1", "1x2", "2x1/asha")
-    """Classrooms x workers of each study, and its scheduler if it has one. The first is what the others are held
-    against."""
+    """Classrooms x workers of each study, and its scheduler if it has one. The others are compared with the first."""
     trials: int = 12
     """Of each study."""
     epochs: int = 8
     """Of each trial."""
     seats: int = 8
-    """Of all classrooms of a study together."""
+    """Of all classrooms of a study, in sum."""
     json: Path | None = None
-    """Write the measurements here, too."""
+    """Also write the measurements to this file."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One study.
 
-    - cores: it was pinned to
+    - cores: the study was pinned to these
     - seconds: of the search, from Tune's start to its end; cluster and teacher were there before
-    - simulated: the same, by the planner, which knows `process_cpu`, `trial`, `result` and the learning curves
+    - simulated: the same by the planner, with the measured `process_cpu`, `trial`, `result` and learning curves
     - by_default: the same with the planner's own `Overheads`
-    - epochs, simulated_epochs: of all trials together
-    - student, shared: seconds of an epoch, by the study's reports
-    - start_up: seconds until the first classroom had been started and had taught the teacher's one epoch
-    - process_cpu, trial, result: see `Overheads`; by searches of students that cost nothing, in the same cluster before
+    - epochs, simulated_epochs: of all trials, in sum
+    - student, shared: seconds of an epoch, from the study's reports
+    - start_up: seconds until the first classroom had been started and had trained the teacher for its one epoch
+    - process_cpu, trial, result: see `Overheads`; from searches of students that cost nothing, in the same cluster
     - closing: seconds until all classrooms were closed
     """
 
@@ -101,28 +88,9 @@ class Row:
     start_up: float
     closing: float
 
-    @property
-    def trials_per_hour(self) -> float:
-        """Of the search."""
-        return self.trials / self.seconds * 3600
-
-
-class Ear(RunProgress):
-    """Shows nothing; keeps the trials' metrics."""
-
-    def __init__(self, trials: int) -> None:
-        super().__init__(SILENT, "search", trials, trials)
-        self.first: float | None = None
-        self.histories: dict[str, list[Mapping[str, float]]] = {}
-
-    def epoch(self, name: str, metrics: Mapping[str, float]) -> None:
-        super().epoch(name, metrics)
-        self.first = self.first or time.perf_counter()
-        self.histories.setdefault(name, []).append(metrics)
-
 
 def digits(folder: Path, options: Options) -> raykd.Experiment:
-    """A small study; its teacher takes an epoch, which is not measured."""
+    """A small study. Its teacher is trained for one epoch, which is not measured."""
     space = folder / "space.yaml"
     space.write_text(SPACE)
     return raykd.Experiment(
@@ -142,8 +110,8 @@ def measure(base: raykd.Experiment, size: str, options: Options) -> Row:
     """Run a study of one size, and simulate it."""
     shape, _, scheduler = size.partition("/")
     classrooms, workers = map(int, shape.split("x"))
-    have = sorted(os.sched_getaffinity(0))
-    cores = have[: classrooms * workers]
+    all_cores = sorted(os.sched_getaffinity(0))
+    cores = all_cores[: classrooms * workers]
     experiment = override(
         base,
         {
@@ -154,7 +122,7 @@ def measure(base: raykd.Experiment, size: str, options: Options) -> Row:
             "cluster.seats": max(options.seats // classrooms, 1),
             "cluster.cpus_per_worker": 0.9 * len(cores) / (classrooms * workers),
             "cluster.threads_per_worker": 1,
-            # Each trains its own, so that the start of its classrooms is measured with it.
+            # Each study trains its own teacher, so that the start of its classrooms is measured with it.
             "teacher.cache": base.teacher.cache / size.replace("/", "-"),
         },
     )
@@ -162,30 +130,27 @@ def measure(base: raykd.Experiment, size: str, options: Options) -> Row:
     try:
         return _run(experiment, size, len(cores))
     finally:
-        os.sched_setaffinity(0, have)
+        os.sched_setaffinity(0, all_cores)
 
 
 def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
-    began = time.perf_counter()
+    started = time.perf_counter()
+    study = experiment.study
     with ray_session(experiment.cluster):
-        plan = plan_for(experiment.cluster, Resources.now(), students=experiment.study.trials)
-        with Classrooms(plan, experiment.cluster, experiment.folder / RAY) as classrooms:
-            fingerprint = load_data(experiment.data).info.fingerprint
-            teach_teachers(classrooms.broker, teachers(experiment, fingerprint), SILENT)
-            start_up = time.perf_counter() - began
-            around = _around(experiment, classrooms, plan, cores)
+        with open_classrooms(experiment, students=study.trials) as (classrooms, plan):
+            start_up = time.perf_counter() - started
+            overheads = _measured_overheads(experiment, classrooms, plan, cores)
             spec = experiment.training_spec().without_teacher()
             with ThreadPoolExecutor(1) as beside:
                 plain = TrainRequest(PLAIN, spec, teacher=None, folder=str(experiment.folder / PLAIN))
                 beside.submit(train_to_end, classrooms.broker, plain)
-                real = _search(experiment, classrooms, plan)
+                real = MeasuredSearch(experiment).run(classrooms, plan)
             over = time.perf_counter()
         closing = time.perf_counter() - over
     costs = costs_of_reports(real.metrics)
-    study = experiment.study
-    # What the reports tell of several workers is their speed already.
+    # The reports of several workers already contain their speed.
     planned = Search(study, experiment.training.epochs, plan.classrooms, seats=plan.seats, cpus=cores)
-    simulated = simulate(planned, costs, around, real.accuracy)
+    simulated = simulate(planned, costs, overheads, real.accuracy)
     return Row(
         size=size,
         cores=cores,
@@ -197,17 +162,17 @@ def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
         simulated_epochs=sum(simulated.epochs),
         student=costs.student,
         shared=costs.data + costs.teacher,
-        process_cpu=around.process_cpu,
-        trial=around.trial,
-        result=around.result,
+        process_cpu=overheads.process_cpu,
+        trial=overheads.trial,
+        result=overheads.result,
         start_up=start_up,
         closing=closing,
     )
 
 
-def _around(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan, cores: int) -> Overheads:
-    """What goes on around the epochs on this machine just now: two searches of students that cost nothing."""
-    at_once = min(plan.classrooms * plan.seats, experiment.study.trials)
+def _measured_overheads(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan, cores: int) -> Overheads:
+    """What the epochs' surroundings cost on this machine at present: two searches of students that cost nothing."""
+    at_once = trials_at_once(experiment, plan)
     trials = 2 * at_once
     free = override(
         experiment,
@@ -216,7 +181,7 @@ def _around(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan, co
             "study.scheduler": "none",
             "study.trials": trials,
             "training.decay": "constant",
-            "student.name": "trial_overhead:no_op",
+            "student.name": NO_OP,
             "student.arguments": {},
             "objective.ce_weight": 1.0,
             "objective.kd_weight": 0.0,
@@ -225,75 +190,37 @@ def _around(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan, co
             "training.epochs": 1,
         },
     )
-    short = _search(free, classrooms, plan)
+    short = MeasuredSearch(free).run(classrooms, plan)
     longer = {"study.name": f"{experiment.study.name}-longer", "training.epochs": 1 + EPOCHS_MORE}
-    long = _search(override(free, longer), classrooms, plan)
+    long = MeasuredSearch(override(free, longer)).run(classrooms, plan)
     overheads = Overheads(epoch=0.0)
     # What the students report themselves is counted with the epochs.
-    told = sum(each["seconds"] / each["class_size"] for each in long.metrics) / plan.classrooms
-    more = long.seconds - long.first - (short.seconds - short.first) - told
+    training = long.training / plan.classrooms
+    more = long.seconds - long.first - (short.seconds - short.first) - training
     result = max(more / (trials * EPOCHS_MORE), overheads.result)
     trial = max((short.seconds - short.first) / trials - result, 0.0)
     processes = max((short.first + long.first) / 2 - overheads.tune - at_once * trial, 0.0)
     return replace(overheads, result=result, trial=trial, process_cpu=processes / max(1.0, at_once / cores))
 
 
-@dataclass(frozen=True)
-class Searched:
-    """A real search: its seconds, those until its first result, and its trials' metrics of each epoch, by name."""
-
-    seconds: float
-    first: float
-    histories: dict[str, list[Mapping[str, float]]]
-
-    @property
-    def metrics(self) -> list[Mapping[str, float]]:
-        """Of all epochs of all trials."""
-        return [epoch for history in self.histories.values() for epoch in history]
-
-    def accuracy(self, trial: int, epoch: int) -> float:
-        """Of a trial after an epoch; where it was stopped before, the last that is known."""
-        history = self.histories[trial_name(trial)]
-        return history[min(epoch, len(history)) - 1][METRIC]
-
-
-def _search(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan) -> Searched:
-    study, folder = experiment.study, experiment.folder
-    space = load_space(study.space, experiment)
-    record = open_study(folder / JOURNAL, study.name, study.seed, trials=study.trials)
-    tracker = Tracker(experiment.tracking, folder, study.name)
-    tracker.start_study({})
-    ear = Ear(study.trials)
-    at_once = min(plan.classrooms * plan.seats, study.trials)
-    data = load_data(experiment.data).info
-    context = TrialContext(classrooms.name, experiment, data.fingerprint, at_once)
-    log = TrialLog(tracker, Provenance(experiment, data, plan))
-    callback = StudyCallback(log, ear, classrooms.broker, experiment.training.epochs)
-    began = time.perf_counter()
-    search(context, record, space, [callback], study.trials)
-    seconds = time.perf_counter() - began
-    tracker.close()
-    assert ear.first is not None
-    return Searched(seconds, ear.first - began, ear.histories)
-
-
 def show(rows: list[Row]) -> None:
     """Print the measurements."""
-    table = Table(title="Searches: real, and as the planner foretells them")
+    table = Table(title="Searches: real, and as the planner predicts them")
     for column in (
         "classrooms x workers", "cores", "search", "trials per hour", "efficiency", "epochs",
-        "simulated", "epochs", "real / simulated",
+        "simulated", "epochs", "real / simulated", "by default",
     ):  # fmt: skip
         table.add_column(column, justify="left" if column == "classrooms x workers" else "right")
     for row in rows:
         comparable = "/" not in row.size
-        gain = row.trials_per_hour / rows[0].trials_per_hour / (row.cores / rows[0].cores)
+        per_hour, first_per_hour = (each.trials / each.seconds * 3600 for each in (row, rows[0]))
+        efficiency = per_hour / first_per_hour / (row.cores / rows[0].cores)
         table.add_row(
             row.size,
             str(row.cores),
             f"{row.seconds:.1f} s",
-            f"{row.trials_per_hour:.0f}",
-            f"{gain:.0%}" if comparable else "",
+            f"{per_hour:.0f}",
+            f"{efficiency:.0%}" if comparable else "",
             str(row.epochs),
             f"{row.simulated:.1f} s",
             str(row.simulated_epochs),

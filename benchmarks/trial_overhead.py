@@ -1,10 +1,10 @@
-"""What a trial costs beyond its training: students that cost nothing, in classrooms and the stock way.
+"""What a trial costs beyond its training: students that cost nothing, in classrooms and in Ray's usual way.
 
     python benchmarks/trial_overhead.py
 
-Both ways train the same student from the same cached teacher for one epoch of a few images. The search in classrooms
-is the main job's own: Tune, Optuna's journal, the scheduler, checkpoints on disk and MLflow's outbox. The stock way is
-a Tune trial whose function starts a `TorchTrainer` of its own.
+Both ways train the same student with the same cached teacher for one epoch of a few images. The search in classrooms
+is the main job's own: Tune, Optuna's journal, the scheduler, checkpoints on disk and MLflow's outbox. The usual
+("stock") way is a Tune trial whose function starts a `TorchTrainer` of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,48 +19,38 @@ from typing import Any
 import optuna
 import ray.train
 import tyro
+from measured_search import NO_OP, MeasuredSearch, open_classrooms, trials_at_once
 from ray import tune
 from ray.train.torch import TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 import raykd
 from raykd.cluster.classrooms import Classrooms
-from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources, plan_for
+from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources
 from raykd.cluster.session import ray_session
 from raykd.cluster.trainer import WORKER_ENVIRONMENT
 from raykd.data import load_data
-from raykd.progress import RunProgress
-from raykd.search.run import search
-from raykd.search.searcher import open_study
-from raykd.search.space import load_space
-from raykd.search.trial import TrialContext
+from raykd.places import RAY
 from raykd.settings_io import override
-from raykd.study.callback import StudyCallback
-from raykd.study.folder import JOURNAL, RAY
-from raykd.study.mlflow_log import Provenance, TrialLog
-from raykd.study.train import teach_teachers
-from raykd.tracking import Tracker, check_tracking
+from raykd.tracking import check_tracking
 from raykd.training.classroom import Classroom
 from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.teacher_cache import teachers
 from raykd.training.team import Team
 
-SILENT = Console(quiet=True)
-
 
 @dataclass(frozen=True)
 class Options:
-    """A classroom trial should cost no more than 1 second beyond its training, and a fraction of the stock way."""
+    """Measure what a trial costs beyond its training, in classrooms (at most 1 second is the aim) and the usual way."""
 
     trials: tuple[int, ...] = (8, 64)
     """Sizes of the studies in classrooms."""
     stock_trials: int = 4
-    """Trials the stock way; each costs half a minute. 0: leave it out."""
+    """Trials in the usual way; each takes half a minute. 0: none."""
     json: Path | None = None
-    """Write the measurements here, too."""
+    """Also write the measurements to this file."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ class Row:
 
     - seconds: from the start of the search to its end
     - first: until the first result
-    - training: what the students themselves report, in sum; those taught together share their class's time
+    - training: seconds that the students themselves report, in sum; students of one class share its time
     """
 
     way: str
@@ -86,14 +75,9 @@ class Row:
         return (self.seconds - self.training) / self.trials
 
 
-def no_op(num_classes: int, in_channels: int) -> nn.Module:
-    """A student that costs nothing."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * in_channels, num_classes))
-
-
 def no_op_experiment(folder: Path) -> raykd.Experiment:
     """One epoch of few images for a student and a teacher that cost nothing."""
-    model = raykd.ModelSettings(name="trial_overhead:no_op")
+    model = raykd.ModelSettings(name=NO_OP)
     training = raykd.TrainingSettings(epochs=1, batch_size=20)
     return raykd.Experiment(
         data=raykd.DataSettings(name="digits", train_images=20),
@@ -104,52 +88,23 @@ def no_op_experiment(folder: Path) -> raykd.Experiment:
     )
 
 
-class Clock(RunProgress):
-    """Shows nothing; notes when the first result came, and how long the students were taught."""
-
-    def __init__(self, trials: int) -> None:
-        super().__init__(SILENT, "search", trials, trials)
-        self.first: float | None = None
-        self.training = 0.0
-
-    def epoch(self, name: str, metrics: Mapping[str, float]) -> None:
-        super().epoch(name, metrics)
-        self.first = self.first or time.perf_counter()
-        self.training += metrics["seconds"] / metrics["class_size"]
+def study_of(experiment: raykd.Experiment, trials: int) -> raykd.Experiment:
+    """A study of so many trials."""
+    return override(experiment, {"study.name": f"study-{trials}", "study.trials": trials})
 
 
-class Study:
-    """A study of the main job; like there, its record and tracker are opened before the cluster."""
-
-    def __init__(self, experiment: raykd.Experiment, trials: int) -> None:
-        name = f"study-{trials}"
-        self.trials = trials
-        self.experiment = override(experiment, {"study.name": name, "study.trials": trials})
-        self.space = load_space("dkd_bias", self.experiment)
-        folder = self.experiment.folder
-        self.study = open_study(folder / JOURNAL, name, seed=0, trials=trials)
-        self.tracker = Tracker(self.experiment.tracking, folder, name)
-        self.tracker.start_study({})
-
-    def search(self, classrooms: Classrooms, plan: Plan) -> Row:
-        """Run all trials in open classrooms."""
-        at_once = min(plan.classrooms * plan.seats, self.trials)
-        data = load_data(self.experiment.data).info
-        context = TrialContext(classrooms.name, self.experiment, data.fingerprint, at_once)
-        clock = Clock(self.trials)
-        log = TrialLog(self.tracker, Provenance(self.experiment, data, plan))
-        callback = StudyCallback(log, clock, classrooms.broker, epochs=1)
-        started = time.perf_counter()
-        search(context, self.study, self.space, [callback], self.trials)
-        seconds = time.perf_counter() - started
-        self.tracker.close()
-        complete = self.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
-        assert len(complete) == self.trials and clock.first is not None
-        return Row("classrooms", self.trials, at_once, seconds, clock.first - started, clock.training)
+def in_classrooms(experiment: raykd.Experiment, search: MeasuredSearch, classrooms: Classrooms, plan: Plan) -> Row:
+    """Run the trials of a study in open classrooms."""
+    trials = experiment.study.trials
+    result = search.run(classrooms, plan)
+    complete = search.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    assert len(complete) == trials
+    at_once = trials_at_once(experiment, plan)
+    return Row("classrooms", trials, at_once, result.seconds, result.first, result.training)
 
 
 def train_alone(config: dict[str, Any]) -> None:
-    """The stock way's train loop: one epoch of one student."""
+    """The train loop in the usual way: one epoch of one student."""
     student = TrainRequest(**config)
     classroom = Classroom(Team.of_process_group(get_device()))
     (report,) = classroom.follow(WorkerCommands(enter=(student,), learn=(student.ticket,)))
@@ -157,7 +112,7 @@ def train_alone(config: dict[str, Any]) -> None:
 
 
 def stock_trial(config: dict[str, Any]) -> None:
-    """The stock way's trial: a Ray Train run of its own."""
+    """A trial in the usual way: a Ray Train run of its own."""
     TorchTrainer(
         train_alone,
         train_loop_config=config,
@@ -172,7 +127,7 @@ def stock_trial(config: dict[str, Any]) -> None:
 
 
 def stock(experiment: raykd.Experiment, trials: int, at_once: int) -> Row:
-    """Run trials the stock way, of the same student from the same teacher."""
+    """Run trials in the usual way, of the same student with the same teacher."""
     folder = experiment.folder / "stock"
     (teacher,) = teachers(experiment, load_data(experiment.data).info.fingerprint)
     space = {
@@ -192,24 +147,24 @@ def stock(experiment: raykd.Experiment, trials: int, at_once: int) -> Row:
     seconds = time.perf_counter() - started
     metrics = [results[number].metrics or {} for number in range(trials)]
     assert not results.errors, results.errors
-    first = min(each["timestamp"] for each in metrics) - wall
-    return Row("TorchTrainer in Tune", trials, at_once, seconds, first, sum(each["seconds"] for each in metrics))
+    first = min(last["timestamp"] for last in metrics) - wall
+    return Row("TorchTrainer in Tune", trials, at_once, seconds, first, sum(last["seconds"] for last in metrics))
 
 
 def measure(options: Options, folder: Path) -> tuple[float, list[Row]]:
     """Returns the seconds until a classroom's first report, and the measurements."""
     experiment = no_op_experiment(folder)
     check_tracking(experiment.tracking)
-    studies = [Study(experiment, trials) for trials in options.trials]
+    studies = [study_of(experiment, trials) for trials in options.trials]
+    # As in the main job, records and trackers are opened before the cluster.
+    searches = [MeasuredSearch(study) for study in studies]
     started = time.perf_counter()
     with ray_session(experiment.cluster):
         cpus = int(Resources.now().cpus)
-        plan = plan_for(experiment.cluster, Resources.now(), students=max(options.trials))
-        with Classrooms(plan, experiment.cluster, folder / RAY) as classrooms:
-            chain = teachers(experiment, load_data(experiment.data).info.fingerprint)
-            teach_teachers(classrooms.broker, chain, SILENT)
+        with open_classrooms(experiment, students=max(options.trials)) as (classrooms, plan):
             start_up = time.perf_counter() - started
-            rows = [study.search(classrooms, plan) for study in studies]
+            pairs = zip(studies, searches, strict=True)
+            rows = [in_classrooms(study, search, classrooms, plan) for study, search in pairs]
         if options.stock_trials:
             rows.append(stock(experiment, options.stock_trials, min(cpus, options.stock_trials)))
     return start_up, rows

@@ -20,7 +20,7 @@ from .config import TrainingSpec as TrainingSpec
 from .errors import RaykdError as RaykdError
 from .results.load import load_study as load_study
 from .study.compare_teachers import compare_teachers as compare_teachers
-from .study.confirm import confirm as confirm
+from .study.confirm.confirm import confirm as confirm
 from .study.distill import distill as distill
 from .study.distill import train_teacher as train_teacher
 from .study.replay import replay as replay

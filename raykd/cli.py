@@ -57,7 +57,7 @@ def confirm(*arguments: str) -> None:
     Args:
         arguments: The study's folder or name, and settings; see `raykd confirm --help`.
     """
-    from raykd.study.confirm_command import main as confirm_study
+    from raykd.study.confirm.confirm import main as confirm_study
 
     confirm_study(arguments)
 
@@ -140,7 +140,7 @@ def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None =
 
     Args:
         study: Folder of the study, or its name below outputs/.
-        output: File of the page; its PNGs go beside it. None: report/report.html in the study's folder, and MLflow.
+        output: File of the page. None: report/report.html in the study's folder, and MLflow.
     """
     from raykd.report.study.command import report as write_report
 

@@ -1,10 +1,32 @@
-"""Where all that lies which every node must see: students, teachers, and Ray's own files."""
+"""Names of a study's files and folders, and where the files are that every node must see."""
 
 from __future__ import annotations
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.storage import below, check_writable, is_empty
+
+SETTINGS = "experiment.yaml"
+"""All settings of a run."""
+JOURNAL = "study.journal"
+"""Optuna's record of a study, unless `study.storage` names another."""
+TRIALS = "trials"
+"""A folder for each trial."""
+BEST = "best"
+"""The best student of a study."""
+PLAIN = "plain"
+"""The student of a study that is trained without a teacher; also its name, and that of the contender."""
+STUDENT = "student"
+"""The student of a single run."""
+TEACHER = "teacher.json"
+"""The description of a study's teacher (see `raykd.training.folder`) and its folder: readable without the cache."""
+RAY = "ray"
+"""Ray's own files."""
+
+
+def trial_name(number: int) -> str:
+    """The name of a trial: in folders, in MLflow and in tables."""
+    return f"trial-{number:04d}"
 
 
 def shared_folder(experiment: Experiment) -> str:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.helpers.object_store import ObjectStore, running
+
+# No cluster, server, account or cache of the user's: what runs here depends on this checkout alone.
+for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "PGPASSWORD"):
+    os.environ.pop(name, None)
+for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+    del os.environ[name]
+HOME = tempfile.TemporaryDirectory(prefix="raykd-home-")
+os.environ["HOME"] = HOME.name
 
 # Ray with token authentication, whatever this machine's home folder holds.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -20,6 +30,15 @@ os.environ |= {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "
 # Examples take as long as a busy machine makes them.
 hypothesis.settings.register_profile("raykd", deadline=None)
 hypothesis.settings.load_profile("raykd")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests start in an empty folder: `outputs/` of the checkout, as the demo leaves it, is nothing to them."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("start"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,15 +15,15 @@ from raykd.config.methods import MethodSettings
 from raykd.config.running import ClusterSettings, Goal, StudySettings, TrackingSettings
 from raykd.config.teacher import Ablation, ComparisonSettings, GenerousSettings, TeacherSettings
 from raykd.config.training_spec import (
-    BiasSettings,
     DataSettings,
     ModelSettings,
     ObjectiveSettings,
-    ScheduleSettings,
-    TemperatureSettings,
     TrainingSettings,
     TrainingSpec,
 )
+from raykd.knowledge.bias import BiasSettings
+from raykd.knowledge.schedule import ScheduleSettings
+from raykd.knowledge.temperature import TemperatureSettings
 
 Lesson = TrainingSpec
 """The name of `TrainingSpec` in earlier releases, kept for code that uses it."""

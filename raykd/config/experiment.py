@@ -11,16 +11,13 @@ from raykd.config.confirm import ConfirmSettings
 from raykd.config.methods import MethodSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
 from raykd.config.teacher import ComparisonSettings, TeacherSettings
-from raykd.config.training_spec import (
-    BiasSettings,
-    ObjectiveSettings,
-    ScheduleSettings,
-    TemperatureSettings,
-    TrainingSpec,
-)
+from raykd.config.training_spec import ObjectiveSettings, TrainingSpec
+from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.knowledge.methods.dkd import Dkd
+from raykd.knowledge.schedule import ScheduleSettings
+from raykd.knowledge.temperature import TemperatureSettings
 
 
 class Experiment(TrainingSpec):

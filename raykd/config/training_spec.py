@@ -10,8 +10,11 @@ from pydantic import Field, field_validator, model_validator
 
 from raykd.arguments import KeywordArguments
 from raykd.config.methods import MethodSettings
+from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
+from raykd.knowledge.schedule import ScheduleSettings
+from raykd.knowledge.temperature import TemperatureSettings
 from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share
 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
@@ -134,67 +137,6 @@ class ObjectiveSettings(Settings):
     """Weight of the distillation loss. 0 trains the student without a teacher."""
     warmup_epochs: CountOrZero = 0
     """Epochs over which kd_weight rises linearly from 0 (DKD uses 20 of 240)."""
-
-
-class TemperatureSettings(Settings):
-    """How answers are softened before they are compared."""
-
-    policy: Literal["std", "constant"] = "std"
-    """std: T = multiplier * standard deviation of each sample's logits, each network its own; constant: T = value."""
-    multiplier: Positive = 1.0
-    """std: multiple of the standard deviation."""
-    value: Positive = 4.0
-    """constant: the temperature."""
-    loss_weight: Literal["temperature", "multiplier"] = "temperature"
-    """std: what is squared to weigh each sample's loss: its temperature (NormKD, Generous Teacher) or the multiplier
-    (logit standardisation)."""
-
-
-class BiasSettings(Settings):
-    """What becomes of the teacher's wrong answers."""
-
-    form: Literal["pair", "swap", "one_hot", "smooth", "revision", "margin", "drop", "keep"] = "pair"
-    """pair: move the wrong class's probability to the label; swap: exchange the two; one_hot: mix with the label;
-    smooth: mix with smoothed labels; revision: mix with the label by how wrong the answer is; margin: mix with the
-    label until it leads; drop: teach right answers only; keep: teach every answer as it is, without split or schedule
-    (plain distillation)."""
-    strength: Share = 0.5
-    """pair, one_hot, smooth: how strongly wrong answers are repaired; 0 leaves them as they are, 1 moves all to the
-    label (smooth: replaces them)."""
-    smoothing: Share = 0.1
-    """smooth: share of the smoothed labels that is spread over all classes."""
-    eta: OpenShare = 0.8
-    """revision: share of the answer that is kept where it is hardly wrong (Label Revision)."""
-    margin: Share = 0.2
-    """margin: by how much the label's probability leads the wrong class's afterwards."""
-    denominator: Literal["subset", "batch"] = "subset"
-    """Average right and rectified losses each over its own samples (as the paper) or over the whole batch."""
-
-    @property
-    def leaves_nothing(self) -> str | None:
-        """The setting that takes all probability from some class, whose logit is then minus infinity; None if none."""
-        match self.form:
-            case "pair" | "one_hot":
-                return "bias.strength 1" if self.strength == 1 else None
-            case "smooth":
-                return "bias.smoothing 0" if self.strength == 1 and self.smoothing == 0 else None
-            case "margin":
-                return "bias.margin 1" if self.margin == 1 else None
-            case _:
-                return None
-
-
-class ScheduleSettings(Settings):
-    """Dynamic weight b of right knowledge over training progress; rectified knowledge gets 1 - b."""
-
-    form: Literal["cosine", "linear", "constant", "step"] = "cosine"
-    """cosine: cos^2 from 1 to 0; linear: from 1 to 0; constant: `weight`; step: 1 until `step_at`, then 0."""
-    shape: Positive = 1.0
-    """cosine, linear: exponent on the progress; above 1 right knowledge keeps its weight for longer."""
-    weight: Share = 0.5
-    """constant: b."""
-    step_at: Share = 0.5
-    """step: progress at which the weight moves."""
 
 
 class TrainingSpec(Settings):

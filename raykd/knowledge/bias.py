@@ -3,26 +3,75 @@
 After "Can Students Beyond The Teacher?" (arXiv 2412.09874, AAAI 2025). The repair is done on probabilities at the
 temperature of the loss, and its `strength` is this project's generalisation: 0 leaves an answer as it is, 0.5 is the
 authors' formula, 1 is the strongest repair. Everything is kept as log p, where nothing underflows.
+
+Repairs take log p [B, C], and label and rival (the best class but the label), int64 [B, 1], and return log p' [B, C].
 """
 
-import math
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING, Literal
+
+from raykd.settings import OpenShare, Settings, Share
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOG_OF_NOTHING = -1000.0
 """Stands for log 0. Exp of it is nothing to float32, even after a method's own temperature has divided it by 20 or so,
 and products with it stay finite."""
 
 
-class Repair(Protocol):
-    """What is done to the wrong answers."""
+class BiasSettings(Settings):
+    """What becomes of the teacher's wrong answers."""
 
-    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
-        """Return log p' [B, C] of log p [B, C]; label and rival (the best class but the label) are int64 [B, 1]."""
-        ...
+    form: Literal["pair", "swap", "one_hot", "smooth", "revision", "margin", "drop", "keep"] = "pair"
+    """pair: move the wrong class's probability to the label; swap: exchange the two; one_hot: mix with the label;
+    smooth: mix with smoothed labels; revision: mix with the label by how wrong the answer is; margin: mix with the
+    label until it leads; drop: teach right answers only; keep: teach every answer as it is, without split or schedule
+    (plain distillation)."""
+    strength: Share = 0.5
+    """pair, one_hot, smooth: how strongly wrong answers are repaired; 0 leaves them as they are, 1 moves all to the
+    label (smooth: replaces them)."""
+    smoothing: Share = 0.1
+    """smooth: share of the smoothed labels that is spread over all classes."""
+    eta: OpenShare = 0.8
+    """revision: share of the answer that is kept where it is hardly wrong (Label Revision)."""
+    margin: Share = 0.2
+    """margin: by how much the label's probability leads the wrong class's afterwards."""
+    denominator: Literal["subset", "batch"] = "subset"
+    """Average right and rectified losses each over its own samples (as the paper) or over the whole batch."""
+
+    @property
+    def leaves_nothing(self) -> str | None:
+        """The setting that takes all probability from some class, whose logit is then minus infinity; None if none."""
+        match self.form:
+            case "pair" | "one_hot":
+                return "bias.strength 1" if self.strength == 1 else None
+            case "smooth":
+                return "bias.smoothing 0" if self.strength == 1 and self.smoothing == 0 else None
+            case "margin":
+                return "bias.margin 1" if self.margin == 1 else None
+            case _:
+                return None
+
+    def repaired(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+        """Return log p' [B, C] of wrong answers log p [B, C]; "keep" and "drop" leave them as they are."""
+        match self.form:
+            case "pair":
+                return pair(log_p, label, rival, self.strength)
+            case "swap":
+                return swap(log_p, label, rival)
+            case "one_hot":
+                return one_hot(log_p, label, self.strength)
+            case "smooth":
+                return smooth(log_p, label, self.strength, self.smoothing)
+            case "revision":
+                return revision(log_p, label, rival, self.eta)
+            case "margin":
+                return margin(log_p, label, rival, self.margin)
+            case "keep" | "drop":
+                return log_p
 
 
 def wrong(teacher_logits: Tensor, labels: Tensor) -> Tensor:
@@ -30,140 +79,83 @@ def wrong(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     return teacher_logits.argmax(dim=1) != labels
 
 
-def rectify(tempered_teacher_logits: Tensor, labels: Tensor, repair: Repair) -> Tensor:
+def rectify(tempered_teacher_logits: Tensor, labels: Tensor, bias: BiasSettings) -> Tensor:
     """Return the log-probabilities [B, C] of the teacher's answers, the wrong ones repaired.
 
     Takes logits [B, C] that are already divided by the temperature, and labels int64 [B]. Rows whose label leads all
     other classes come back as they are (as log p). A row whose label ties with the best other class counts as wrong:
-    dividing by a temperature can round a narrow lead away, and only the logits before it can tell (see `wrong`).
+    dividing by a temperature can round a narrow lead away, and only the logits before it show the lead (see `wrong`).
 
     Raises ValueError if C < 2.
     """
     if tempered_teacher_logits.shape[1] < 2:
         raise ValueError("rectification needs at least 2 classes")
-    log_p = torch.log_softmax(tempered_teacher_logits, dim=1)
+    log_p = tempered_teacher_logits.log_softmax(dim=1)
     label = labels.unsqueeze(1)
     rival = log_p.scatter(1, label, -math.inf).argmax(dim=1, keepdim=True)
     label_leads = log_p.gather(1, label) > log_p.gather(1, rival)
-    return torch.where(label_leads, log_p, repair(log_p, label, rival))
+    return log_p.where(label_leads, bias.repaired(log_p, label, rival))
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Move mass from the rival to the label; the two together keep theirs (arXiv 2412.09874 at strength 0.5).
-
-    Raises ValueError unless `strength` is in [0, 1].
-    """
-
-    strength: float
-
-    def __post_init__(self) -> None:
-        _check_share("strength", self.strength)
-
-    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
-        """Return log p' [B, C]; see `Repair`."""
-        log_kept, log_given = _log_kept(self.strength), _log(self.strength)
-        label_log_p, rival_log_p = log_p.gather(1, label), log_p.gather(1, rival)
-        log_mass = torch.logaddexp(label_log_p, rival_log_p)
-        given = torch.full_like(log_mass, log_given)
-        # S / D with D = (1 - s) S + s; at s = 0 this is exactly log 1.
-        log_scale = log_mass - torch.logaddexp(log_kept + log_mass, given)
-        repaired_label = torch.logaddexp(log_kept + label_log_p, given) + log_scale
-        repaired_rival = log_kept + rival_log_p + log_scale
-        return log_p.scatter(1, label, repaired_label).scatter(1, rival, repaired_rival)
+def pair(log_p: Tensor, label: Tensor, rival: Tensor, strength: float) -> Tensor:
+    """Move mass from the rival to the label; the two together keep theirs (arXiv 2412.09874 at strength 0.5)."""
+    log_kept, log_given = _log_kept(strength), _log(strength)
+    label_log_p, rival_log_p = log_p.gather(1, label), log_p.gather(1, rival)
+    log_mass = label_log_p.logaddexp(rival_log_p)
+    given = log_mass.new_full(log_mass.shape, log_given)
+    # S / D with D = (1 - s) S + s; at s = 0 this is exactly log 1.
+    log_scale = log_mass - (log_kept + log_mass).logaddexp(given)
+    repaired_label = (log_kept + label_log_p).logaddexp(given) + log_scale
+    repaired_rival = log_kept + rival_log_p + log_scale
+    return log_p.scatter(1, label, repaired_label).scatter(1, rival, repaired_rival)
 
 
-@dataclass(frozen=True)
-class Swap:
+def swap(log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
     """Exchange label and rival (the earlier code of arXiv 2412.09874; "probability shift" of arXiv 1911.07471)."""
-
-    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
-        """Return log p' [B, C]; see `Repair`."""
-        return log_p.scatter(1, label, log_p.gather(1, rival)).scatter(1, rival, log_p.gather(1, label))
+    return log_p.scatter(1, label, log_p.gather(1, rival)).scatter(1, rival, log_p.gather(1, label))
 
 
-@dataclass(frozen=True)
-class OneHot:
-    """Mix with the label: (1 - s) p + s onehot (arXiv 2412.09874, its one-hot variant at strength 0.5).
-
-    Raises ValueError unless `strength` is in [0, 1].
-    """
-
-    strength: float
-
-    def __post_init__(self) -> None:
-        _check_share("strength", self.strength)
-
-    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
-        """Return log p' [B, C]; see `Repair`."""
-        given = torch.full_like(log_p.gather(1, label), self.strength)
-        return _mixed_with_label(log_p, label, given)
+def one_hot(log_p: Tensor, label: Tensor, strength: float) -> Tensor:
+    """Mix with the label: (1 - s) p + s onehot (arXiv 2412.09874, its one-hot variant at strength 0.5)."""
+    label_log_p = log_p.gather(1, label)
+    return _mixed_with_label(log_p, label, label_log_p.new_full(label_log_p.shape, strength))
 
 
-@dataclass(frozen=True)
-class Smooth:
+def smooth(log_p: Tensor, label: Tensor, strength: float, smoothing: float) -> Tensor:
     """Mix with smoothed labels: (1 - s) p + s ((1 - smoothing) onehot + smoothing / C).
 
-    At strength 1 the answer is replaced by them (Knowledge Adjustment, arXiv 1911.07471). Raises ValueError unless
-    `strength` and `smoothing` are in [0, 1].
+    At strength 1 the answer is replaced by them (Knowledge Adjustment, arXiv 1911.07471).
     """
-
-    strength: float
-    smoothing: float
-
-    def __post_init__(self) -> None:
-        _check_share("strength", self.strength)
-        _check_share("smoothing", self.smoothing)
-
-    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
-        """Return log p' [B, C]; see `Repair`."""
-        classes = log_p.shape[1]
-        smooth = torch.full_like(log_p, self.smoothing / classes)
-        smooth = smooth.scatter_add(1, label, torch.full_like(log_p.gather(1, label), 1 - self.smoothing))
-        log_smooth = smooth.log().clamp(min=LOG_OF_NOTHING)
-        return torch.logaddexp(_log_kept(self.strength) + log_p, _log(self.strength) + log_smooth)
+    label_log_p = log_p.gather(1, label)
+    smoothed = log_p.new_full(log_p.shape, smoothing / log_p.shape[1])
+    smoothed = smoothed.scatter_add(1, label, label_log_p.new_full(label_log_p.shape, 1 - smoothing))
+    log_smoothed = smoothed.log().clamp(min=LOG_OF_NOTHING)
+    return (_log_kept(strength) + log_p).logaddexp(_log(strength) + log_smoothed)
 
 
-@dataclass(frozen=True)
-class Revision:
+def revision(log_p: Tensor, label: Tensor, rival: Tensor, eta: float) -> Tensor:
     """Label revision: beta p + (1 - beta) onehot with beta = eta / (p_rival - p_label + 1) (arXiv 2404.03693).
 
-    The label overtakes the rival for every eta below 1. Raises ValueError unless `eta` is in [0, 1].
+    The label overtakes the rival for every eta below 1.
     """
-
-    eta: float
-
-    def __post_init__(self) -> None:
-        _check_share("eta", self.eta)
-
-    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
-        """Return log p' [B, C]; see `Repair`."""
-        gap = log_p.gather(1, rival).exp() - log_p.gather(1, label).exp()
-        return _mixed_with_label(log_p, label, 1 - self.eta / (gap + 1))
+    return _mixed_with_label(log_p, label, 1 - eta / (_gap(log_p, label, rival) + 1))
 
 
-@dataclass(frozen=True)
-class Margin:
-    """Mix with the label until it leads the rival by a margin: p'_label - p'_rival = margin (NVIDIA ModelOpt's MFT).
+def margin(log_p: Tensor, label: Tensor, rival: Tensor, lead: float) -> Tensor:
+    """Mix with the label until it leads the rival by a margin: p'_label - p'_rival = lead (NVIDIA ModelOpt's MFT)."""
+    gap = _gap(log_p, label, rival)
+    return _mixed_with_label(log_p, label, (lead + gap) / (1 + gap))
 
-    Raises ValueError unless `margin` is in [0, 1].
-    """
 
-    margin: float
-
-    def __post_init__(self) -> None:
-        _check_share("margin", self.margin)
-
-    def __call__(self, log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
-        """Return log p' [B, C]; see `Repair`."""
-        gap = log_p.gather(1, rival).exp() - log_p.gather(1, label).exp()
-        return _mixed_with_label(log_p, label, (self.margin + gap) / (1 + gap))
+def _gap(log_p: Tensor, label: Tensor, rival: Tensor) -> Tensor:
+    """Return p_rival - p_label [B, 1]."""
+    return log_p.gather(1, rival).exp() - log_p.gather(1, label).exp()
 
 
 def _mixed_with_label(log_p: Tensor, label: Tensor, given: Tensor) -> Tensor:
     """Return the logarithm of (1 - given) p + given onehot, for a share [B, 1] of each row, which is in [0, 1]."""
-    kept = torch.log1p(-given).clamp(min=LOG_OF_NOTHING) + log_p
-    return kept.scatter(1, label, torch.logaddexp(kept.gather(1, label), given.log()))
+    kept = (-given).log1p().clamp(min=LOG_OF_NOTHING) + log_p
+    return kept.scatter(1, label, kept.gather(1, label).logaddexp(given.log()))
 
 
 def _log(share: float) -> float:
@@ -173,8 +165,3 @@ def _log(share: float) -> float:
 def _log_kept(strength: float) -> float:
     """Return log(1 - strength), finite at 1: it is a summand of log p', which must stay finite."""
     return max(math.log1p(-strength), LOG_OF_NOTHING) if strength < 1 else LOG_OF_NOTHING
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in [0, 1], not {value}")

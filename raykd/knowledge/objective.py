@@ -6,23 +6,18 @@ as in arXiv 2412.09874 (AAAI 2025); a feature method adds the last term beside i
 outside autocast, and never waits for the device: no value of a tensor decides what is done next.
 """
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raykd.knowledge.bias import Repair, rectify, wrong
+from raykd.knowledge.bias import BiasSettings, rectify, wrong
 from raykd.knowledge.methods.base import Answers, FeatureTerm, Hints, LogitTerm, SampleTerm
-from raykd.knowledge.schedule import Schedule
-from raykd.knowledge.temperature import Temperature
-
-Denominator = Literal["subset", "batch"]
-"""What the sums over right and over wrong samples are divided by: each its own count, or both the whole batch's."""
+from raykd.knowledge.schedule import ScheduleSettings
+from raykd.knowledge.temperature import TemperatureSettings
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class Losses:
     With several workers these are local shares: their average over workers is the global value, for every part.
 
     - cross_entropy, distillation, features: as in L, before their weights and warm-up
-    - right, rectified: L_right and L_rectified, before b; with repair "keep" the latter is that of the wrong samples
+    - right, rectified: L_right and L_rectified, before b; with bias form "keep" the latter is that of the wrong samples
       as they are, with "drop" it is 0
     - wrong_share: wrong samples over all samples
     - teacher_temperature, student_temperature: means over the batch
@@ -83,47 +78,27 @@ class Objective:
     """The loss of one student.
 
     - method, temperature: the logit method on tempered logits, or None; see `raykd.knowledge.methods`
-    - repair: what is done about the teacher's wrong answers; see `raykd.knowledge.bias`. "keep" is plain distillation
-      over the whole batch, and the schedule has no say; "drop" leaves b L_right alone
+    - bias: what is done about the teacher's wrong answers; see `raykd.knowledge.bias`. Form "keep" is plain
+      distillation over the whole batch, without the schedule; "drop" leaves b L_right alone. Its denominator divides
+      the sums over right and over wrong samples: each by its own count (arXiv 2412.09874), or both by the whole batch's
     - schedule: b, the weight of right against rectified knowledge
     - ce_weight, kd_weight: weights of cross-entropy and distillation
     - warmup_epochs: kd_weight and feature_weight are multiplied by min(epoch / warmup_epochs, 1), epoch from 0; 0 means
       no warm-up
-    - denominator: see `Denominator`; arXiv 2412.09874 has "subset"
     - label_smoothing: of the cross-entropy
     - features, feature_weight: the feature method, or None, and its weight
-
-    Raises ValueError if a number is out of its range or a word is unknown.
     """
 
     method: LogitTerm | None
-    temperature: Temperature
-    repair: Repair | Literal["keep", "drop"]
-    schedule: Schedule
+    temperature: TemperatureSettings
+    bias: BiasSettings
+    schedule: ScheduleSettings
     ce_weight: float
     kd_weight: float
     warmup_epochs: int
-    denominator: Denominator = "subset"
     label_smoothing: float = 0.0
     features: FeatureTerm | None = None
     feature_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, word, words in (
-            ("repair", self.repair if isinstance(self.repair, str) else "keep", ("keep", "drop")),
-            ("denominator", self.denominator, get_args(Denominator)),
-        ):
-            if word not in words:
-                raise ValueError(f"{name} must be one of {', '.join(words)}, not {word!r}")
-        for name, number, most in (
-            ("label_smoothing", self.label_smoothing, 1.0),
-            ("ce_weight", self.ce_weight, math.inf),
-            ("kd_weight", self.kd_weight, math.inf),
-            ("feature_weight", self.feature_weight, math.inf),
-            ("warmup_epochs", self.warmup_epochs, math.inf),
-        ):
-            if not (math.isfinite(number) and 0 <= number <= most):
-                raise ValueError(f"{name} must be a finite number in [0, {most}], not {number}")
 
     @property
     def modules(self) -> list[nn.Module]:
@@ -134,7 +109,7 @@ class Objective:
     def weights(self, *, epoch: int, epochs: int) -> Weights:
         """Return the weights of an epoch, from 0, of `epochs`."""
         warmup = min(epoch / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0
-        right = 1.0 if self.repair == "keep" else self.schedule.right_weight(epoch / epochs)
+        right = 1.0 if self.bias.form == "keep" else self.schedule.right_weight(epoch / epochs)
         return Weights(self.kd_weight * warmup, self.feature_weight * warmup, right)
 
     def __call__(
@@ -168,7 +143,7 @@ class Objective:
                 samples = counts.sum()
                 parts = self._distil(student, teacher_logits.detach().float(), labels, epoch, is_wrong, counts, workers)
                 right, rectified = parts["right"], parts["rectified"]
-                if self.repair != "keep":
+                if self.bias.form != "keep":
                     parts["distillation"] = weights.right * right + (1 - weights.right) * rectified
             parts["cross_entropy"] = workers.count * cross_entropy / samples
             if hints is not None and self.features is not None:
@@ -193,7 +168,7 @@ class Objective:
         """Return what is distilled from the answers; `counts` [2] are right and wrong samples of all workers."""
         samples = counts.sum()
         # An empty subset sums to 0; at least 1 below it keeps it there.
-        right_count, wrong_count = counts.clamp(min=1) if self.denominator == "subset" else samples.expand(2)
+        right_count, wrong_count = counts.clamp(min=1) if self.bias.denominator == "subset" else samples.expand(2)
         student_temperature, teacher_temperature = self.temperature.of(student), self.temperature.of(teacher)
         answers = Answers(
             student=student / student_temperature,
@@ -206,7 +181,7 @@ class Objective:
         )
         mean_among = self._mean_among(answers, workers)
         right = mean_among(~is_wrong, right_count)
-        rectified = right.new_zeros(()) if self.repair == "drop" else mean_among(is_wrong, wrong_count)
+        rectified = right.new_zeros(()) if self.bias.form == "drop" else mean_among(is_wrong, wrong_count)
         parts = {
             "right": right,
             "rectified": rectified,
@@ -214,7 +189,7 @@ class Objective:
             "teacher_temperature": workers.count * teacher_temperature.sum() / samples,
             "student_temperature": workers.count * student_temperature.sum() / samples,
         }
-        if self.repair == "keep":
+        if self.bias.form == "keep":
             parts["distillation"] = mean_among(torch.ones_like(is_wrong), samples)
         return parts
 
@@ -238,9 +213,9 @@ class Objective:
 
     def _repaired(self, tempered: Tensor, is_wrong: Tensor, labels: Tensor) -> Tensor:
         """Return the teacher's tempered logits [B, C], wrong rows repaired, at the offset that they had."""
-        if isinstance(self.repair, str):
+        if self.bias.form in ("keep", "drop"):
             return tempered
-        repaired = rectify(tempered, labels, self.repair) + tempered.logsumexp(dim=1, keepdim=True)
+        repaired = rectify(tempered, labels, self.bias) + tempered.logsumexp(dim=1, keepdim=True)
         return torch.where(is_wrong.unsqueeze(1), repaired, tempered)
 
 

@@ -16,12 +16,11 @@ from raykd.command_line import parse
 from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
-from raykd.planning.costs import Overheads
-from raykd.planning.counted import STREAMED, derived_costs
+from raykd.planning.costs import STREAMED, derived_costs
 from raykd.planning.forecast import Nodes, Task, forecasts
-from raykd.planning.forecast_table import as_data, show
 from raykd.planning.measured import measured_costs
-from raykd.search.space import load_space
+from raykd.planning.table import as_data, show
+from raykd.search.space_file import load_space
 from raykd.study.folder import with_lasting_paths
 from raykd.study.preflight import check_held_out
 from raykd.training.folder import description
@@ -31,12 +30,12 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 CPU_NODE = Nodes(gpus=0, cpus=4)
 """A node without GPUs carries four classrooms."""
 MANY_PROCESSES = 256
-"""So many trials at once are a load for the driver's node that should be spoken of."""
+"""So many trials at once are a load for the driver's node that a note mentions."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Simulate a study on clusters of many sizes: wall time, GPU hours, and where it stops scaling, and why.
+    """Simulate a study on clusters of many sizes: wall time, GPU hours, and the size beyond which it is no faster.
 
     Takes all settings of a study as well (`--study.trials 64`; all of them: python experiments/tune_dkd.py --help), and
     --config FILE.yaml for many, such as outputs/<study>/experiment.yaml. Costs are measured here on a few batches of
@@ -46,7 +45,7 @@ class Options:
     seconds_per_epoch: float | None = None
     """Seconds of one epoch of the plain student on one GPU (or CPU worker), data and validation included."""
     teacher_seconds_per_epoch: float | None = None
-    """Given costs: the teacher's answers to all training images. None: by the networks' counted operations."""
+    """Given costs: the teacher's answers to all training images. None: from the networks' counted operations."""
     data_seconds_per_epoch: float = 0.0
     """Given costs: what part of --seconds-per-epoch is reading and augmenting images, which a class shares."""
     sizes: tuple[int, ...] = SIZES
@@ -54,13 +53,13 @@ class Options:
     gpus_per_node: int = 8
     """GPUs of each node."""
     cpus_per_node: int = 64
-    """CPUs of each node with GPUs. The trials' processes start on one of them."""
+    """CPUs of each node with GPUs. The trials' processes start on one of these nodes."""
     json: Path | None = None
-    """Write the forecasts here, too."""
+    """Also write the forecasts to this file."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Plan what the command line asks for.
+    """Plan the study that the command line describes, and print the table.
 
     Raises:
         RaykdError: Something in the settings is wrong.
@@ -73,14 +72,14 @@ def main(arguments: Sequence[str]) -> None:
     check_held_out(experiment, "validation")
     task, origin = plan_task(experiment, options)
     notes = _notes(task, options)
-    found = forecasts(task, tuple(sorted(set(options.sizes))))
-    show(Console(), task, found, origin, notes)
+    rows = forecasts(task, tuple(sorted(set(options.sizes))))
+    show(Console(), task, rows, origin, notes)
     if options.json is not None:
-        options.json.write_text(json.dumps(as_data(task, found, origin, notes), indent=2))
+        options.json.write_text(json.dumps(as_data(task, rows, origin, notes), indent=2))
 
 
 def plan_task(experiment: Experiment, options: Options) -> tuple[Task, str]:
-    """What is to be planned, and where its costs come from."""
+    """The study to forecast, and where its costs come from."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     given = options.seconds_per_epoch
     on_gpus = (given is not None or device.type == "cuda") and experiment.cluster.gpus_per_worker != 0
@@ -88,15 +87,15 @@ def plan_task(experiment: Experiment, options: Options) -> tuple[Task, str]:
     if given is None:
         threads = experiment.cluster.threads_per_worker or (min(4, os.cpu_count() or 1) if on_gpus else 1)
         costs = measured_costs(experiment, device if on_gpus else torch.device("cpu"), threads)
-        place = "this GPU" if on_gpus else f"the CPU, threads: {threads}"
-        origin = f"measured here on a few batches, on {place}"
+        processor = "this GPU" if on_gpus else f"the CPU, threads: {threads}"
+        origin = f"measured here on a few batches, on {processor}"
     else:
         costs = derived_costs(experiment, given, options.teacher_seconds_per_epoch, options.data_seconds_per_epoch)
         origin = "student given, " + (
             "teachers by counted operations" if options.teacher_seconds_per_epoch is None else "teacher given"
         )
     standard, generous = _teacher_epochs(experiment)
-    return Task(experiment, costs, standard, generous, nodes, Overheads()), origin
+    return Task(experiment, costs, standard, generous, nodes), origin
 
 
 def _check(options: Options) -> None:
@@ -122,8 +121,8 @@ def _teacher_epochs(experiment: Experiment) -> tuple[int, int]:
     if experiment.teacher.kind == "generous":
         chain.append(epochs)
     if experiment.teacher.source is None and experiment.data.name not in STREAMED:
-        known = teachers(experiment, load_data(experiment.data).info.fingerprint)
-        chain = [0 if description(each.folder) else epochs for each in known]
+        cached = teachers(experiment, load_data(experiment.data).info.fingerprint)
+        chain = [0 if description(teacher.folder) else epochs for teacher in cached]
     return chain[0], sum(chain[1:])
 
 
@@ -131,18 +130,19 @@ def _notes(task: Task, options: Options) -> list[str]:
     """What the forecast assumes."""
     experiment, overheads = task.experiment, task.overheads
     notes = [
-        f"assumed: {_nodes(task)}; start-up {overheads.cluster + overheads.classroom:.0f} s, ending "
+        f"assumed: {task.nodes}; start-up {overheads.cluster + overheads.classroom:.0f} s, ending "
         f"{overheads.ending:.0f} s, {overheads.trial:g} s of Tune and Optuna a trial and {overheads.result:g} s a "
         "result; no faults; all trials cost the same; classrooms do not slow each other down"
     ]
     if experiment.study.early_stopping != "none":
         notes.append(
-            "assumed: learning curves drawn at random (study.seed); they decide only whom the real scheduler stops"
+            "assumed: learning curves drawn at random (study.seed); they decide only which trials the real scheduler "
+            "stops"
         )
     if experiment.cluster.workers > 1:
         notes.append(f"assumed: each doubling of a classroom's workers loses {overheads.worker_loss:.0%} of its speed")
     if options.seconds_per_epoch is not None and options.teacher_seconds_per_epoch is None:
-        notes.append("assumed: time goes with operations, which overstates the teacher where networks are small")
+        notes.append("assumed: time is proportional to operations, which overstates the teacher of small networks")
     if task.stride > 1:
         notes.append(f"simulated in steps of {task.stride} epochs, for speed")
     at_once = min(max(options.sizes) * (experiment.cluster.seats or 8), experiment.study.trials)
@@ -156,8 +156,3 @@ def _notes(task: Task, options: Options) -> list[str]:
     notes.append("trials: at once; classrooms: with workers and seats of each")
     notes.append("known: how many of the trials before it had ended when a trial was drawn; at 0 % Optuna guesses")
     return notes
-
-
-def _nodes(task: Task) -> str:
-    nodes = task.nodes
-    return f"nodes of {nodes.gpus} GPUs and {nodes.cpus} CPUs" if nodes.gpus else f"nodes of {nodes.cpus} CPU workers"

@@ -1,8 +1,9 @@
-"""A whole study on a cluster of one size: how long it takes, and where the time of its GPUs goes."""
+"""Whole studies on clusters of several sizes: how long each takes, what its GPUs do, and which size to take."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raykd.cluster.resources import SEATS, Plan, Resources, plan_for
@@ -12,10 +13,13 @@ from raykd.planning.costs import EpochCosts, Overheads
 from raykd.planning.simulation import Outcome, Search, simulate, stride_for
 
 TEACHING = "teaching"
-"""What is no loss: students' and teachers' own training, and what a full class shares."""
+"""The part that is no loss: students' and teachers' own training, and what a full class shares."""
 
-STOPPED = {"asha": "ASHA's rungs", "median": "the stopping rule", "none": "the last wave"}
-"""Why no trial is left for a classroom while others still learn."""
+NO_TRIAL_LEFT = {"asha": "ASHA's rungs", "median": "the stopping rule", "none": "the last wave"}
+"""Why no trial is left for a classroom while others still train, by scheduler."""
+
+HARDLY_FASTER = 0.95
+"""A larger cluster that still takes this share of the time is hardly faster."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,16 @@ class Nodes:
     cpus: int = 64
 
     def resources(self, workers: int) -> Resources:
-        """A cluster of so many GPUs, or CPUs to be workers; its last node may be smaller."""
+        """A cluster of so many GPUs, or so many CPU workers; its last node may be smaller."""
         full, rest = divmod(workers, self.gpus or self.cpus)
         sizes = [self.gpus or self.cpus] * full + ([rest] if rest else [])
         nodes = tuple(
             {"CPU": float(self.cpus), "GPU": float(size)} if self.gpus else {"CPU": float(size)} for size in sizes
         )
-        return Resources(sum(node["CPU"] for node in nodes), sum(node.get("GPU", 0.0) for node in nodes), nodes)
+        return Resources.of(nodes)
+
+    def __str__(self) -> str:
+        return f"nodes of {self.gpus} GPUs and {self.cpus} CPUs" if self.gpus else f"nodes of {self.cpus} CPU workers"
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,8 @@ class Task:
 
     - experiment: its settings
     - costs: seconds of an epoch on one worker
-    - standard_epochs, generous_epochs: of the teachers that must be trained first; 0 if none, or it is there
-    - nodes: what its cluster is made of
+    - standard_epochs, generous_epochs: of the teachers that must be trained first; 0 if there is none to train
+    - nodes: what the cluster is made of
     - overheads: seconds around the epochs
     """
 
@@ -58,6 +65,11 @@ class Task:
     overheads: Overheads = field(default_factory=Overheads)
 
     @property
+    def unit(self) -> str:
+        """Of a cluster's size: "GPU" or "worker"."""
+        return "GPU" if self.nodes.gpus else "worker"
+
+    @property
     def stride(self) -> int:
         """Epochs that are simulated as one."""
         return stride_for(self.experiment.study, self.experiment.training.epochs)
@@ -65,15 +77,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a study would take on a cluster of one size.
+    """How long a study would take on a cluster of one size, and why.
 
     - workers: GPUs, or CPU workers
     - sizes: classrooms x workers x seats
-    - seconds: from the command to its end
+    - seconds: from the start of the command to its end
     - phases: seconds of `start-up`, `teacher`, `search`, `ending`
     - spent: seconds of all workers together, by what they went into; `TEACHING` is no loss
     - epochs: of all trials together
-    - whole_trials: that had all their epochs
+    - whole_trials: trials that had all their epochs
+    - trials_at_once: trials that run at once
     - known: see `raykd.planning.simulation.Outcome`
     """
 
@@ -89,27 +102,31 @@ class Forecast:
 
     @property
     def hours(self) -> float:
-        """GPU hours, or worker hours: all are paid for from the beginning to the end."""
+        """GPU hours, or worker hours: all workers are paid for from the beginning to the end."""
         return self.workers * self.seconds / 3600
 
     @property
     def limit(self) -> tuple[str, float]:
-        """What most time is lost by, and its share of all."""
+        """The reason for the largest loss of time, and its share of the time of all workers."""
         losses = {name: seconds for name, seconds in self.spent.items() if name != TEACHING}
         name = max(losses, key=losses.__getitem__)
         return name, losses[name] / sum(self.spent.values())
 
 
 def forecasts(task: Task, workers: tuple[int, ...]) -> list[Forecast]:
-    """A study on clusters of several sizes; those that are too small for its settings are left out.
+    """Forecasts of a study on clusters of several sizes; those that are too small for its settings are left out.
+
+    Args:
+        task: The study.
+        workers: GPUs, or CPU workers, of each cluster.
 
     Raises:
-        RaykdError: All are too small.
+        RaykdError: All clusters are too small.
     """
     simulated: dict[Search, Outcome] = {}
     found: list[Forecast] = []
     refused: RaykdError | None = None
-    # What sharing brings in a full class is what smaller ones are held against.
+    # Smaller classes are compared with what a full class saves by sharing.
     full_class = min(task.experiment.cluster.seats or SEATS, task.experiment.study.trials)
     for count in workers:
         try:
@@ -124,6 +141,22 @@ def forecasts(task: Task, workers: tuple[int, ...]) -> list[Forecast]:
     if not found:
         raise refused or RaykdError("no sizes to plan for")
     return found
+
+
+def efficiency(forecast: Forecast, smallest: Forecast) -> float:
+    """The worker hours of the smallest size for the same study, as a share of those of a size."""
+    return smallest.hours / forecast.hours
+
+
+def best_trade_off(forecasts: Sequence[Forecast]) -> Forecast:
+    """The size with the smallest product of seconds and worker hours: fast and cheap at the same time."""
+    return min(forecasts, key=lambda forecast: forecast.seconds * forecast.hours)
+
+
+def no_faster_beyond(forecasts: Sequence[Forecast]) -> Forecast:
+    """The smallest size that is hardly slower than all larger ones."""
+    shortest = min(forecast.seconds for forecast in forecasts)
+    return next(forecast for forecast in forecasts if forecast.seconds * HARDLY_FASTER <= shortest)
 
 
 def _search(task: Task, plan: Plan, count: int) -> Search:
@@ -151,7 +184,7 @@ def _forecast(task: Task, plan: Plan, count: int, outcome: Outcome, full_class: 
     }
     used = plan.classrooms * plan.workers
     spent = {name: seconds * plan.workers for name, seconds in outcome.spent.items()}
-    # Whoever learns in a class of few pays more for what it shares with them.
+    # In a small class each student pays more for what the class shares.
     plain, trials = task.experiment.training.epochs, sum(outcome.epochs)
     ideal = min((plain + trials) * task.costs.of_class(1)[0] / full_class * plan.workers / speed, spent["shared"])
     learning = phases["teacher"] * plan.workers + spent["own"] + ideal
@@ -163,7 +196,7 @@ def _forecast(task: Task, plan: Plan, count: int, outcome: Outcome, full_class: 
         "start-up": (phases["start-up"] + phases["ending"]) * count + spent["start"],
         "teacher first": phases["teacher"] * (count - plan.workers),
         unused: outcome.seconds * (count - used),
-        STOPPED[task.experiment.study.early_stopping]: spent["tail"],
+        NO_TRIAL_LEFT[task.experiment.study.early_stopping]: spent["tail"],
         "Tune": spent["tune"],
     }
     return Forecast(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,20 +23,25 @@ from raykd.training.teacher import Teacher
 from raykd.training.team import Team
 
 BATCHES = 12
-"""Batches that are timed, after `WARM_UP`."""
+"""Batches that are timed, after `WARM_UP` others."""
 WARM_UP = 3
 PREFETCHED = 24
-"""Streamed batches that wait already when the first is asked for; they would look as if they cost nothing."""
+"""Streamed batches that may be loaded before the first is asked for; they would look as if they cost nothing."""
 SECONDS = 20.0
-"""Longest time for each measurement; slow networks are timed on fewer batches."""
+"""Longest time of each measurement; slow networks are timed on fewer batches."""
+
+FROZEN = "frozen"
+"""Folder of the teacher that answers."""
 
 
 def measured_costs(experiment: Experiment, device: torch.device, threads: int = 1) -> EpochCosts:
-    """Seconds of an epoch's parts, each timed alone on a few batches. Networks are fresh: their speed is the same.
+    """Seconds of an epoch's parts, each timed alone on a few batches.
+
+    The networks have random weights, which does not change their speed.
 
     Args:
         experiment: The experiment.
-        device: What a worker would use.
+        device: The device that a worker would use.
         threads: CPU threads of a worker.
 
     Raises:
@@ -59,55 +65,47 @@ class _Stopwatch:
 
     def costs(self) -> EpochCosts:
         spec = self._experiment.training_spec()
-        teacher = self._teacher(spec) if spec.needs_teacher else None
-        student = self._taught(spec, teacher, "student")
-        trained = self._taught(self._experiment.standard_teacher_spec(), None, "teacher")
+        teacher = self._random_teacher(spec) if spec.needs_teacher else None
         batches = training_batches(self._data, batch_size=spec.training.batch_size, device=self._device)
         steps = batches.steps_per_epoch
+        student = self._student_epoch(spec, teacher, "student")
+        teacher_step = self._student_epoch(self._experiment.standard_teacher_spec(), None, "teacher")
         answers = self._seconds(batches.epoch(0), lambda _, batch: teacher.teach(batch)) if teacher else 0.0
-        return EpochCosts(
-            data=self._seconds_of_data(batches.epoch(1), steps) * steps,
-            teacher=answers * steps,
-            student=student,
-            teacher_step=trained,
-        )
+        data = self._seconds_of_data(batches.epoch(1), steps)
+        return EpochCosts(data=data * steps, teacher=answers * steps, student=student, teacher_step=teacher_step)
 
-    def _teacher(self, spec: TrainingSpec) -> Teacher:
+    def _random_teacher(self, spec: TrainingSpec) -> Teacher:
         info, model = self._data.info, self._experiment.teacher.model.model_copy(update={"weights": None})
         network = build_model(model, num_classes=info.num_classes, in_channels=info.channels)
-        folder = self._folder / "frozen"
+        folder = self._folder / FROZEN
         folder.mkdir()
         save_model(folder, network, self._experiment.standard_teacher_spec(), info, Report("teacher", "", epoch=1), [0])
         return Teacher(str(folder), info, autocast_type(spec.training, self._device), self._device)
 
-    def _taught(self, spec: TrainingSpec, teacher: Teacher | None, name: str) -> float:
+    def _student_epoch(self, spec: TrainingSpec, teacher: Teacher | None, name: str) -> float:
         """Seconds of an epoch of a student's own: steps, validation, report and checkpoint."""
-        folder = self._folder / name
-        taught_by = None if teacher is None else str(self._folder / "frozen")
-        request = TrainRequest(name, spec, taught_by, str(folder))
-        team = Team(device=self._device)
-        student = Student(request, self._data, team, teacher)
+        teacher_folder = None if teacher is None else str(self._folder / FROZEN)
+        request = TrainRequest(name, spec, teacher_folder, str(self._folder / name))
+        student = Student(request, self._data, Team(device=self._device), teacher)
         size = spec.training.batch_size
         training = training_batches(self._data, batch_size=size, device=self._device)
         validation = evaluation_batches(self._data, "validation", batch_size=4 * size, device=self._device)
-        layers = student.teacher_layers
-        known = {}
-        if teacher is not None:
+        if teacher is None:
+            step = self._seconds(training.epoch(0), lambda number, batch: student.learn(number, batch, None))
+        else:
             # The teacher's answers to one batch stand for all: its time is no part of a student's.
             first = next(iter(training.epoch(0)))
-            known["knowledge"] = teacher.teach(first, layers)
-            step = self._seconds(itertools.repeat(first), lambda n, b: student.learn(n, b, known["knowledge"]))
-        else:
-            step = self._seconds(training.epoch(0), lambda number, batch: student.learn(number, batch, None))
+            knowledge = teacher.teach(first, student.teacher_layers)
+            step = self._seconds(itertools.repeat(first), lambda number, batch: student.learn(number, batch, knowledge))
         student.network.eval()
-        judged = self._seconds(
+        evaluation = self._seconds(
             iter(validation), lambda _, batch: student.evaluate_batch(batch.images, batch.labels, None)
         )
         started = self._now()
         student.finish_epoch(0, {"seconds": 0.0})
         closing = self._now() - started
-        parts = -(-self._data.info.split_sizes["validation"] // (4 * size))
-        return step * training.steps_per_epoch + judged * parts + closing
+        evaluations = math.ceil(self._data.info.split_sizes["validation"] / (4 * size))
+        return step * training.steps_per_epoch + evaluation * evaluations + closing
 
     def _seconds_of_data(self, batches: Iterator[Batch], steps: int) -> float:
         skipped = min(PREFETCHED if self._data.streamed else WARM_UP, max(steps - BATCHES, 0))
@@ -118,7 +116,7 @@ class _Stopwatch:
         return (self._now() - started) / max(count, 1)
 
     def _seconds(self, batches: Iterator[Batch], do: Callable[[int, Batch], object]) -> float:
-        """The median seconds of what is done with a batch; the first ones warm up, where there are enough."""
+        """The median seconds of what is done with a batch; the first ones are warm-up, where there are enough."""
         times: list[float] = []
         for number, batch in enumerate(itertools.islice(batches, WARM_UP + BATCHES)):
             started = self._now()
@@ -130,7 +128,7 @@ class _Stopwatch:
         return kept[len(kept) // 2]
 
     def _now(self) -> float:
-        """The time, when the device has done all that it was asked for."""
+        """The time after everything that was launched on the device is finished."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()

@@ -1,37 +1,59 @@
-"""All classrooms in virtual time: they attend, learn and attend again as those of a real broker do.
+"""All classrooms in virtual time: they poll for commands, train and poll again, as those of a real broker do.
 
-Who sits where is the real `Assignments`'s business; here is the broker's waiting, and how long a class takes.
+The real `Assignments` decide which student sits in which classroom. Simulated is how long the broker lets a poll wait,
+and how long a class takes.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 
 from raykd.cluster.assignments import Assignments
 from raykd.cluster.broker import LOCKSTEP_SECONDS
 from raykd.config import TrainingSpec
-from raykd.planning.clock import Clock
 from raykd.training.messages import Report, TrainRequest, WorkerCommands, WorkerPoll
 
-SecondsOfClass = Callable[[set[str], int], tuple[float, float, float]]
-"""From who learns which step to the seconds that are lost, shared by the class, and the students' own."""
-
+ClassSeconds = Callable[[set[str], int], tuple[float, float, float]]
+"""From the students of a class and their step to the seconds that are lost, that the class shares, and that are the
+students' own."""
 
 ANY_SPEC = TrainingSpec()
-"""Of all students: assignments do not depend on what is learnt."""
+"""Of all students: assignments do not depend on the settings of a training."""
+
+
+class EventQueue:
+    """Virtual time: actions run in the order of their times, and those of the same time as they were scheduled."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+
+    def schedule(self, time: float, action: Callable[[], None]) -> None:
+        """Run an action at a time (seconds). If the time has passed, it runs now."""
+        heapq.heappush(self._events, (max(time, self.now), next(self._numbers), action))
+
+    def run(self) -> None:
+        """Run all actions, also those that are scheduled meanwhile."""
+        while self._events:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
 
 
 @dataclass
-class _Room:
+class _SimulatedClassroom:
     name: str
     seated: dict[str, int] = field(default_factory=dict)
-    """Student to steps learnt here or before."""
-    worker_poll: WorkerPoll | None = None
-    """While it waits for an agenda."""
-    patient_until: float = 0.0
+    """Student to the steps that it has been trained for."""
+    poll: WorkerPoll | None = None
+    """While it waits for commands."""
+    waits_until: float = 0.0
+    """Until then it waits for students whose next step is undecided."""
     idle_since: float = 0.0
 
 
@@ -39,75 +61,75 @@ class SimulatedClassrooms:
     """The classrooms of a simulated search.
 
     Args:
-        clock: Virtual time.
-        classrooms: How many.
-        seats: Of each.
+        events: Virtual time.
+        classrooms: How many there are.
+        seats: Of each classroom.
         steps: Of a whole training.
-        seconds: How long a class takes.
-        hear: Told of each student's steps, from 1.
+        class_seconds: How long a class takes.
+        on_step: Called with a student and the number of the step that it has finished, from 1.
     """
 
     def __init__(
         self,
-        clock: Clock,
+        events: EventQueue,
         classrooms: int,
         seats: int,
         steps: int,
-        seconds: SecondsOfClass,
-        hear: Callable[[str, int], None],
+        class_seconds: ClassSeconds,
+        on_step: Callable[[str, int], None],
     ) -> None:
-        self._clock = clock
+        self._events = events
         self._seats = seats
         self._steps = steps
-        self._seconds = seconds
-        self._hear = hear
+        self._class_seconds = class_seconds
+        self._on_step = on_step
         self._assignments = Assignments(lease_seconds=math.inf)
-        self._rooms = [_Room(f"classroom-{number}") for number in range(classrooms)]
-        self._waiting: dict[str, _Room] = {}
-        self._place: dict[str, _Room] = {}
-        self._unseated: set[str] = set()
+        self._classrooms = [_SimulatedClassroom(f"classroom-{number}") for number in range(classrooms)]
+        self._waiting: dict[str, _SimulatedClassroom] = {}
+        self._classroom_of: dict[str, _SimulatedClassroom] = {}
+        self._without_seat: set[str] = set()
         self._idle: list[tuple[float, float, bool]] = []
         self._lost = self._shared = self._own = 0.0
 
     def open(self) -> None:
-        """All classrooms attend for the first time."""
-        for room in self._rooms:
-            self._attend(room, [])
+        """All classrooms poll for the first time."""
+        for classroom in self._classrooms:
+            self._poll(classroom, [])
 
     def submit(self, student: str) -> None:
-        """A student asks for a seat and its first step."""
+        """Ask for a seat and the first step of a student."""
         self._assignments.submit(TrainRequest(student, ANY_SPEC, None, "", ticket=student))
-        self._unseated.add(student)
+        self._without_seat.add(student)
         self._assignments.request_epoch(student, 1)
-        self._seat_someone()
+        self._fill_seats()
 
-    def go_on(self, student: str, step: int) -> None:
-        """A student may learn its next step."""
+    def allow_step(self, student: str, step: int) -> None:
+        """Let a student be trained for its next step."""
         self._assignments.request_epoch(student, step)
-        self._look(self._place[student])
+        self._answer(self._classroom_of[student])
 
     def withdraw(self, student: str) -> None:
-        """A student leaves."""
+        """Take a student out of its classroom."""
         self._assignments.withdraw(student)
-        self._look(self._place.pop(student))
-        self._seat_someone()
+        self._answer(self._classroom_of.pop(student))
+        self._fill_seats()
 
     def spent(self, first: float, last: float, end: float) -> dict[str, float]:
         """Classroom seconds from the beginning to an end, by what they went into.
 
-        - own, shared: learning: the students' steps, and what their class shares
-        - start: nobody sat there, before the first trial did
-        - tune: waiting for Tune or the broker, with students or before the last trial was handed out
-        - tail: nobody sat there, and no trial was left
+        - own, shared: training: the students' steps, and what their class shares
+        - start: the classroom was empty before the first trial was submitted
+        - tune: it waited for Tune or the broker, with students or before the last trial was submitted
+        - tail: it was empty, and no trial was left
 
         Args:
-            first: When the first trial enrolled.
-            last: When the last one did.
+            first: When the first trial was submitted.
+            last: When the last one was.
             end: Of the search.
         """
-        idle = [*self._idle, *((room.idle_since, end, bool(room.seated)) for room in self._rooms)]
+        still_idle = ((room.idle_since, end, bool(room.seated)) for room in self._classrooms)
         spent = {"own": self._own, "shared": self._shared, "start": 0.0, "tune": self._lost, "tail": 0.0}
-        for since, until, seated in idle:
+        for since, until, seated in (*self._idle, *still_idle):
             if seated:
                 spent["tune"] += until - since
                 continue
@@ -115,58 +137,58 @@ class SimulatedClassrooms:
                 spent[name] += max(min(until, close) - max(since, begin), 0.0)
         return spent
 
-    def _attend(self, room: _Room, reports: list[Report]) -> None:
-        room.worker_poll = WorkerPoll(room.name, self._seats, tuple(room.seated), tuple(reports))
-        self._assignments.poll(room.worker_poll, self._clock.now)
-        room.patient_until = self._clock.now + LOCKSTEP_SECONDS
-        self._waiting[room.name] = room
+    def _poll(self, classroom: _SimulatedClassroom, reports: list[Report]) -> None:
+        classroom.poll = WorkerPoll(classroom.name, self._seats, tuple(classroom.seated), tuple(reports))
+        self._assignments.poll(classroom.poll, self._events.now)
+        classroom.waits_until = self._events.now + LOCKSTEP_SECONDS
+        self._waiting[classroom.name] = classroom
         for report in reports:
-            self._hear(report.student, report.epoch)
-        self._look(room)
-        self._clock.at(room.patient_until, partial(self._look, room))
+            self._on_step(report.student, report.epoch)
+        self._answer(classroom)
+        self._events.schedule(classroom.waits_until, partial(self._answer, classroom))
 
-    def _seat_someone(self) -> None:
-        for room in list(self._waiting.values()):
-            if not self._unseated:
+    def _fill_seats(self) -> None:
+        for classroom in list(self._waiting.values()):
+            if not self._without_seat:
                 return
-            self._look(room)
+            self._answer(classroom)
 
-    def _look(self, room: _Room) -> None:
-        """Whether there is something to do for a classroom that waits."""
-        if room.worker_poll is None:
+    def _answer(self, classroom: _SimulatedClassroom) -> None:
+        """Answer a classroom's poll, if it waits and there is something to do for it."""
+        if classroom.poll is None:
             return
-        if self._clock.now < room.patient_until and self._assignments.awaits_requests(room.worker_poll):
+        if self._events.now < classroom.waits_until and self._assignments.awaits_requests(classroom.poll):
             return
-        if commands := self._assignments.commands(room.worker_poll):
-            room.worker_poll = None
-            del self._waiting[room.name]
-            self._follow(room, commands)
+        if commands := self._assignments.commands(classroom.poll):
+            classroom.poll = None
+            del self._waiting[classroom.name]
+            self._execute(classroom, commands)
 
-    def _follow(self, room: _Room, commands: WorkerCommands) -> None:
-        self._idle.append((room.idle_since, self._clock.now, bool(room.seated)))
-        room.idle_since = self._clock.now
+    def _execute(self, classroom: _SimulatedClassroom, commands: WorkerCommands) -> None:
+        self._idle.append((classroom.idle_since, self._events.now, bool(classroom.seated)))
+        classroom.idle_since = self._events.now
         for student in commands.leave:
-            del room.seated[student]
+            del classroom.seated[student]
         for request in commands.enter:
-            room.seated[request.student] = 0
-            self._place[request.student] = room
-            self._unseated.discard(request.student)
+            classroom.seated[request.student] = 0
+            self._classroom_of[request.student] = classroom
+            self._without_seat.discard(request.student)
         if not commands.learn:
-            self._attend(room, [])
+            self._poll(classroom, [])
             return
-        steps = {student: room.seated[student] + 1 for student in commands.learn}
-        # Those that are in their last, shorter step do not shorten that of the others.
-        lost, shared, own = self._seconds(set(steps), min(steps.values()))
+        steps = {student: classroom.seated[student] + 1 for student in commands.learn}
+        # Students in their last, shorter step do not shorten that of the others.
+        lost, shared, own = self._class_seconds(set(steps), min(steps.values()))
         self._lost += lost
         self._shared += shared
         self._own += own
-        room.idle_since += lost + shared + own
-        self._clock.at(room.idle_since, partial(self._report, room, steps))
+        classroom.idle_since += lost + shared + own
+        self._events.schedule(classroom.idle_since, partial(self._report, classroom, steps))
 
-    def _report(self, room: _Room, steps: dict[str, int]) -> None:
+    def _report(self, classroom: _SimulatedClassroom, steps: dict[str, int]) -> None:
         reports = [Report(name, name, step, finished=step == self._steps) for name, step in steps.items()]
-        room.seated.update(steps)
+        classroom.seated.update(steps)
         for report in reports:
             if report.last:
-                del room.seated[report.student]
-        self._attend(room, reports)
+                del classroom.seated[report.student]
+        self._poll(classroom, reports)

@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any
+from statistics import fmean
+from typing import Any, ClassVar
 
 from rich.console import Console
 
+from raykd.places import PLAIN
+from raykd.results.contender import ContenderRow, images_seen
 from raykd.results.frames import html_table, text_table
+from raykd.results.statistics import percent, spread
 from raykd.results.tables import show_narrow
 from raykd.search.names import METRIC
 from raykd.tracking import Address
 
-PLAIN, STANDARD, GENEROUS = "plain", "standard", "generous"
-"""Names of the students without teacher, and of the two teachers that are always compared."""
+STANDARD, GENEROUS = "standard", "generous"
+"""Names of the two teachers that are always compared; the students without teacher are `PLAIN`."""
+
+HEADINGS = (
+    "teacher",
+    "its\nown",
+    "wrong\nshare",
+    "train\nseconds",
+    "cost\nratio",
+    "students,\nlast epoch",
+    "best\nepoch",
+    "against\nstandard",
+)
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation of a number over seeds; of a single seed there is no deviation (None)."""
-
-    mean: float
-    sd: float | None
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread | None:
-        """The spread of these values; None of none."""
-        found = list(values)
-        if not found:
-            return None
-        return cls(fmean(found), stdev(found) if len(found) > 1 else None)
-
-
-@dataclass(frozen=True)
-class ComparedTeacher:
-    """One teacher and its students.
+class ComparedTeacher(ContenderRow):
+    """One teacher and its students, measured on the validation split.
 
     - name: ``plain`` (no teacher), ``standard``, ``generous``, or that of an ablation
     - teacher: description of the finished teacher (see `raykd.training.folder`), or None
-    - students: descriptions of the finished students, by seed
     """
 
-    name: str
+    metric: ClassVar[str] = METRIC
+
     teacher: Mapping[str, Any] | None
-    students: Mapping[int, Mapping[str, Any]]
 
     @property
     def teacher_accuracy(self) -> float | None:
@@ -58,7 +55,7 @@ class ComparedTeacher:
     def seconds(self) -> float | None:
         """What the teacher's epochs took in sum: steps, its own teacher's answers, validation.
 
-        None if that is not known: it comes from elsewhere, or others sat in its class, whose time it shared.
+        None if that is not known: it is an external one, or others sat in its class, whose time it shared.
         """
         if self.teacher is None or not self.teacher.get("alone"):
             return None
@@ -70,32 +67,14 @@ class ComparedTeacher:
         """The same for one training image of one epoch."""
         if self.teacher is None or self.seconds is None:
             return None
-        images: int = self.teacher["epochs"] * self.teacher["data"]["split_sizes"]["train"]
-        return self.seconds / images
+        return self.seconds / images_seen(self.teacher)
 
     @property
     def wrong_share(self) -> float | None:
         """Share of the training images, as the students last saw them, that the teacher answers wrongly."""
-        shares = [found["metrics"].get("wrong_share") for found in self.students.values()]
-        known = Spread.of(share for share in shares if share is not None)
-        return None if known is None else known.mean
-
-    @property
-    def accuracy(self) -> Spread | None:
-        """Of the students after their last epoch, on the validation split."""
-        return Spread.of(found["metrics"][METRIC] for found in self.students.values())
-
-    @property
-    def best_accuracy(self) -> Spread | None:
-        """Of the students after their best epoch, on the validation split."""
-        return Spread.of(found["metrics"][f"best_{METRIC}"] for found in self.students.values())
-
-    def gain_over(self, other: ComparedTeacher) -> Spread | None:
-        """By how much its students' last accuracy exceeds that of another's, seed by seed."""
-        return Spread.of(
-            self.students[seed]["metrics"][METRIC] - other.students[seed]["metrics"][METRIC]
-            for seed in sorted(self.students.keys() & other.students.keys())
-        )
+        shares = [student["metrics"].get("wrong_share") for student in self.students.values()]
+        known = [share for share in shares if share is not None]
+        return fmean(known) if known else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,7 +108,7 @@ class ComparisonResult:
         return f"ComparisonResult {self.folder}: accuracy on the validation split, in %, {self.seeds} seeds"
 
     def _short_rows(self) -> list[tuple[str, str, str]]:
-        return [(row.name, _percent(row.teacher_accuracy), _shown(row.accuracy)) for row in self.rows]
+        return [(row.name, percent(row.teacher_accuracy), spread(row.accuracy)) for row in self.rows]
 
     def cost_ratio(self, row: ComparedTeacher) -> float | None:
         """A teacher's seconds per image over the standard one's. None if either is not known."""
@@ -139,9 +118,9 @@ class ComparisonResult:
     def summary(self) -> dict[str, float]:
         """All that the table shows, as metrics; what is not known is left out."""
         standard = self.row(STANDARD)
-        found: dict[str, float | None] = {}
+        metrics: dict[str, float | None] = {}
         for row in self.rows:
-            found |= {
+            metrics |= {
                 f"{row.name}_teacher_accuracy": row.teacher_accuracy,
                 f"{row.name}_seconds": row.seconds,
                 f"{row.name}_seconds_per_image": row.seconds_per_image,
@@ -149,42 +128,32 @@ class ComparisonResult:
                 f"{row.name}_wrong_share": row.wrong_share,
                 f"{row.name}_students": float(len(row.students)),
             }
-            spreads = {"accuracy": row.accuracy, "best_accuracy": row.best_accuracy}
+            estimates = {"accuracy": row.accuracy, "best_accuracy": row.best_accuracy}
             if row is not standard:
-                spreads["gain"] = row.gain_over(standard)
-            for name, spread in spreads.items():
-                if spread is not None:
-                    found |= {f"{row.name}_student_{name}": spread.mean, f"{row.name}_student_{name}_sd": spread.sd}
-        return {name: value for name, value in found.items() if value is not None}
+                estimates["gain"] = row.over(standard)
+            for name, estimate in estimates.items():
+                if estimate is not None:
+                    metrics[f"{row.name}_student_{name}"] = estimate.mean
+                    metrics[f"{row.name}_student_{name}_sd"] = estimate.sd
+        return {name: value for name, value in metrics.items() if value is not None}
 
     def show(self, console: Console) -> None:
         """Print each teacher with its cost and its students, of which one at least must have finished."""
-        headings = (
-            "teacher",
-            "its\nown",
-            "wrong\nshare",
-            "train\nseconds",
-            "cost\nratio",
-            "students,\nlast epoch",
-            "best\nepoch",
-            "against\nstandard",
-        )
         title = f"{self.folder.name}: accuracy on the validation split, in %"
-        show_narrow(console, title, headings, map(self._cells, self.rows), self._notes())
+        show_narrow(console, title, HEADINGS, map(self._cells, self.rows), self._notes())
 
     def _cells(self, row: ComparedTeacher) -> list[str]:
-        missing = f" ({len(row.students)} of {self.seeds})" if len(row.students) < self.seeds else ""
-        gain = None if row.name == STANDARD else row.gain_over(self.row(STANDARD))
+        gain = None if row.name == STANDARD else row.over(self.row(STANDARD))
         ratio = self.cost_ratio(row)
         return [
             "none" if row.name == PLAIN else row.name,
-            _percent(row.teacher_accuracy),
-            _percent(row.wrong_share),
+            percent(row.teacher_accuracy),
+            percent(row.wrong_share),
             "-" if row.seconds is None else f"{row.seconds:.1f}",
             "-" if ratio is None else f"{ratio:.2f}",
-            _shown(row.accuracy) + missing,
-            _percent(None if row.best_accuracy is None else row.best_accuracy.mean),
-            _shown(gain, "+"),
+            spread(row.accuracy) + row.missing(self.seeds),
+            percent(None if row.best_accuracy is None else row.best_accuracy.mean),
+            spread(gain, "+"),
         ]
 
     def _notes(self) -> list[str]:
@@ -204,22 +173,8 @@ class ComparisonResult:
                 "training image and epoch (steps, the standard teacher's answers and validation; alone in its class)"
             )
         timed = [row.name for row in self.rows if row.seconds is not None]
-        if found := [name for name in timed if name not in self.trained_here]:
-            notes.append(f"found, not trained by this launch, timed when trained: {', '.join(found)}")
+        if earlier := [name for name in timed if name not in self.trained_here]:
+            notes.append(f"not trained by this launch, but timed when they were trained: {', '.join(earlier)}")
         if untimed := [row.name for row in self.rows if row.teacher is not None and row.seconds is None]:
-            notes.append(
-                f"no time is known of: {', '.join(untimed)} (from elsewhere, or taught in a class with others)"
-            )
+            notes.append(f"no time is known of: {', '.join(untimed)} (external, or trained in a class with others)")
         return [*notes, f"look further: {self.place.look}"]
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}"
-
-
-def _shown(spread: Spread | None, sign: str = "") -> str:
-    if spread is None:
-        return "-"
-    # Adding 0 turns -0.0 into 0.0.
-    mean = round(100 * spread.mean, 2) + 0.0
-    return f"{mean:{sign}.2f}" + ("" if spread.sd is None else f"±{100 * spread.sd:.2f}")

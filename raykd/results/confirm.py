@@ -5,15 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from raykd.places import PLAIN
+from raykd.results.contender import ContenderRow, images_seen
 from raykd.results.statistics import Estimate
-from raykd.study.confirm_setup import Fixed, Use
-from raykd.study.contenders import PLAIN
 from raykd.tracking import Address
 
 TEST = "test_accuracy"
-"""What is confirmed."""
+"""The metric that is confirmed."""
+PUBLISHED_EPOCHS = 240
+"""Length of the training that published warm-ups belong to; a shorter one warms up for the same share of it."""
+
+
+@dataclass(frozen=True)
+class ChosenTrial:
+    """A trial of the study that is confirmed.
+
+    - name: as in folders and MLflow
+    - values: the searched settings by dotted name
+    - accuracy: on the validation split after its last epoch
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What is fixed before the test split is touched.
+
+    - study: name of the study
+    - trials: those that are confirmed, best first
+    - seeds: of the students
+    - began: when, as ISO 8601 in UTC
+    """
+
+    study: str
+    trials: tuple[ChosenTrial, ...]
+    seeds: tuple[int, ...]
+    began: str
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a study's test split: by the confirm of this name, begun then."""
+
+    confirm: str
+    began: str
+
+    def __str__(self) -> str:
+        return f"{self.confirm} ({self.began})"
 
 
 @dataclass(frozen=True)
@@ -22,69 +65,63 @@ class TeacherRow:
 
     - name: see `raykd.study.contenders.NamedTeacher`
     - parameters: of its network
-    - found: its description (see `raykd.training.folder`)
+    - model: its description (see `raykd.training.folder`)
     """
 
     name: str
     parameters: int
-    found: Mapping[str, Any]
+    model: Mapping[str, Any]
 
     @property
     def accuracy(self) -> float:
         """On the test split, after its last epoch."""
-        accuracy: float = self.found["metrics"][TEST]
+        accuracy: float = self.model["metrics"][TEST]
         return accuracy
+
+    @property
+    def best_accuracy(self) -> float | None:
+        """After the epoch that is best on the test split itself; None of an external teacher."""
+        best: float | None = self.model["metrics"].get(f"best_{TEST}")
+        return best
+
+    @property
+    def images(self) -> int | None:
+        """Training images that it has seen, over all of its epochs; None of an external teacher."""
+        return images_seen(self.model) or None
 
 
 @dataclass(frozen=True)
-class StudentRow:
-    """One way to teach the student.
+class StudentRow(ContenderRow):
+    """One contender's students, measured on the test split.
 
-    - name: see `raykd.study.contenders.Contender`
     - baseline: whether it is no trial of the study
     - teacher: name of its teacher, or None
     - parameters: of the student's network, and of its teacher's (None without one)
     - values: the searched settings, of a trial
-    - students: descriptions of the finished students, by seed
     """
 
-    name: str
+    metric: ClassVar[str] = TEST
+
     baseline: bool
     teacher: str | None
     parameters: int
     teacher_parameters: int | None
     values: Mapping[str, Any]
-    students: Mapping[int, Mapping[str, Any]]
-
-    @property
-    def accuracy(self) -> Estimate | None:
-        """On the test split after the last epoch."""
-        return Estimate.of(found["metrics"][TEST] for found in self.students.values())
-
-    @property
-    def best_accuracy(self) -> Estimate | None:
-        """After the epoch that is best on the test split itself, and so too good."""
-        return Estimate.of(found["metrics"][f"best_{TEST}"] for found in self.students.values())
 
     @property
     def seconds(self) -> Estimate | None:
         """Of each student's class, over all of its epochs."""
-        return Estimate.of(found["seconds"] for found in self.students.values())
+        return Estimate.of(student["seconds"] for student in self.students.values())
 
     @property
     def images(self) -> int | None:
         """Training images that each student has seen, over all of its epochs; None if none has finished."""
-        found = next(iter(self.students.values()), None)
-        return None if found is None else found["epochs"] * found["data"]["split_sizes"]["train"]
+        student = next(iter(self.students.values()), None)
+        return None if student is None else images_seen(student)
 
-    def over(self, other: StudentRow | TeacherRow) -> Estimate | None:
-        """By how much its students exceed another's, seed by seed, or a teacher's one number."""
-        if isinstance(other, TeacherRow):
-            return Estimate.of(found["metrics"][TEST] - other.accuracy for found in self.students.values())
-        return Estimate.of(
-            self.students[seed]["metrics"][TEST] - other.students[seed]["metrics"][TEST]
-            for seed in sorted(self.students.keys() & other.students.keys())
-        )
+    def over_teacher(self, teacher: TeacherRow) -> Estimate | None:
+        """By how much its students' last accuracy exceeds a teacher's one number."""
+        return Estimate.of(student["metrics"][TEST] - teacher.accuracy for student in self.students.values())
 
 
 @dataclass(frozen=True)
@@ -126,37 +163,37 @@ class ConfirmResult:
     def answers(self) -> dict[str, Estimate | None]:
         """By how much the winner exceeds the plain student, the best baseline, and each teacher; by what they are."""
         best = self.best_baseline
-        found: dict[str, Estimate | None] = {}
+        answers: dict[str, Estimate | None] = {}
         if best is None or best.name != PLAIN:
-            found["the plain student"] = self.winner.over(self.row(PLAIN))
+            answers["the plain student"] = self.winner.over(self.row(PLAIN))
         if best is not None:
             plain = best.name == PLAIN
             name = "the plain student, which is the best baseline" if plain else f"the best baseline, {best.name}"
-            found[name] = self.winner.over(best)
-        return found | {f"the {each.name} teacher": self.winner.over(each) for each in self.teachers}
+            answers[name] = self.winner.over(best)
+        return answers | {f"the {each.name} teacher": self.winner.over_teacher(each) for each in self.teachers}
 
     def summary(self) -> dict[str, float]:
         """All that the table shows, as metrics; what is not known is left out."""
         best = self.best_baseline
-        found: dict[str, float | None] = {"test_images": float(self.images)}
+        metrics: dict[str, float | None] = {"test_images": float(self.images)}
         for teacher in self.teachers:
-            found[f"{teacher.name} teacher/{TEST}"] = teacher.accuracy
+            metrics[f"{teacher.name} teacher/{TEST}"] = teacher.accuracy
         for row in self.rows:
             estimates = {TEST: row.accuracy, f"best_{TEST}": row.best_accuracy, "class_seconds": row.seconds}
             if best is not None and row is not best:
                 estimates["over_best_baseline"] = row.over(best)
             for name, each in estimates.items():
                 if each is not None:
-                    found |= {f"{row.name}/{name}": each.mean, f"{row.name}/{name}_sd": each.sd}
-            found[f"{row.name}/students"] = float(len(row.students))
+                    metrics |= {f"{row.name}/{name}": each.mean, f"{row.name}/{name}_sd": each.sd}
+            metrics[f"{row.name}/students"] = float(len(row.students))
         if best is not None and (difference := self.winner.over(best)) is not None:
-            found |= {
+            metrics |= {
                 "winner_over_best_baseline": difference.mean,
                 "winner_over_best_baseline_low": difference.low,
                 "winner_over_best_baseline_high": difference.high,
                 "winner_over_best_baseline_p": difference.p,
             }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in metrics.items() if value is not None}
 
     def as_data(self) -> dict[str, Any]:
         """All of it, as JSON data; accuracies are shares."""
@@ -170,9 +207,9 @@ class ConfirmResult:
                     "name": each.name,
                     "parameters": each.parameters,
                     TEST: each.accuracy,
-                    f"best_{TEST}": each.found["metrics"].get(f"best_{TEST}"),
-                    "seconds": each.found.get("seconds"),
-                    "images": teacher_images(each),
+                    f"best_{TEST}": each.best_accuracy,
+                    "seconds": each.model.get("seconds"),
+                    "images": each.images,
                 }
                 for each in self.teachers
             ],
@@ -184,11 +221,6 @@ class ConfirmResult:
                 for against, each in self.answers().items()
             },
         }
-
-
-def teacher_images(teacher: TeacherRow) -> int | None:
-    """Training images that a teacher has seen, over all of its epochs; None of one from elsewhere."""
-    return teacher.found["epochs"] * teacher.found["data"]["split_sizes"]["train"] or None
 
 
 def _as_data(row: StudentRow, best: StudentRow | None) -> dict[str, Any]:
@@ -203,7 +235,7 @@ def _as_data(row: StudentRow, best: StudentRow | None) -> dict[str, Any]:
         "images": row.images,
         **{name: None if each is None else _without_test(each) for name, each in estimates.items()},
         "over_best_baseline": None if difference is None else asdict(difference),
-        "by_seed": {seed: found["metrics"][TEST] for seed, found in sorted(row.students.items())},
+        "by_seed": {seed: student["metrics"][TEST] for seed, student in sorted(row.students.items())},
     }
 
 

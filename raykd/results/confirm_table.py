@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from raykd.results.confirm import TEST, ConfirmResult, StudentRow, TeacherRow, teacher_images
-from raykd.results.statistics import Estimate
+from raykd.results.confirm import PUBLISHED_EPOCHS, ConfirmResult, StudentRow, TeacherRow
+from raykd.results.statistics import Estimate, interval, p_value, percent, spread
 from raykd.results.tables import show_narrow
-from raykd.study.contenders import PUBLISHED_EPOCHS
 
 HEADINGS = (
     "last\nepoch",
@@ -36,8 +35,8 @@ def markdown(result: ConfirmResult) -> str:
     headings = ["", *(heading.replace("\n", " ") for heading in HEADINGS)]
     lines = [headings, ["---", *["---:"] * len(HEADINGS)], *_rows(result)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    said = "\n".join(f"- {line}" for line in (*findings(result), *_notes(result)))
-    return f"# {_title(result)}\n\n{table}\n\n{said}\n".replace("*", r"\*")
+    sentences = "\n".join(f"- {line}" for line in (*findings(result), *_notes(result)))
+    return f"# {_title(result)}\n\n{table}\n\n{sentences}\n".replace("*", r"\*")
 
 
 def findings(result: ConfirmResult) -> list[str]:
@@ -49,11 +48,12 @@ def findings(result: ConfirmResult) -> list[str]:
 def _answer(difference: Estimate | None) -> str:
     if difference is None:
         return "Not shown: there are no students to compare."
-    points = f"{_points(difference.mean)} points"
+    points = f"{percent(difference.mean, '+')} points"
     if difference.low is None or difference.high is None:
         why = "of a single seed" if difference.count == 1 else f"in each of {difference.count} seeds"
         return f"Not shown: {points} {why}, without any spread, from which no interval follows."
-    known = f"{points}, 95 % interval {_interval(difference, '+')}, p {_p(difference)}, over {difference.count} seeds"
+    known = f"{points}, 95 % interval {interval(difference, '+')}, p {p_value(difference)}"
+    known += f", over {difference.count} seeds"
     match difference.verdict:
         case "yes":
             return f"Yes: {known}."
@@ -75,16 +75,12 @@ def _rows(result: ConfirmResult) -> list[Sequence[str]]:
 
 
 def _teacher_cells(teacher: TeacherRow) -> Sequence[str]:
-    best, seconds, images = (
-        teacher.found["metrics"].get(f"best_{TEST}"),
-        teacher.found.get("seconds"),
-        teacher_images(teacher),
-    )
+    seconds, images = teacher.model.get("seconds"), teacher.images
     return (
         f"{teacher.name} teacher",
-        f"{100 * teacher.accuracy:.2f}",
+        percent(teacher.accuracy),
         *["-"] * 4,
-        "-" if best is None else f"{100 * best:.2f}",
+        percent(teacher.best_accuracy),
         f"{seconds:.1f}" if seconds else "-",
         "-" if images is None else f"{images:,}",
         f"{teacher.parameters:,}",
@@ -93,19 +89,18 @@ def _teacher_cells(teacher: TeacherRow) -> Sequence[str]:
 
 
 def _student_cells(row: StudentRow, result: ConfirmResult) -> Sequence[str]:
-    best, seeds = result.best_baseline, len(result.fixed.seeds)
+    best = result.best_baseline
     difference = None if best is None or row is best else row.over(best)
     mark = " (winner)" if row is result.winner else " (best baseline)" if row is best else ""
-    missing = f" ({len(row.students)} of {seeds})" if len(row.students) < seeds else ""
     ratio = None if row.teacher_parameters is None else row.teacher_parameters / row.parameters
     return (
         f"{row.name}{mark}",
-        _spread(row.accuracy) + missing,
-        _interval(row.accuracy),
-        _spread(difference, "+"),
-        _interval(difference, "+"),
-        _p(difference),
-        "-" if row.best_accuracy is None else f"{100 * row.best_accuracy.mean:.2f}",
+        spread(row.accuracy) + row.missing(len(result.fixed.seeds)),
+        interval(row.accuracy),
+        spread(difference, "+"),
+        interval(difference, "+"),
+        p_value(difference),
+        percent(None if row.best_accuracy is None else row.best_accuracy.mean),
         "-" if row.seconds is None else f"{row.seconds.mean:.1f}",
         "-" if row.images is None else f"{row.images:,}",
         f"{row.parameters:,}",
@@ -136,29 +131,3 @@ def _notes(result: ConfirmResult) -> list[str]:
         others = ", ".join(map(str, result.others))
         notes.append(f"this test split is no longer fresh: it was used by {others}, too")
     return notes
-
-
-def _spread(estimate: Estimate | None, sign: str = "") -> str:
-    if estimate is None:
-        return "-"
-    deviation = "" if estimate.sd is None else f"±{100 * estimate.sd:.2f}"
-    return _points(estimate.mean, sign) + deviation
-
-
-def _interval(estimate: Estimate | None, sign: str = "") -> str:
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return "-"
-    # There are no accuracies beyond 0 and 100 %; differences may be negative.
-    low, high = (estimate.low, estimate.high) if sign else (max(estimate.low, 0.0), min(estimate.high, 1.0))
-    return f"{_points(low, sign)} to {_points(high, sign)}"
-
-
-def _points(share: float, sign: str = "+") -> str:
-    # Adding 0 turns -0.0 into 0.0.
-    return f"{round(100 * share, 2) + 0.0:{sign}.2f}"
-
-
-def _p(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.p is None:
-        return "-"
-    return "<0.001" if estimate.p < 0.001 else f"{estimate.p:.3f}"

@@ -1,4 +1,4 @@
-"""What numbers over seeds tell: mean, spread, interval, test. Imports scipy when it is used."""
+"""Mean, spread, interval and test of numbers over seeds, and how they are written. Imports scipy when it is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 CONFIDENCE = 0.95
 POWER = 0.8
 MOST_SEEDS = 1000
-"""Beyond it, nobody asks how many seeds exactly."""
+"""Larger numbers of seeds are not counted."""
 EQUAL = 1e-9
 """Accuracies are shares of images: numbers that lie closer than this are equal but for rounding."""
 
@@ -62,7 +62,7 @@ class Estimate:
 
     @property
     def seeds_needed(self) -> int | None:
-        """With how many seeds such a mean, under such a deviation, would be told from 0 with 80 % probability.
+        """With how many seeds such a mean, under such a deviation, would be distinguished from 0 with 80 % probability.
 
         The power of the two-sided t-test, from the noncentral t distribution. None if mean or deviation is 0 or
         unknown, or if there were more than `MOST_SEEDS`.
@@ -78,3 +78,32 @@ class Estimate:
             if stats.nct.sf(limit, count - 1, shift) >= POWER:
                 return count
         return None
+
+
+def percent(share: float | None, sign: str = "") -> str:
+    """A share in percent, such as "84.64", or a difference in points where `sign` is "+"; "-" for None."""
+    # Adding 0 turns -0.0 into 0.0.
+    return "-" if share is None else f"{round(100 * share, 2) + 0.0:{sign}.2f}"
+
+
+def spread(estimate: Estimate | None, sign: str = "") -> str:
+    """Mean and sample standard deviation in percent, such as "84.64±0.46"; "-" for None."""
+    if estimate is None:
+        return "-"
+    return percent(estimate.mean, sign) + ("" if estimate.sd is None else f"±{100 * estimate.sd:.2f}")
+
+
+def interval(estimate: Estimate | None, sign: str = "") -> str:
+    """The 95 % interval of an accuracy in percent, or of a difference in points with `sign` "+"; "-" if unknown."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return "-"
+    # There are no accuracies beyond 0 and 100 %; differences may be negative.
+    low, high = (estimate.low, estimate.high) if sign else (max(estimate.low, 0.0), min(estimate.high, 1.0))
+    return f"{percent(low, sign)} to {percent(high, sign)}"
+
+
+def p_value(estimate: Estimate | None) -> str:
+    """The p value with three decimals; "-" if unknown."""
+    if estimate is None or estimate.p is None:
+        return "-"
+    return "<0.001" if estimate.p < 0.001 else f"{estimate.p:.3f}"

@@ -10,11 +10,3 @@ TIME = "epoch"
 
 TRIAL = "trial"
 """The key beside the settings in a trial's config: its number in the Optuna study."""
-
-TRIALS = "trials"
-"""Folder of the trials, below the study's."""
-
-
-def trial_name(number: int) -> str:
-    """The name of a trial: in folders, in MLflow and in tables."""
-    return f"trial-{number:04d}"

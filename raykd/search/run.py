@@ -10,13 +10,12 @@ import optuna
 from ray import tune
 
 from raykd.cluster.resources import TRIAL_CPUS
-from raykd.places import shared_folder
+from raykd.places import RAY, shared_folder
 from raykd.search.schedulers import feed_history, make_scheduler
 from raykd.search.searcher import OptunaSearcher
 from raykd.search.space import SearchSpace
 from raykd.search.trial import StudentTrial, TrialContext
 from raykd.storage import below, is_url
-from raykd.study.folder import RAY
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def search(
 
     Args:
         context: What all trials share; the classrooms behind its broker are open.
-        study: From `raykd.search.searcher.open_study`.
+        study: From `raykd.search.optuna_study.open_study`.
         space: What is searched.
         callbacks: Hear of every result.
         trials: How many have not ended.

@@ -12,7 +12,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from raykd.config import StudySettings
-from raykd.search.names import METRIC, TIME, trial_name
+from raykd.places import trial_name
+from raykd.search.names import METRIC, TIME
 
 
 def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:

@@ -12,8 +12,8 @@ from ray import tune
 from raykd.cluster.client import StudentClient, train_to_end
 from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment
-from raykd.places import shared_folder
-from raykd.search.names import METRIC, TRIAL, TRIALS, trial_name
+from raykd.places import TRIALS, shared_folder, trial_name
+from raykd.search.names import METRIC, TRIAL
 from raykd.settings_io import override
 from raykd.storage import below
 from raykd.training.messages import TrainRequest

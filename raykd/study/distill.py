@@ -1,42 +1,29 @@
-"""Single runs through the same path as a study's trials: one student, or one teacher, in one classroom."""
+"""Single runs through the same classrooms as a study's trials: one student, or one teacher."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from raykd.cluster.classrooms import Classrooms, Usage
-from raykd.cluster.node_checks import check_nodes
-from raykd.cluster.resources import wait_for_resources
-from raykd.cluster.session import ray_session
 from raykd.config import Experiment
-from raykd.data import DataInfo
-from raykd.places import check_storage, shared_folder
-from raykd.progress import standard_output
+from raykd.places import STUDENT, shared_folder
 from raykd.results.frames import html_table, text_table
-from raykd.settings_io import settings_with_a_say
+from raykd.settings_io import settings_in_use
 from raykd.storage import below, is_url
-from raykd.study.adoption import judge_teacher
-from raykd.study.folder import RAY, SETTINGS, STUDENT, begin_folder, check_folder, with_lasting_paths
-from raykd.study.mlflow_log import Provenance
-from raykd.study.preflight import brief, remember_teacher, show_briefing
-from raykd.study.rehearsal import rehearse
-from raykd.study.tracked import tracked
-from raykd.study.train import teach_shown, teach_teachers
-from raykd.tracking import check_tracking
+from raykd.study.preflight import Role
+from raykd.study.session import Session, open_session, untrained
+from raykd.study.train import train_teachers, train_with_progress
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.teacher_cache import teachers
 
-SECTIONS = {
-    "distill": ("data.", "student.", "training.", "objective.", "method.", "temperature.", "bias.", "schedule."),
-    "train_teacher": ("data.", "teacher."),
-}
-"""Which settings each kind of run logs as parameters."""
+TEACHER_ALONE: tuple[Role, ...] = ("teacher",)
+STUDENT_SECTIONS = ("data.", "student.", "training.", "objective.", "method.", "temperature.", "bias.", "schedule.")
+TEACHER_SECTIONS = ("data.", "teacher.")
+"""Settings that each kind of run logs as parameters begin so."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,28 +51,24 @@ def distill(experiment: Experiment, console: Console | None = None) -> ModelResu
     """Distil one student with the settings as they are.
 
     Args:
-        experiment: The experiment; what it says of the search is not used.
+        experiment: The experiment; its settings of the search are not used.
         console: Where plan, progress and result are shown. None: standard output.
 
     Raises:
         RaykdError: something in the settings is wrong, or the student diverged.
     """
-
-    def job(room: _Room) -> tuple[TrainRequest, dict[str, Any]]:
-        spec = room.experiment.training_spec()
-        chain = teachers(room.experiment, room.data.fingerprint) if spec.needs_teacher else []
-        teach_teachers(room.broker, chain, room.console)
+    roles: tuple[Role, ...] = ("teacher", "student") if experiment.training_spec().needs_teacher else ("student",)
+    with open_session(experiment, "distill", console, roles=roles) as session:
+        spec = session.experiment.training_spec()
+        chain = teachers(session.experiment, session.data.fingerprint) if spec.needs_teacher else []
         student = TrainRequest(
             student=STUDENT,
             spec=spec,
             teacher=chain[-1].folder if chain else None,
-            folder=below(shared_folder(room.experiment), STUDENT),
-            data=room.data.fingerprint,
+            folder=below(shared_folder(session.experiment), STUDENT),
+            data=session.data.fingerprint,
         )
-        return student, teach_shown(room.broker, student, "student", room.console, room.log)
-
-    roles = ("teacher", "student") if experiment.training_spec().needs_teacher else ("student",)
-    return _run("distill", experiment, roles, job, console or standard_output())
+        return _train(session, chain, student, STUDENT_SECTIONS)
 
 
 def train_teacher(experiment: Experiment, console: Console | None = None) -> ModelResult:
@@ -98,62 +81,35 @@ def train_teacher(experiment: Experiment, console: Console | None = None) -> Mod
     Raises:
         RaykdError: something in the settings is wrong, or the teacher diverged.
     """
-
-    def job(room: _Room) -> tuple[TrainRequest, dict[str, Any]]:
-        chain = teachers(room.experiment, room.data.fingerprint)
-        return chain[-1], teach_teachers(room.broker, chain, room.console, room.log)
-
-    return _run("train_teacher", experiment, ("teacher",), job, console or standard_output())
+    with open_session(experiment, "train_teacher", console, roles=TEACHER_ALONE) as session:
+        chain = teachers(session.experiment, session.data.fingerprint)
+        return _train(session, chain, None, TEACHER_SECTIONS)
 
 
-@dataclass(frozen=True)
-class _Room:
-    """What a single run has at hand."""
-
-    experiment: Experiment
-    data: DataInfo
-    broker: Any
-    console: Console
-    log: Callable[[Report], None]
-
-
-def _run(
-    kind: str,
-    experiment: Experiment,
-    roles: tuple[str, ...],
-    job: Callable[[_Room], tuple[TrainRequest, dict[str, Any]]],
-    console: Console,
+def _train(
+    session: Session, chain: Sequence[TrainRequest], student: TrainRequest | None, sections: tuple[str, ...]
 ) -> ModelResult:
-    experiment = with_lasting_paths(experiment)
-    check_storage(experiment)
-    briefing = brief(experiment, *roles)
-    if "student" in roles:
-        rehearse(briefing.experiment, briefing.data)
-    check_tracking(experiment.tracking)
-    check_folder(experiment)
-    with ray_session(experiment.cluster), ExitStack() as stack:
-        have, sizes = wait_for_resources(experiment.cluster, 1, console)
-        node_checks = check_nodes(experiment, sizes, teacher="teacher" in roles)
-        if "teacher" in roles:
-            judge_teacher(briefing.experiment, sizes)
-        folder = begin_folder(experiment)
-        if "teacher" in roles:
-            remember_teacher(briefing.experiment)
-        tracker = stack.enter_context(tracked(experiment, folder, console))
-        parameters = settings_with_a_say(experiment, SECTIONS[kind])
-        provenance = Provenance(experiment, briefing.data, sizes)
-        tags = {"raykd.kind": kind} | provenance.tags
-        tracker.start_study(parameters, tags, [folder / SETTINGS], provenance.datasets)
-        lines = {"cluster": str(have), "plan": str(sizes), "results": str(folder)}
-        show_briefing(console, experiment, briefing, lines)
-        usage = Usage(experiment.tracking.system_seconds, tracker.usage)
-        storage = below(shared_folder(experiment), RAY)
-        with Classrooms(sizes, experiment.cluster, storage, console, usage, node_checks) as classrooms:
+    """Train the teachers of the chain, then the student if there is one; the last of them is the result."""
+    last = student or chain[-1]
+    if untrained([last]):
+        session.open_cluster(students=1)
+    session.begin(settings_in_use(session.given, sections))
+    if session.plan is None:
+        model = _train_all(session, None, [] if student else [last], student)
+    else:
+        with session.classrooms() as classrooms:
+            model = _train_all(session, classrooms.broker, chain, student)
+    session.show_where_to_look()
+    return ModelResult(last.folder if is_url(last.folder) else Path(last.folder), model["metrics"])
 
-            def log(report: Report) -> None:
-                tracker.study_metrics(report.metrics, step=report.epoch)
 
-            request, found = job(_Room(briefing.experiment, briefing.data, classrooms.broker, console, log))
-        console.print(f"look further: {tracker.describe().look}", soft_wrap=True, highlight=False)
-    lies = request.folder
-    return ModelResult(lies if is_url(lies) else Path(lies), found["metrics"])
+def _train_all(
+    session: Session, broker: Any, chain: Sequence[TrainRequest], student: TrainRequest | None
+) -> dict[str, Any]:
+    """Train whose finished models are not there, and return the last one's description."""
+
+    def log(report: Report) -> None:
+        session.tracker.study_metrics(report.metrics, step=report.epoch)
+
+    model = train_teachers(broker, chain, session.console, log if student is None else None)
+    return model if student is None else train_with_progress(broker, student, "student", session.console, log)

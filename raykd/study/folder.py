@@ -1,27 +1,27 @@
-"""The study's folder: its settings, begun once and gone on with only by the same settings."""
+"""A run's output folder: one process at a time, begun once, and resumed only with the same settings."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from raykd.config import Experiment
+from raykd.database_urls import sqlite_file, with_absolute_path, without_password
 from raykd.errors import RaykdError
-from raykd.search.storage_address import storage_address, without_password
+from raykd.places import SETTINGS, TEACHER
+from raykd.search.storage import database_connection, storage_address, study_storage
 from raykd.settings_io import load_experiment, save_experiment, setting_names, setting_value
 from raykd.storage import replacing
 
-SETTINGS = "experiment.yaml"
-JOURNAL = "study.journal"
-BEST = "best"
-PLAIN = "plain"
-STUDENT = "student"
-TEACHER = "teacher.json"
-"""What is known of the study's teacher (see `raykd.training.folder`), and its folder: readable without the cache."""
-RAY = "ray"
+LOCK = "driver.lock"
+"""File of a run's folder that its process holds locked; the kernel frees it however the process ends."""
 
 MAY_CHANGE = (
     "study.resume",
@@ -36,10 +36,9 @@ MAY_CHANGE = (
     "data.download",
     "data.cache",
 )
-"""Settings that a resumed study may change: they do not change what its trials give."""
-STAYS = "cluster.storage"
-"""May not, though of the cluster: the students lie there."""
-
+"""Settings that a resumed run may change: they do not change what its students learn."""
+MUST_STAY = "cluster.storage"
+"""May not change, although it belongs to the cluster: the students lie there."""
 
 JOB_COPIES = "working_dir_files"
 """Ray unpacks what `ray job submit --working-dir` uploads below a folder of this name, and deletes it later."""
@@ -49,7 +48,7 @@ def with_lasting_paths(experiment: Experiment) -> Experiment:
     """The same experiment with absolute paths, none of whose results lie in a job's copy of its working directory.
 
     Relative paths are taken from the present folder; in a submitted job those of results and caches are taken from
-    `~/raykd/`: the job's own folder is another one after every change of the code, and Ray's to delete.
+    `~/raykd/`: the job's own folder is another one after every change of the code, and Ray deletes it.
     """
     root = Path.cwd()
     if JOB_COPIES in root.parts:
@@ -65,21 +64,74 @@ def with_lasting_paths(experiment: Experiment) -> Experiment:
     if experiment.study.storage is not None:
         storage = str(storage_address(experiment.study.storage, root))
         experiment = experiment.model_copy(update={"study": experiment.study.model_copy(update={"storage": storage})})
-    if (uri := experiment.tracking.uri) is not None and uri.startswith("sqlite:"):
-        tracking = experiment.tracking.model_copy(update={"uri": str(storage_address(uri, root))})
+    if (uri := experiment.tracking.uri) is not None:
+        tracking = experiment.tracking.model_copy(update={"uri": with_absolute_path(uri, root)})
         experiment = experiment.model_copy(update={"tracking": tracking})
     return experiment.with_absolute_paths()
 
 
+def without_passwords(experiment: Experiment) -> Experiment:
+    """The experiment as it is written: others may read the folder, and MLflow.
+
+    Accounts are then taken from the environment: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD.
+    """
+    study, uri = experiment.study, experiment.tracking.uri
+    if uri is not None:
+        uri = re.sub(r"^(https?://)[^/@]*@", r"\1", without_password(uri))
+    addresses = {
+        "storage": study.storage and without_password(study.storage),
+        "warm_start": tuple(map(without_password, study.warm_start)),
+    }
+    tracking = experiment.tracking.model_copy(update={"uri": uri})
+    return experiment.model_copy(update={"study": study.model_copy(update=addresses), "tracking": tracking})
+
+
+@contextmanager
+def locked_folder(experiment: Experiment) -> Iterator[None]:
+    """Be the only process that runs a job in the experiment's folder while this is open.
+
+    A folder that was made for the lock, and in which nothing was begun, is removed again.
+
+    Raises:
+        RaykdError: another process holds it.
+    """
+    folder = experiment.folder
+    with ExitStack() as stack:
+        made = [each for each in (folder, *folder.parents) if not each.exists()]
+        stack.callback(_remove_what_was_not_begun, folder, made)
+        stack.enter_context(_locked(folder / LOCK, experiment))
+        yield
+
+
+@contextmanager
+def locked_optuna_storage(experiment: Experiment) -> Iterator[None]:
+    """Be the only process that runs the study of this name in its Optuna storage while this is open.
+
+    A file beside a journal or SQLite is locked; in PostgreSQL an advisory lock of the session, which ends with the
+    connection. The study's own folder, where the default journal lies, is locked by `locked_folder`.
+
+    Raises:
+        RaykdError: another process holds it.
+    """
+    storage = study_storage(experiment.study, experiment.folder)
+    file = storage if isinstance(storage, Path) else sqlite_file(storage)
+    with ExitStack() as stack:
+        if file is None:
+            stack.enter_context(_locked_in_database(str(storage), experiment))
+        elif experiment.study.storage is not None:
+            stack.enter_context(_locked(file.with_name(f"{file.name}.{experiment.study.name}.lock"), experiment))
+        yield
+
+
 def check_folder(experiment: Experiment, kind: str = "study") -> None:
-    """Make sure that the study's folder may be begun or gone on with, and change nothing.
+    """Make sure that a run's folder may be begun or resumed, and change nothing.
 
     Args:
         experiment: The experiment.
-        kind: What it is called in errors, and the section of settings that names it.
+        kind: What the run is called in errors, and the section of settings that names it.
 
     Raises:
-        RaykdError: it exists and ``--resume`` was not given, or it was begun with other settings.
+        RaykdError: the folder exists and ``--resume`` was not given, or the run was begun with other settings.
     """
     settings = experiment.folder / SETTINGS
     if not settings.exists():
@@ -93,37 +145,57 @@ def check_folder(experiment: Experiment, kind: str = "study") -> None:
 
 
 def begin_folder(experiment: Experiment) -> Path:
-    """Make the study's folder, with the resolved settings in it, and return it."""
+    """Make the run's folder, with the resolved settings in it, and return it."""
     experiment.folder.mkdir(parents=True, exist_ok=True)
     save_experiment(without_passwords(experiment), experiment.folder / SETTINGS)
     return experiment.folder
 
 
-def without_passwords(experiment: Experiment) -> Experiment:
-    """The experiment as it is written: others may read the folder, and MLflow.
-
-    Accounts are then taken from the environment: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD.
-    """
-    study, uri = experiment.study, experiment.tracking.uri
-    if uri is not None:
-        uri = re.sub(r"^(https?://)[^/@]*@", r"\1", without_password(uri))
-    places = {
-        "storage": study.storage and without_password(study.storage),
-        "warm_start": tuple(map(without_password, study.warm_start)),
-    }
-    tracking = experiment.tracking.model_copy(update={"uri": uri})
-    return experiment.model_copy(update={"study": study.model_copy(update=places), "tracking": tracking})
-
-
-def remember_taught(folder: Path, teacher: Mapping[str, Any]) -> None:
-    """Write down in a study's folder what is known of its teacher."""
+def remember_trained_teacher(folder: Path, teacher: Mapping[str, Any]) -> None:
+    """Write the description of a study's teacher, and its folder, into the study's folder."""
     with replacing(folder / TEACHER) as temporary:
         temporary.write_text(json.dumps(teacher, indent=2) + "\n", encoding="utf-8")
 
 
+@contextmanager
+def _locked(file: Path, experiment: Experiment) -> Iterator[None]:
+    try:
+        with FileLock(file, timeout=0):
+            yield
+    except Timeout:
+        raise _refused(experiment, str(file)) from None
+
+
+@contextmanager
+def _locked_in_database(address: str, experiment: Experiment) -> Iterator[None]:
+    from sqlalchemy import text
+
+    key = zlib.crc32(f"raykd/{experiment.study.name}".encode())
+    with database_connection(address) as connection:
+        if not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+            raise _refused(experiment, "its database")
+        yield
+
+
+def _refused(experiment: Experiment, held: str) -> RaykdError:
+    return RaykdError(
+        f"study {experiment.study.name!r} is being run by another process, which holds {held}:\n"
+        "wait for it or stop it first, or name another study with --study.name"
+    )
+
+
+def _remove_what_was_not_begun(folder: Path, made: Sequence[Path]) -> None:
+    """Remove the lock's file and the folders that were made for it, unless something else lies there by now."""
+    with suppress(OSError):  # something lies there, or another process has come
+        if [file.name for file in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            for each in made:
+                each.rmdir()
+
+
 def _check_same(begun: Experiment, now: Experiment, file: Path, kind: str) -> None:
     for name in setting_names():
-        if name.startswith(MAY_CHANGE) and name != STAYS:
+        if name.startswith(MAY_CHANGE) and name != MUST_STAY:
             continue
         before, after = setting_value(begun, name), setting_value(now, name)
         if before != after:

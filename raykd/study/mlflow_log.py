@@ -13,11 +13,11 @@ from typing import Any
 from raykd.cluster.resources import Plan
 from raykd.config import Experiment
 from raykd.data import DataInfo
+from raykd.places import SETTINGS, TRIALS, trial_name
 from raykd.results.study import StudyResult
-from raykd.search.names import METRIC, TRIALS, trial_name
+from raykd.search.names import METRIC
 from raykd.settings_io import override, save_experiment
 from raykd.storage import name_of
-from raykd.study.folder import SETTINGS
 from raykd.tracking import Dataset, Tracker, TrialState
 from raykd.tracking.code import installed, raykd_code, source_tags
 from raykd.training.folder import description
@@ -35,12 +35,12 @@ class Provenance:
 
     - experiment: its settings
     - data: what is learnt from
-    - sizes: of its classrooms
+    - plan: the sizes of its classrooms; None where no cluster was opened
     """
 
     experiment: Experiment
     data: DataInfo
-    sizes: Plan
+    plan: Plan | None
 
     @cached_property
     def tags(self) -> dict[str, str]:
@@ -54,14 +54,15 @@ class Provenance:
     @property
     def versions(self) -> dict[str, str | int]:
         """What besides settings and data may change a result, if only in its last digits."""
-        return {
+        versions: dict[str, str | int] = {
             **{package: installed(package) for package in ("raykd", "torch", "torchvision", "ray")},
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "device": "cuda" if self.sizes.gpus_per_worker else "cpu",
-            "workers": self.sizes.workers,
-            "threads": self.sizes.threads_per_worker,
         }
+        if self.plan is not None:
+            versions["device"] = "cuda" if self.plan.gpus_per_worker else "cpu"
+            versions |= {"workers": self.plan.workers, "threads": self.plan.threads_per_worker}
+        return versions
 
     @cached_property
     def datasets(self) -> list[Dataset]:

@@ -1,45 +1,55 @@
-"""What is known before a run starts: data, networks and their sizes. Wrong settings end here, before any cost."""
+"""What is checked before a run starts, without a cluster: data, networks, hint layers and objective fit each other."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FixedTrial
 from torch import nn
 
 from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
 from raykd.models import build_model, parameter_count
-from raykd.models.weights import shortened
-from raykd.places import teachers_folder
-from raykd.storage import below, name_of
-from raykd.training.external_teacher import fetch_external_teacher
-from raykd.training.folder import description
-from raykd.training.saved import load_model
+from raykd.search.space import SearchSpace
+from raykd.settings_io import override
+from raykd.study.external_teacher import with_external_teacher
+from raykd.study.networks import student_network, teacher_network
+from raykd.training.build import build_objective
+from raykd.training.external_teacher import check_answers
+from raykd.training.hint_layers import find_hint_layers
 
-ADOPTED = "teacher.txt"
-"""File of a study's folder that names its adopted teacher's folder in the cache."""
+Role = Literal["teacher", "student"]
+Split = Literal["validation", "test"]
+
+CHOICES = ("method.name", "method.beside", "student.name", "teacher.model.name")
+"""Searched settings whose choices are checked, each with each of the others."""
+PARTS = (*CHOICES, "student.arguments.", "method.arguments.", "teacher.kind")
+"""Searched settings on which the check depends; those that are no choices take their default."""
+TEACHER_TRAINING = ("teacher.model.", "teacher.training.")
+"""Settings of a teacher that is trained here."""
 
 
 @dataclass(frozen=True)
-class Briefing:
-    """The facts of a run.
+class Preflight:
+    """What is known before a run starts.
 
-    - experiment: with a `teacher.source` replaced by that teacher's folder in the cache
+    - experiment: with an external teacher's folder in the cache as `teacher.source`
     - data: what is learnt from
-    - parameters: of each network by its role, ``teacher`` and ``student``
+    - parameters: number of each network's parameters
     """
 
     experiment: Experiment
     data: DataInfo
-    parameters: dict[str, int]
+    parameters: dict[Role, int]
 
 
-def check_held_out(experiment: Experiment, held_out: str) -> None:
+def check_held_out(experiment: Experiment, held_out: Split) -> None:
     """Refuse an experiment that is measured on another split than its job is for."""
     if experiment.data.held_out != held_out:
         raise RaykdError(
@@ -48,100 +58,128 @@ def check_held_out(experiment: Experiment, held_out: str) -> None:
         )
 
 
-def brief(experiment: Experiment, *roles: str, held_out: Literal["validation", "test"] = "validation") -> Briefing:
-    """Load the data's description, fetch a teacher from elsewhere, and build the networks without memory.
+def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split = "validation") -> Preflight:
+    """Load the data's description, fetch an external teacher, and build the networks without memory.
 
     Args:
-        experiment: The experiment.
-        roles: ``teacher``, ``student``: the networks that this run needs.
+        experiment: The experiment, with absolute paths.
+        roles: The networks that this run needs.
         held_out: The split that this kind of run is measured on.
 
     Raises:
-        RaykdError: Data or networks cannot be had as the settings ask, or they ask for another split.
+        RaykdError: data or networks cannot be had as the settings ask, or the settings ask for another split.
     """
     check_held_out(experiment, held_out)
     info = load_data(experiment.data).info
-    if experiment.teacher.source is not None and "teacher" in roles:
-        experiment = _with_adopted_teacher(experiment, experiment.teacher.source, info)
+    if "teacher" in roles:
+        experiment = with_external_teacher(experiment, info)
+    networks: dict[Role, Callable[[Experiment, DataInfo], nn.Module]]
     networks = {"teacher": teacher_network, "student": student_network}
-    return Briefing(experiment, info, {role: parameter_count(networks[role](experiment, info)) for role in roles})
+    parameters = {role: parameter_count(build(experiment, info)) for role, build in networks.items() if role in roles}
+    return Preflight(experiment, info, parameters)
 
 
-def student_network(experiment: Experiment, info: DataInfo) -> nn.Module:
-    """The student's network, without memory."""
-    return _network(experiment.student, info)
-
-
-def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
-    """The teacher's network: the adopted one, or one without memory that is still to be trained."""
-    if experiment.teacher.source is not None and experiment.teacher.kind == "standard":
-        return load_model(experiment.teacher.source).network
-    return _network(experiment.teacher.model, info)
-
-
-def remember_teacher(briefed: Experiment) -> None:
-    """Write down in the study's folder which teacher was adopted, so that a resumed study goes on with the same."""
-    if briefed.teacher.source is not None:
-        (briefed.folder / ADOPTED).write_text(f"{name_of(briefed.teacher.source)}\n")
-
-
-def _with_adopted_teacher(experiment: Experiment, source: str, info: DataInfo) -> Experiment:
-    """The experiment with the teacher's folder as its source.
-
-    What a file or an alias in MLflow holds may change; a resumed study needs it no more, unless the cache was emptied.
-    """
-    teacher, record = experiment.teacher, experiment.folder / ADOPTED
-    begun = record.read_text().strip() if experiment.study.resume and record.exists() else None
-    teachers = teachers_folder(experiment)
-    folder = below(teachers, begun or "")
-    if begun is None or (description(folder) or {}).get("data", {}).get("fingerprint") != info.fingerprint:
-        folder = fetch_external_teacher(source, teacher.model, info, teachers, experiment.tracking)
-    if begun not in (None, name_of(folder)):
-        raise RaykdError(
-            f"teacher.source {source}: teacher or data are others than those that {experiment.folder} was begun with:\n"
-            "give those back, or name another study with --study.name"
-        )
-    return experiment.model_copy(update={"teacher": teacher.model_copy(update={"source": folder})})
-
-
-def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
-    except RaykdError:
-        raise
-    except Exception as error:
-        # A builder of the user's raises anything.
-        raise RaykdError(f"model {settings} cannot be built: {shortened(error)}") from error
-
-
-def show_briefing(console: Console, experiment: Experiment, briefing: Briefing, extra: dict[str, str]) -> None:
-    """Print what is about to run.
+def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None = None) -> None:
+    """Put networks, hint layers and objective together as the settings say, or as the choices of a space would.
 
     Args:
-        console: Where to.
-        experiment: The experiment.
-        briefing: Its facts.
-        extra: Further lines, by name.
+        experiment: The experiment, with an external teacher's folder as `teacher.source`.
+        info: The data.
+        space: What is searched. None: nothing.
+
+    Raises:
+        RaykdError: a network is not for such images and classes, a method does not suit the networks, layers, import
+            paths or weights are wrong, or the space searches how an external teacher is trained.
     """
-    info = briefing.data
-    sizes = ", ".join(f"{size:,} {split}" for split, size in info.split_sizes.items())
-    shape = f"{info.channels} x {info.height} x {info.width}"
-    table = Table.grid(padding=(0, 2))
-    table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes")
-    teacher = experiment.teacher
-    source = f"from {teacher.source}"
-    names = {
-        "teacher": source if teacher.source and teacher.kind == "standard" else f"{teacher.kind} {teacher.model}",
-        "student": str(experiment.student),
+    if space is not None:
+        _check_searched(experiment, space)
+    # Where the method itself is searched, what one of them takes is idle for the others.
+    if (space is None or "method.name" not in space.names) and (useless := experiment.method.useless):
+        raise RaykdError(useless)
+    networks = _Networks(info)
+    # Two samples of each class stand for the training split.
+    labels = torch.arange(info.num_classes).repeat(2)
+    for variant, chosen in _variants(experiment, space):
+        try:
+            spec = variant.training_spec()
+            student = networks.student(variant)
+            teacher = networks.teacher(variant) if spec.needs_teacher else None
+            layers = find_hint_layers(spec, student, teacher, info, labels)
+            build_objective(spec, layers.shapes if layers else None)
+        except RaykdError as error:
+            raise RaykdError(f"{chosen}{error}") from error
+
+
+class _Networks:
+    """The networks of all variants, each built and checked once."""
+
+    def __init__(self, info: DataInfo) -> None:
+        self._info = info
+        self._built: dict[str, nn.Module] = {}
+
+    def student(self, experiment: Experiment) -> nn.Module:
+        settings = experiment.student
+        return self._once(
+            f"student {settings.model_dump_json()}",
+            lambda: self._checked(student_network(experiment, self._info), settings, f"student {settings}"),
+        )
+
+    def teacher(self, experiment: Experiment) -> nn.Module:
+        source, settings = experiment.teacher.source, experiment.teacher.model
+        if source is not None and experiment.teacher.kind == "standard":
+            return self._once(source, lambda: teacher_network(experiment, self._info))
+        return self._once(
+            f"teacher {settings.model_dump_json()}",
+            lambda: self._checked(teacher_network(experiment, self._info), settings, f"teacher.model {settings}"),
+        )
+
+    def _checked(self, network: nn.Module, settings: ModelSettings, name: str) -> nn.Module:
+        try:
+            check_answers(network, self._info, name)
+        except RaykdError:
+            # Not all operations work on the meta device: what fails there may work with memory.
+            network = _with_memory(settings, self._info)
+            check_answers(network, self._info, name)
+        return network
+
+    def _once(self, key: str, build: Callable[[], nn.Module]) -> nn.Module:
+        if key not in self._built:
+            self._built[key] = build()
+        return self._built[key]
+
+
+def _with_memory(settings: ModelSettings, info: DataInfo) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        fresh = settings.model_copy(update={"weights": None})
+        return build_model(fresh, num_classes=info.num_classes, in_channels=info.channels)
+
+
+def _variants(experiment: Experiment, space: SearchSpace | None) -> Iterator[tuple[Experiment, str]]:
+    """Each combination of choices that a trial may get, and how errors about it begin."""
+    if space is None:
+        yield experiment, ""
+        return
+    defaults = {parameter.name: parameter.default for parameter in space.parameters}
+    choices = {
+        parameter.name: parameter.distribution.choices
+        for parameter in space.parameters
+        if parameter.name in CHOICES and isinstance(parameter.distribution, CategoricalDistribution)
     }
-    if teacher.source and teacher.kind == "generous":
-        names["teacher"] += f", taught by the one {source}"
-    for role, count in briefing.parameters.items():
-        smaller = ""
-        if role == "student" and "teacher" in briefing.parameters:
-            smaller = f", {briefing.parameters['teacher'] / count:.1f} times smaller"
-        table.add_row(f"[bold]{role}", f"{names[role]}: {count:,} parameters{smaller}")
-    for name, text in extra.items():
-        table.add_row(f"[bold]{name}", text)
-    console.print(table, highlight=False)
+    seen = []
+    for combination in product(*choices.values()):
+        # The space itself evaluates the conditions of its entries.
+        sampled = space.sample(FixedTrial(defaults | dict(zip(choices, combination, strict=True))))
+        values = {name: value for name, value in sampled.items() if name.startswith(PARTS)}
+        if values not in seen:
+            seen.append(values)
+            chosen = ", ".join(f"{name} {values[name]}" for name in choices if name in values)
+            yield override(experiment, values, space.source), f"{space.source}: {chosen}: " if chosen else ""
+
+
+def _check_searched(experiment: Experiment, space: SearchSpace) -> None:
+    standard = experiment.teacher.kind == "standard" and "teacher.kind" not in space.names
+    if experiment.teacher.source is None or not standard:
+        return
+    for name in space.names:
+        if name.startswith(TEACHER_TRAINING):
+            raise RaykdError(f"{space.source}: {name} cannot be searched: teacher.source is taken as it is")

@@ -6,27 +6,22 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from raykd.cluster.classrooms import Classrooms
 from raykd.cluster.client import StudentClient
-from raykd.cluster.node_checks import check_nodes
-from raykd.cluster.resources import wait_for_resources
-from raykd.cluster.session import ray_session
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
-from raykd.progress import RunProgress, standard_output
+from raykd.progress import RunProgress
 from raykd.results.load import recorded_study
-from raykd.settings_io import load_experiment, override
-from raykd.study.adoption import judge_teacher
-from raykd.study.folder import RAY
+from raykd.settings_io import experiment_from_yaml, override
+from raykd.study.folder import LOCK
 from raykd.study.mlflow_log import Provenance
-from raykd.study.preflight import brief
-from raykd.study.train import teach_teachers
+from raykd.study.preflight import Role
+from raykd.study.session import Session, open_session
+from raykd.study.train import train_teachers
 from raykd.tracking.address import tracking_uri
 from raykd.tracking.code import raykd_code
 from raykd.tracking.trial_record import RecordedTrial, is_run_id, recorded_trial
@@ -113,7 +108,7 @@ def replay(
     settings: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> ReplayResult:
-    """Teach a trial's student again, alone, as its MLflow run tells: settings, views, teacher, workers and threads.
+    """Train a trial's student again, alone, as its MLflow run says: settings, views, teacher, workers and threads.
 
     Args:
         run: Id of the trial's run, or ``STUDY/trial-0007`` with the study's folder or its name below `output`.
@@ -125,45 +120,36 @@ def replay(
     Raises:
         RaykdError: there is no such run, its record is not whole, or this machine lacks what it needs.
     """
-    console = console or standard_output()
     output = (output or StudySettings().output).expanduser().absolute()
-    trial, study_folder = _trial(run, uri, output)
-    experiment = override(_experiment(trial), dict(settings or {}), "raykd replay").with_absolute_paths()
-    folder = study_folder / REPLAYS / trial.name
-    briefing = brief(experiment, "student", *(("teacher",) if experiment.training_spec().needs_teacher else ()))
-    experiment = briefing.experiment
-    # A replay begins at the beginning.
-    shutil.rmtree(folder, ignore_errors=True)
-    with ray_session(experiment.cluster):
-        _, sizes = wait_for_resources(experiment.cluster, 1, console)
-        node_checks = check_nodes(
-            experiment, sizes, folder=str(folder), teacher=experiment.training_spec().needs_teacher
-        )
-        judge_teacher(experiment, sizes)
-        circumstances = _circumstances(trial, Provenance(experiment, briefing.data, sizes))
-        with Classrooms(sizes, experiment.cluster, folder / RAY, console, node_checks=node_checks) as classrooms:
-            teacher, differing = _teacher(trial, experiment, briefing.data.fingerprint, folder, classrooms, console)
+    trial, study_folder = _recorded(run, uri, output)
+    experiment = override(_experiment(trial, study_folder / REPLAYS), dict(settings or {}), "raykd replay")
+    roles: tuple[Role, ...] = ("teacher", "student") if experiment.training_spec().needs_teacher else ("student",)
+    with open_session(experiment, "replay", console, roles=roles, rehearsed=False) as session:
+        _empty(session.folder)
+        session.open_cluster(students=1)
+        with session.classrooms() as classrooms:
+            teacher, differing = _teacher(trial, session, classrooms.broker)
             student = TrainRequest(
                 student=trial.name,
-                spec=experiment.training_spec(),
+                spec=session.experiment.training_spec(),
                 teacher=teacher,
-                folder=str(folder / "student"),
+                folder=str(session.folder / "student"),
                 views=trial.views,
-                data=briefing.data.fingerprint,
+                data=session.data.fingerprint,
             )
-            reports = _taught(classrooms.broker, student, len(trial.epochs), console)
-    result = ReplayResult(
-        trial,
-        Path(student.folder),
-        reports[-1].weights,
-        tuple(report.metrics for report in reports),
-        (*differing, *circumstances),
-    )
-    result.show(console)
-    return result
+            reports = _train(classrooms.broker, student, len(trial.epochs), session.console)
+        result = ReplayResult(
+            trial=trial,
+            folder=Path(student.folder),
+            weights=reports[-1].weights,
+            metrics=tuple(report.metrics for report in reports),
+            circumstances=(*differing, *_circumstances(trial, session.provenance)),
+        )
+        result.show(session.console)
+        return result
 
 
-def _trial(run: str, uri: str | None, output: Path) -> tuple[RecordedTrial, Path]:
+def _recorded(run: str, uri: str | None, output: Path) -> tuple[RecordedTrial, Path]:
     """The trial, and its study's folder here."""
     if is_run_id(run):
         if uri is None:
@@ -175,31 +161,42 @@ def _trial(run: str, uri: str | None, output: Path) -> tuple[RecordedTrial, Path
     if not study:
         raise RaykdError(f"{run!r} names no trial: give STUDY/trial-0007, or the id of an MLflow run with --uri")
     recorded = recorded_study(study, output)
-    place = uri or tracking_uri(recorded.experiment.tracking, recorded.folder)
-    return recorded_trial(place, study=recorded.experiment.study.name, trial=name), recorded.folder
+    uri = uri or tracking_uri(recorded.experiment.tracking, recorded.folder)
+    return recorded_trial(uri, study=recorded.experiment.study.name, trial=name), recorded.folder
 
 
-def _experiment(trial: RecordedTrial) -> Experiment:
-    """The trial's settings, for one classroom like the one it sat in."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "experiment.yaml"
-        file.write_text(trial.settings, encoding="utf-8")
-        experiment = load_experiment(file, Experiment())
-    workers, threads = trial.versions["workers"], trial.versions["threads"]
-    gpus = 0 if trial.versions["device"] == "cpu" else experiment.cluster.gpus_per_worker
-    cluster = experiment.cluster.model_copy(
-        update={
-            "address": None,
-            "classrooms": 1,
-            "workers": workers,
-            "least_workers": None,
-            "seats": 1,
-            "threads_per_worker": threads,
-            "gpus_per_worker": gpus,
-            "storage": None,
-        }
+def _experiment(trial: RecordedTrial, output: Path) -> Experiment:
+    """The trial's settings, for one classroom like the one it sat in, with a folder of its own below `output`."""
+    experiment = experiment_from_yaml(trial.settings, Experiment(), f"the settings of {trial.name}")
+    cpu = trial.versions["device"] == "cpu"
+    return override(
+        experiment,
+        {
+            "study.name": trial.name,
+            "study.output": output,
+            "study.storage": None,
+            "study.resume": False,
+            "tracking.uri": None,
+            "cluster.address": None,
+            "cluster.classrooms": 1,
+            "cluster.workers": trial.versions["workers"],
+            "cluster.least_workers": None,
+            "cluster.seats": 1,
+            "cluster.threads_per_worker": trial.versions["threads"],
+            "cluster.gpus_per_worker": 0 if cpu else experiment.cluster.gpus_per_worker,
+            "cluster.storage": None,
+        },
+        "raykd replay",
     )
-    return experiment.model_copy(update={"cluster": cluster})
+
+
+def _empty(folder: Path) -> None:
+    """Delete what an earlier replay left: this one begins at the beginning."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _circumstances(trial: RecordedTrial, provenance: Provenance) -> list[Difference]:
@@ -220,40 +217,35 @@ def _short(value: object) -> str:
     return text if len(text) <= 24 else f"{text[:16]}..."
 
 
-def _teacher(
-    trial: RecordedTrial,
-    experiment: Experiment,
-    fingerprint: str,
-    folder: Path,
-    classrooms: Classrooms,
-    console: Console,
-) -> tuple[str | None, list[Difference]]:
-    """The teacher's folder, taught here if need be, and how it differs from the recorded one."""
+def _teacher(trial: RecordedTrial, session: Session, broker: Any) -> tuple[str | None, list[Difference]]:
+    """The teacher's folder, trained here if need be, and how it differs from the recorded one."""
+    experiment, fingerprint, recorded = session.experiment, session.data.fingerprint, trial.teacher_weights
     if not experiment.training_spec().needs_teacher:
         return None, []
-    recorded = trial.teacher_weights
     chain = teachers(experiment, fingerprint)
-    found = description(chain[-1].folder)
-    if found is not None and None not in (recorded, found.get("weights")) and found["weights"] != recorded:
-        console.print("the cache has another teacher than the recorded one; it is taught again", highlight=False)
-        chain = teachers(override(experiment, {"teacher.cache": folder / "cache"}), fingerprint)
-    weights = teach_teachers(classrooms.broker, chain, console).get("weights")
+    cached = description(chain[-1].folder)
+    if cached is not None and None not in (recorded, cached.get("weights")) and cached["weights"] != recorded:
+        session.console.print(
+            "the cache has another teacher than the recorded one; it is trained again", highlight=False
+        )
+        chain = teachers(override(experiment, {"teacher.cache": session.folder / "cache"}), fingerprint)
+    weights = train_teachers(broker, chain, session.console).get("weights")
     differs = recorded is not None and weights is not None and weights != recorded
     return chain[-1].folder, [Difference("teacher's weights", _short(recorded), _short(weights))] if differs else []
 
 
-def _taught(broker: Any, student: TrainRequest, epochs: int, console: Console) -> list[Report]:
+def _train(broker: Any, student: TrainRequest, epochs: int, console: Console) -> list[Report]:
     """The student's reports, as many as its trial had."""
     reports: list[Report] = []
-    seat = StudentClient(broker, student)
+    client = StudentClient(broker, student)
     with RunProgress(console, student.student, epochs) as progress:
         for epoch in range(1, epochs + 1):
-            report = seat.report(epoch)
+            report = client.report(epoch)
             if report.failure is not None:
-                raise RaykdError(f"{student.student} could not be taught: {report.failure}")
+                raise RaykdError(f"{student.student} could not be trained: {report.failure}")
             reports.append(report)
             progress.epoch(student.student, report.metrics)
             if report.last:
                 break
-    seat.leave()
+    client.leave()
     return reports

@@ -1,4 +1,4 @@
-"""Whole lessons with their progress shown: teachers before a study, single students, and many at once."""
+"""Whole trainings with their progress shown: one network, the teachers of a chain, or many students at once."""
 
 from __future__ import annotations
 
@@ -14,144 +14,140 @@ from rich.console import Console
 from raykd.cluster.client import train_to_end
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
+from raykd.search.outcome import outcome_of_report
 from raykd.storage import StorageError
 from raykd.tracking import TrialState
 from raykd.training.folder import description
 from raykd.training.messages import Report, TrainRequest
 
 
-def teach_shown(
+def train_with_progress(
     broker: Any,
     request: TrainRequest,
     title: str,
     console: Console,
     on_report: Callable[[Report], None] | None = None,
 ) -> dict[str, Any]:
-    """Have a student taught to the end with its progress shown, and return the finished model's description.
+    """Train a network to the end, unless its finished model is there, and return the model's description.
 
     Args:
-        broker: The broker's actor handle.
-        enrolment: Who wants to learn what.
+        broker: The broker's actor handle; not used where the finished model is there.
+        request: Which network, and how.
         title: What it is called.
         console: Where progress is shown.
-        on_report: Hears every epoch's report, too.
+        on_report: Called with every epoch's report, too.
 
     Raises:
-        RaykdError: it diverged, or could not be taught.
+        RaykdError: it diverged, or could not be trained.
     """
-    held_out = _held_out(request)
-    found = description(request.folder)
-    if found is None:
-        with RunProgress(console, title, _epochs(request), held_out=held_out) as progress:
+    held_out = request.spec.data.held_out
+    model = description(request.folder)
+    if model is None:
+        with RunProgress(console, title, request.spec.training.epochs, held_out=held_out) as progress:
 
-            def told(report: Report) -> None:
+            def reported(report: Report) -> None:
                 progress.epoch(title, report.metrics)
                 if on_report is not None:
                     on_report(report)
 
-            found = train_to_end(broker, request, told)
-    accuracy = found["metrics"][f"{held_out}_accuracy"]
-    console.print(
-        f"{title}: {accuracy:.2%} on the {held_out} split ({request.folder})", soft_wrap=True, highlight=False
-    )
-    return found
+            model = train_to_end(broker, request, reported)
+    accuracy = model["metrics"][f"{held_out}_accuracy"]
+    result = f"{title}: {accuracy:.2%} on the {held_out} split ({request.folder})"
+    console.print(result, soft_wrap=True, highlight=False)
+    return model
 
 
-def teach_teachers(
+def train_teachers(
     broker: Any, chain: Sequence[TrainRequest], console: Console, on_report: Callable[[Report], None] | None = None
 ) -> dict[str, Any]:
-    """Have the teachers of a chain taught (see `raykd.training.teacher_cache`); return the last one's description."""
-    found: dict[str, Any] = {}
+    """Train the teachers of a chain (see `raykd.training.teacher_cache`), and return the last one's description.
+
+    The reports of the last one go to `on_report`.
+    """
+    model: dict[str, Any] = {}
     for teacher in chain:
         title = "standard teacher" if teacher.teacher is None else "generous teacher"
-        found = teach_shown(broker, teacher, title, console, on_report if teacher is chain[-1] else None)
-    return found
+        model = train_with_progress(broker, teacher, title, console, on_report if teacher is chain[-1] else None)
+    return model
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a student's lesson came to its end: its state, and why if it was not finished."""
+class TrainingEnd:
+    """How a student's training ended: the state, and the reason if it was not finished."""
 
     student: str
     state: TrialState
     reason: str | None = None
 
 
-def teach_together(
+def train_together(
     broker: Any,
     requests: Sequence[TrainRequest],
     title: str,
     console: Console,
     on_report: Callable[[Report], None],
-    on_end: Callable[[Ending], None],
+    on_end: Callable[[TrainingEnd], None],
 ) -> None:
-    """Have many students taught to the end, in shared classes as the seats allow, with their progress shown.
+    """Train many students to the end, in shared classes as the seats allow, with their progress shown.
 
-    One that diverges or cannot be taught leaves the others in peace. Those whose finished models are there are passed
-    over. All are measured on the same split. Both callbacks are called in this thread only.
+    A student that diverges or cannot be trained does not disturb the others. Those whose finished models are there are
+    passed over. All are measured on the same split. Both callbacks are called in this thread only.
 
     Args:
         broker: The broker's actor handle.
-        enrolments: Who wants to learn what, in the order in which they get seats.
+        requests: The students, in the order in which they get seats.
         title: What they are called together.
         console: Where progress is shown.
-        on_report: Hears every epoch's report.
-        on_end: Hears how each came to its end.
+        on_report: Called with every epoch's report.
+        on_end: Called when a student's training ends.
     """
-    missing = [each for each in requests if description(each.folder) is None]
-    epochs = {each.student: _epochs(each) for each in missing}
-    held_out = next(map(_held_out, requests), "")
-    news: SimpleQueue[Report | Ending | BaseException] = SimpleQueue()
-    # Seats are given in the order of enrolment, and threads start in any.
+    missing = [request for request in requests if description(request.folder) is None]
+    epochs = {request.student: request.spec.training.epochs for request in missing}
+    held_out = requests[0].spec.data.held_out if requests else ""
+    events: SimpleQueue[Report | TrainingEnd | BaseException] = SimpleQueue()
+    # Seats are given in the order of the requests, while threads start in any order.
     ray.get(broker.submit_for_all_epochs.remote(missing))
     for request in missing:
-        # They outlive an interrupted run no longer than its classrooms do.
-        threading.Thread(target=_attend, args=(broker, request, news), daemon=True).start()
+        # Daemons: the threads of an interrupted run live no longer than its classrooms.
+        threading.Thread(target=_follow, args=(broker, request, events), daemon=True).start()
     last: dict[str, Report] = {}
-    waiting = len(epochs)
-    with RunProgress(console, title, sum(epochs.values()), waiting, "students", held_out) as progress:
-        while waiting:
-            match news.get():
+    running = len(missing)
+    with RunProgress(console, title, sum(epochs.values()), running, "students", held_out) as progress:
+        while running:
+            match events.get():
                 case Report() as report:
                     last[report.student] = report
                     progress.epoch(report.student, report.metrics)
                     on_report(report)
-                case Ending(student, state, reason) as ending:
-                    waiting -= 1
-                    heard = last.get(student)
-                    accuracy = heard.metrics[f"{held_out}_accuracy"] if heard and state == "finished" else None
-                    progress.end_trial(student, state, heard.epoch if heard else 0, epochs[student], accuracy)
+                case TrainingEnd(student, state, reason) as end:
+                    running -= 1
+                    final = last.get(student)
+                    accuracy = final.metrics[f"{held_out}_accuracy"] if final and state == "finished" else None
+                    progress.end_trial(student, state, final.epoch if final else 0, epochs[student], accuracy)
                     if reason is not None:
                         progress.say(reason)
-                    on_end(ending)
+                    on_end(end)
                 case error:
                     raise error
 
 
-def _attend(broker: Any, request: TrainRequest, news: SimpleQueue[Report | Ending | BaseException]) -> None:
-    """One student's lesson, told as news."""
-    diverged = False
+def _follow(broker: Any, request: TrainRequest, events: SimpleQueue[Report | TrainingEnd | BaseException]) -> None:
+    """Put one student's reports and its end into the queue."""
+    state: TrialState = "failed"
 
-    def told(report: Report) -> None:
-        nonlocal diverged
-        diverged = report.diverged
-        news.put(report)
+    def reported(report: Report) -> None:
+        nonlocal state
+        if report.last:
+            state = outcome_of_report(report)
+        events.put(report)
 
     try:
-        train_to_end(broker, request, told)
+        train_to_end(broker, request, reported)
     except StorageError as error:
-        news.put(error)  # no student's fault, and none can be taught
+        events.put(error)  # the storage is away: no student is to blame, and none can be trained
     except RaykdError as error:
-        news.put(Ending(request.student, "diverged" if diverged else "failed", str(error)))
+        events.put(TrainingEnd(request.student, state, str(error)))
     except BaseException as error:
-        news.put(error)
+        events.put(error)
     else:
-        news.put(Ending(request.student, "finished"))
-
-
-def _held_out(request: TrainRequest) -> str:
-    return request.spec.data.held_out
-
-
-def _epochs(request: TrainRequest) -> int:
-    return request.spec.training.epochs
+        events.put(TrainingEnd(request.student, "finished"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import nn
@@ -17,26 +16,9 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from raykd.config import BiasSettings, ScheduleSettings, TemperatureSettings, TrainingSettings, TrainingSpec
+from raykd.config import TrainingSettings, TrainingSpec
 from raykd.errors import RaykdError
-from raykd.knowledge import (
-    ConstantSchedule,
-    ConstantTemperature,
-    CosineSchedule,
-    LinearSchedule,
-    Margin,
-    Objective,
-    OneHot,
-    Pair,
-    Repair,
-    Revision,
-    Schedule,
-    Smooth,
-    StdTemperature,
-    StepSchedule,
-    Swap,
-    Temperature,
-)
+from raykd.knowledge import Objective
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, HintShapes, TeacherFree
 
 
@@ -65,55 +47,16 @@ def build_objective(spec: TrainingSpec, shapes: HintShapes | None = None) -> Obj
     return Objective(
         # Parameters that no loss reaches would stop several workers.
         method=None if answers is None or spec.objective.kd_weight == 0 else answers.term(),
-        temperature=_temperature(spec.temperature),
-        repair=_repair(spec.bias),
-        schedule=_schedule(spec.schedule),
+        temperature=spec.temperature,
+        bias=spec.bias,
+        schedule=spec.schedule,
         ce_weight=spec.objective.ce_weight,
         kd_weight=spec.objective.kd_weight,
         warmup_epochs=spec.objective.warmup_epochs,
-        denominator=spec.bias.denominator,
         label_smoothing=spec.training.label_smoothing if smoothing is None else smoothing,
         features=features,
         feature_weight=method.weight if isinstance(method, FeatureMethod) else 0.0,
     )
-
-
-def _repair(settings: BiasSettings) -> Repair | Literal["keep", "drop"]:
-    match settings.form:
-        case "pair":
-            return Pair(settings.strength)
-        case "swap":
-            return Swap()
-        case "one_hot":
-            return OneHot(settings.strength)
-        case "smooth":
-            return Smooth(settings.strength, settings.smoothing)
-        case "revision":
-            return Revision(settings.eta)
-        case "margin":
-            return Margin(settings.margin)
-        case "keep" | "drop":
-            return settings.form
-
-
-def _temperature(settings: TemperatureSettings) -> Temperature:
-    match settings.policy:
-        case "std":
-            return StdTemperature(settings.multiplier, settings.loss_weight)
-        case "constant":
-            return ConstantTemperature(settings.value)
-
-
-def _schedule(settings: ScheduleSettings) -> Schedule:
-    match settings.form:
-        case "cosine":
-            return CosineSchedule(settings.shape)
-        case "linear":
-            return LinearSchedule(settings.shape)
-        case "constant":
-            return ConstantSchedule(settings.weight)
-        case "step":
-            return StepSchedule(settings.step_at)
 
 
 def build_optimizer(settings: TrainingSettings, parameters: Iterable[nn.Parameter]) -> Optimizer:

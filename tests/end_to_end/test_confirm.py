@@ -51,7 +51,7 @@ def test_all_learn_from_train_and_validation_and_are_measured_on_test_alone(conf
     assert [row.name for row in confirmed.result.rows] == [*NAMES, winner.name]
     described = [found for row in confirmed.result.rows for found in row.students.values()]
     assert len(described) == 8
-    for found in (*described, confirmed.result.teachers[0].found):
+    for found in (*described, confirmed.result.teachers[0].model):
         assert found["data"]["split_sizes"] == sizes
         assert "test_accuracy" in found["metrics"]
         assert not [name for name in found["metrics"] if "validation" in name]

@@ -186,7 +186,7 @@ def test_a_resumed_comparison_teaches_only_what_is_missing(compared, tmp_path):
     assert written(experiment.teacher.cache) == teachers
     assert [len(row.students) for row in result.rows] == [2, 2, 2, 2]
     assert "7 are done" in shown.getvalue()
-    assert "found, not trained by this launch" in shown.getvalue()
+    assert "not trained by this launch" in shown.getvalue()
 
 
 def test_a_comparison_is_not_begun_twice_by_mistake(compared):

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from raykd.config import DataSettings, Experiment, ModelSettings, StudySettings, TrackingSettings, TrainingSpec
 from raykd.data import ImageData, load_data, training_batches
 from raykd.models import build_model
+from raykd.places import JOURNAL, SETTINGS
 from raykd.results.load import recorded_study
-from raykd.search.searcher import open_study
+from raykd.search.optuna_study import open_study
 from raykd.settings_io import save_experiment
-from raykd.study.folder import JOURNAL, SETTINGS, remember_taught
+from raykd.study.folder import remember_trained_teacher
 from raykd.training.folder import description, write_description
 from raykd.training.messages import Report
 from raykd.training.saved import save_model, weights_digest
@@ -77,7 +78,7 @@ def finished_study(output: Path, tracking: TrackingSettings, network: nn.Module 
     teacher = finished_model(output / "teacher", trained(HALF, data, epochs=0, seed=1), HALF, data, 0.95)
     told = description(teacher)
     assert told is not None
-    remember_taught(experiment.folder, told | {"folder": str(teacher)})
+    remember_trained_teacher(experiment.folder, told | {"folder": str(teacher)})
     recorded_study(experiment.folder).result.keep_best(experiment.folder)
     return experiment
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -12,21 +11,11 @@ from pathlib import Path
 
 import psutil
 
+from tests.helpers.namespaces import ISOLATED
 from tests.helpers.paths import ROOT
 
 PATIENCE = 90.0
 """Seconds within which a node is up, on a busy machine."""
-
-ISOLATED = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
-
-
-def refusal() -> str | None:
-    """Why namespaces cannot be had here; None: they can. Without them, two Ray clusters on one host get confused."""
-    missing = [tool for tool in ("unshare", "nsenter", "ip") if shutil.which(tool) is None]
-    if missing:
-        return f"no {', '.join(missing)} here"
-    tried = subprocess.run([*ISOLATED, "ip", "link", "set", "lo", "up"], capture_output=True, text=True)
-    return None if tried.returncode == 0 else f"no namespaces here: {tried.stderr.strip()}"
 
 
 class Head:

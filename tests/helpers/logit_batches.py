@@ -4,54 +4,72 @@ from __future__ import annotations
 
 import torch
 
-from raykd.knowledge import (
-    Answers,
-    ConstantTemperature,
-    CosineSchedule,
-    Margin,
-    Objective,
-    OneHot,
-    Pair,
-    Revision,
-    Smooth,
-    StdTemperature,
-    StepSchedule,
-    Swap,
-)
+from raykd.knowledge import Answers, BiasSettings, Objective, ScheduleSettings, TemperatureSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, LogitMethod, LogitTerm
 from raykd.knowledge.methods.kd import Kd
 
 ANSWER_METHODS = sorted(name for name, method in METHODS.items() if issubclass(method, AnswerMethod))
 SAMPLE_METHODS = [name for name in ANSWER_METHODS if issubclass(METHODS[name], LogitMethod) or name == "ctkd"]
-REPAIRS = {
-    "pair": Pair,
-    "swap": lambda amount: Swap(),
-    "one_hot": OneHot,
-    "smooth": lambda amount: Smooth(amount, 0.1),
-    "revision": Revision,
-    "margin": Margin,
+AMOUNTS = {
+    "pair": "strength",
+    "swap": None,
+    "one_hot": "strength",
+    "smooth": "strength",
+    "revision": "eta",
+    "margin": "margin",
 }
-"""Repairs by name, of a strength, eta or margin."""
+"""The setting that says how strongly a form repairs."""
+REPAIRS = list(AMOUNTS)
 FORMS = [*REPAIRS, "drop", "keep"]
+
+
+def constant(value: float) -> TemperatureSettings:
+    return TemperatureSettings(policy="constant", value=value)
+
+
+def std(multiplier: float, loss_weight: str = "temperature") -> TemperatureSettings:
+    return TemperatureSettings(policy="std", multiplier=multiplier, loss_weight=loss_weight)
+
+
+def repair_of(form: str, amount: float = 0.5, denominator: str = "subset") -> BiasSettings:
+    """The formulas hold at the ends of all ranges; of these, the settings leave those of eta out."""
+    setting = AMOUNTS.get(form)
+    inside = {} if setting is None or (setting == "eta" and amount in (0, 1)) else {setting: amount}
+    bias = BiasSettings(form=form, denominator=denominator, **inside)
+    return bias if setting is None else bias.model_copy(update={setting: amount})
+
+
+def cosine(shape: float = 1.0) -> ScheduleSettings:
+    return ScheduleSettings(form="cosine", shape=shape)
+
+
+def linear(shape: float = 1.0) -> ScheduleSettings:
+    return ScheduleSettings(form="linear", shape=shape)
+
+
+def always(weight: float) -> ScheduleSettings:
+    return ScheduleSettings(form="constant", weight=weight)
+
+
+def step(at: float) -> ScheduleSettings:
+    return ScheduleSettings(form="step", step_at=at)
+
+
 REPAIRED = Objective(
     method=Kd().term(),
-    temperature=ConstantTemperature(4.0),
-    repair=Pair(0.5),
-    schedule=CosineSchedule(),
+    temperature=constant(4.0),
+    bias=repair_of("pair"),
+    schedule=cosine(),
     ce_weight=0.5,
     kd_weight=0.5,
     warmup_epochs=0,
 )
 
 
-def repair_of(form: str, amount: float):
-    return REPAIRS[form](amount) if form in REPAIRS else form
-
-
 def policy_of(temperature) -> tuple[str, float]:
     """How `logit_reference` names a temperature."""
-    if isinstance(temperature, ConstantTemperature):
+    if temperature.policy == "constant":
         return "constant", temperature.value
     return ("std" if temperature.loss_weight == "temperature" else "multiplier"), temperature.multiplier
 
@@ -63,7 +81,7 @@ def term_of(name: str) -> LogitTerm:
 
 def plain(name: str, temperature, kd_weight: float = 1.0, ce_weight: float = 0.0) -> Objective:
     """A method alone, over the whole batch."""
-    return Objective(term_of(name), temperature, "keep", StepSchedule(0.5), ce_weight, kd_weight, 0)
+    return Objective(term_of(name), temperature, repair_of("keep"), step(0.5), ce_weight, kd_weight, 0)
 
 
 def batch(seed: int = 0, rows: int = 12, classes: int = 6, wrong_rows: int | None = None, scale: float = 3.0):
@@ -96,7 +114,7 @@ def gradient(loss: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(loss, student, retain_graph=True)[0]
 
 
-def answers_of(student, teacher, labels, temperature=StdTemperature(1.5), epoch: int = 0) -> Answers:  # noqa: B008
+def answers_of(student, teacher, labels, temperature=std(1.5), epoch: int = 0) -> Answers:  # noqa: B008
     """What a term is given, of unrepaired logits."""
     student_t, teacher_t = temperature.of(student), temperature.of(teacher)
     weight = temperature.squared_weight(teacher_t)

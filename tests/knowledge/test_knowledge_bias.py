@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from raykd.knowledge import Margin, OneHot, Pair, Revision, Smooth, rectify, wrong
+from raykd.knowledge import BiasSettings, rectify, wrong
 from tests.helpers.logit_batches import REPAIRS, repair_of
 from tests.helpers.logit_reference import repaired, softmax
 
@@ -47,7 +48,7 @@ def test_repairs_follow_their_formulas_and_leave_right_rows(form, seed, strength
     torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(8, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("repair", [Pair(0.0), OneHot(0.0), Smooth(0.0, 0.1)], ids=["pair", "one_hot", "smooth"])
+@pytest.mark.parametrize("repair", [repair_of(form, 0.0) for form in ("pair", "one_hot", "smooth")])
 @few
 @given(seed=seeds, scale=st.sampled_from([1.0, 100.0, 1e4]))
 def test_strength_0_leaves_the_distribution_as_it_is(repair, seed, scale):
@@ -61,7 +62,7 @@ def test_strength_0_leaves_the_distribution_as_it_is(repair, seed, scale):
 def test_strength_half_of_the_pair_is_the_authors_formula(seed, classes):
     logits, labels = wrong_rows(seed, classes=classes)
     p = torch.softmax(logits, dim=1)
-    repaired = rectify(logits, labels, Pair(0.5)).exp()
+    repaired = rectify(logits, labels, repair_of("pair", 0.5)).exp()
     for i, (label, rival) in enumerate(zip(labels.tolist(), logits.argmax(dim=1).tolist(), strict=True)):
         mass = p[i, label] + p[i, rival]
         expected = p[i].clone()
@@ -94,24 +95,24 @@ def test_the_label_overtakes_just_above_the_threshold(seed, distance, scale):
     threshold = gap / (1 + gap)
     assert threshold <= 0.5
     above, below = threshold + distance * (1 - threshold), threshold * (1 - distance)
-    repaired = rectify(logits, labels, Pair(above))[0]
+    repaired = rectify(logits, labels, repair_of("pair", above))[0]
     assert repaired[label] > repaired[rival]
-    repaired = rectify(logits, labels, Pair(below))[0]
+    repaired = rectify(logits, labels, repair_of("pair", below))[0]
     assert repaired[label] < repaired[rival] or threshold - below < 1e-6
 
 
 def test_strength_1_gives_the_label_the_whole_mass():
     logits = torch.tensor([[1.0, 3.0, 2.0]])
     p = torch.softmax(logits, dim=1)[0]
-    pair = rectify(logits, torch.tensor([0]), Pair(1.0)).exp()[0]
+    pair = rectify(logits, torch.tensor([0]), repair_of("pair", 1.0)).exp()[0]
     torch.testing.assert_close(pair, torch.stack([p[0] + p[1], torch.tensor(0.0), p[2]]))
-    one_hot = rectify(logits, torch.tensor([0]), OneHot(1.0)).exp()[0]
+    one_hot = rectify(logits, torch.tensor([0]), repair_of("one_hot", 1.0)).exp()[0]
     torch.testing.assert_close(one_hot, torch.tensor([1.0, 0.0, 0.0]))
 
 
 def test_strength_1_of_smooth_replaces_the_answer():
     logits, labels = wrong_rows(1)
-    smoothed = rectify(logits, labels, Smooth(1.0, 0.2)).exp()
+    smoothed = rectify(logits, labels, BiasSettings(form="smooth", strength=1.0, smoothing=0.2)).exp()
     expected = 0.8 * torch.nn.functional.one_hot(labels, 5) + 0.2 / 5
     torch.testing.assert_close(smoothed, expected.double())
 
@@ -121,7 +122,7 @@ def test_strength_1_of_smooth_replaces_the_answer():
 def test_margin_is_the_lead_and_revision_leads_by_what_eta_leaves(seed, amount, classes, scale):
     logits, labels = wrong_rows(seed, classes=classes, scale=scale)
     rival = logits.argmax(dim=1, keepdim=True)
-    for repair, lead in ((Margin(amount), amount), (Revision(amount), 1 - amount)):
+    for repair, lead in ((repair_of("margin", amount), amount), (repair_of("revision", amount), 1 - amount)):
         p = rectify(logits, labels, repair).exp()
         leads = (p.gather(1, labels[:, None]) - p.gather(1, rival))[:, 0]
         torch.testing.assert_close(leads, torch.full_like(leads, lead), rtol=1e-9, atol=1e-9)
@@ -169,17 +170,10 @@ def test_a_tie_of_label_and_rival_is_repaired_among_different_classes(form):
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
-def test_numbers_out_of_range_are_refused_by_name(bad):
-    for repair, name in (
-        (Pair, "strength"),
-        (OneHot, "strength"),
-        (lambda bad: Smooth(bad, 0.1), "strength"),
-        (lambda bad: Smooth(0.5, bad), "smoothing"),
-        (Revision, "eta"),
-        (Margin, "margin"),
-    ):
-        with pytest.raises(ValueError, match=name):
-            repair(bad)
+@pytest.mark.parametrize("setting", ["strength", "smoothing", "eta", "margin"])
+def test_numbers_out_of_range_are_refused_by_name(setting, bad):
+    with pytest.raises(ValidationError, match=setting):
+        BiasSettings.model_validate({setting: bad})
 
 
 @pytest.mark.parametrize("form", REPAIRS)

@@ -13,7 +13,6 @@ from torchdistill.losses.mid_level import DISTLoss, KDLoss, LogitStdKDLoss
 
 from raykd.config import Experiment, TrainingSettings, TrainingSpec
 from raykd.config.methods import MethodSettings
-from raykd.knowledge import ConstantTemperature, StdTemperature
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import BatchMethod, TeacherFree
 from raykd.knowledge.methods.baselines import LabelSmoothing
@@ -24,15 +23,22 @@ from raykd.knowledge.methods.rld import Rld
 from raykd.knowledge.methods.ttm import Ttm, Wttm
 from raykd.settings_io import override
 from raykd.training.build import build_objective
-from tests.helpers.logit_batches import ANSWER_METHODS, SAMPLE_METHODS, answers_of, batch, plain, policy_of
+from tests.helpers.logit_batches import (
+    ANSWER_METHODS,
+    SAMPLE_METHODS,
+    answers_of,
+    batch,
+    constant,
+    plain,
+    policy_of,
+    std,
+)
 from tests.helpers.logit_batches import gradient as gradient_of
 from tests.helpers.logit_reference import HOSTS, LEARNED_T, dist, gradient, prepared
 
 few = settings(max_examples=5, deadline=None)
 seeds = st.integers(0, 10**6)
-temperatures = st.sampled_from(
-    [ConstantTemperature(1.0), ConstantTemperature(4.0), StdTemperature(1.5), StdTemperature(0.7, "multiplier")]
-)
+temperatures = st.sampled_from([constant(1.0), constant(4.0), std(1.5), std(0.7, "multiplier")])
 float64 = partial(torch.Tensor.to, dtype=torch.float64)
 
 
@@ -92,7 +98,7 @@ def test_dist_among_chosen_samples_is_that_of_the_smaller_batch(seed, classes, t
 def test_dist_of_hardly_any_samples_is_finite(count):
     student, teacher, labels = batch(3)
     chosen = torch.arange(12) < count
-    loss = Dist().among(answers_of(student, teacher, labels, ConstantTemperature(4.0)), chosen)
+    loss = Dist().among(answers_of(student, teacher, labels, constant(4.0)), chosen)
     slope = gradient_of(loss, student)
     assert torch.isfinite(loss) and torch.isfinite(slope).all()
     assert slope[count:].abs().max() == 0
@@ -100,7 +106,7 @@ def test_dist_of_hardly_any_samples_is_finite(count):
         assert loss == 0
     if count == 1:
         # One sample has no correlation within classes: its whole share is lost, at no slope.
-        expected = dist(rows_of(student, teacher, labels, ConstantTemperature(4.0))[:1])
+        expected = dist(rows_of(student, teacher, labels, constant(4.0))[:1])
         assert loss.item() == pytest.approx(expected, rel=1e-5) and expected > 2 * 16
 
 
@@ -112,7 +118,7 @@ def test_dist_is_torchdistill_s(tau, weight):
     oracle = DISTLoss(".", "output", ".", "output", beta=inter, gamma=intra, tau=tau)
     expected = oracle({".": {"output": student}}, {".": {"output": teacher}})
     term = Dist(inter_weight=inter, intra_weight=intra).term()
-    loss = term.among(answers_of(student, teacher, labels, ConstantTemperature(tau)), torch.ones(16, dtype=torch.bool))
+    loss = term.among(answers_of(student, teacher, labels, constant(tau)), torch.ones(16, dtype=torch.bool))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient_of(loss, student), gradient_of(expected, student), rtol=1e-4, atol=1e-6)
 
@@ -120,12 +126,12 @@ def test_dist_is_torchdistill_s(tau, weight):
 @pytest.mark.parametrize(
     ("name", "temperature", "oracle"),
     [
-        ("kd", ConstantTemperature(1.0), partial(KDLoss, temperature=1.0)),
-        ("kd", ConstantTemperature(4.0), partial(KDLoss, temperature=4.0)),
-        ("kd", ConstantTemperature(20.0), partial(KDLoss, temperature=20.0)),
-        ("kd", StdTemperature(2.0, "multiplier"), partial(LogitStdKDLoss, temperature=2.0)),
-        ("logit_standardisation", ConstantTemperature(4.0), partial(LogitStdKDLoss, temperature=2.0)),
-        ("logit_standardisation", StdTemperature(0.3), partial(LogitStdKDLoss, temperature=2.0)),
+        ("kd", constant(1.0), partial(KDLoss, temperature=1.0)),
+        ("kd", constant(4.0), partial(KDLoss, temperature=4.0)),
+        ("kd", constant(20.0), partial(KDLoss, temperature=20.0)),
+        ("kd", std(2.0, "multiplier"), partial(LogitStdKDLoss, temperature=2.0)),
+        ("logit_standardisation", constant(4.0), partial(LogitStdKDLoss, temperature=2.0)),
+        ("logit_standardisation", std(0.3), partial(LogitStdKDLoss, temperature=2.0)),
     ],
 )
 def test_the_objective_is_torchdistill_s_loss(name, temperature, oracle):
@@ -145,10 +151,10 @@ def test_logit_standardisation_takes_its_base_temperature():
     torch.testing.assert_close(rows.mean(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("temperature", [*map(ConstantTemperature, (1e-4, 4.0, 1e4)), StdTemperature(1e-3)])
+@pytest.mark.parametrize("temperature", [*map(constant, (1e-4, 4.0, 1e4)), std(1e-3)])
 def test_logit_standardisation_does_not_mind_the_policy(temperature):
     student, teacher, labels = batch(6, scale=0.3)
-    expected = LogitStandardisation().rows(answers_of(student, teacher, labels, ConstantTemperature(1.0)))
+    expected = LogitStandardisation().rows(answers_of(student, teacher, labels, constant(1.0)))
     rows = LogitStandardisation().rows(answers_of(student, teacher, labels, temperature))
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-6)
 
@@ -156,7 +162,7 @@ def test_logit_standardisation_does_not_mind_the_policy(temperature):
 def test_mse_is_that_of_the_logits_under_any_constant_temperature():
     student, teacher, labels = batch(7)
     for value in (0.5, 1.0, 20.0):
-        loss = METHODS["mse"]().rows(answers_of(student, teacher, labels, ConstantTemperature(value)))
+        loss = METHODS["mse"]().rows(answers_of(student, teacher, labels, constant(value)))
         torch.testing.assert_close(loss.mean(), F.mse_loss(student, teacher))
 
 
@@ -164,7 +170,7 @@ def test_mse_is_that_of_the_logits_under_any_constant_temperature():
 @given(seed=seeds, exponent=st.floats(0.05, 1.0))
 def test_ttm_and_wttm_raise_the_teacher_to_a_power_and_leave_the_student(seed, exponent):
     student, teacher, labels = (float64(x) if x.is_floating_point() else x for x in batch(seed))
-    answers = answers_of(student, teacher, labels, ConstantTemperature(1 / exponent))
+    answers = answers_of(student, teacher, labels, constant(1 / exponent))
     powers = teacher.softmax(dim=1) ** exponent
     u = powers.sum(dim=1)
     expected = F.kl_div(student.log_softmax(dim=1), powers / u[:, None], reduction="none").sum(dim=1)
@@ -174,7 +180,7 @@ def test_ttm_and_wttm_raise_the_teacher_to_a_power_and_leave_the_student(seed, e
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 @pytest.mark.parametrize("scale", [1.0, 100.0])
-@pytest.mark.parametrize("temperature", [*map(ConstantTemperature, (1e-4, 1e-2, 1.0, 1e4)), StdTemperature(1e-4)])
+@pytest.mark.parametrize("temperature", [*map(constant, (1e-4, 1e-2, 1.0, 1e4)), std(1e-4)])
 def test_wttm_s_weight_stays_within_its_bounds(temperature, scale, offset):
     # A sum of C powers of probabilities: at most 1 for exponents from 1, at most C^(1 - exponent) below.
     student, teacher, labels = batch(8, rows=64, classes=10, scale=scale)
@@ -186,7 +192,7 @@ def test_wttm_s_weight_stays_within_its_bounds(temperature, scale, offset):
 
 def test_rld_leaves_out_the_label_and_all_that_the_teacher_ranks_above_it():
     teacher = torch.tensor([[4.0, 1.0, 3.0, 0.0, -1.0]])
-    answers = partial(answers_of, teacher=teacher, labels=torch.tensor([1]), temperature=ConstantTemperature(2.0))
+    answers = partial(answers_of, teacher=teacher, labels=torch.tensor([1]), temperature=constant(2.0))
     student = torch.tensor([[0.5, 0.2, -1.0, 2.0, 0.3]], requires_grad=True)
     ranking = Rld(confidence_weight=0.0, ranking_weight=1.0)
     loss = ranking.rows(answers(student)).sum()
@@ -206,7 +212,7 @@ def test_rld_learns_below_a_label_that_is_far_below_the_teacher_s_answer(gap):
     teacher = torch.tensor([[gap, 0.0, -1.0, -2.0]])
     student = torch.tensor([[1.0, 2.0, 0.0, 0.5]], requires_grad=True)
     ranking = Rld(confidence_weight=0.0, ranking_weight=1.0)
-    loss = ranking.rows(answers_of(student, teacher, torch.tensor([1]), ConstantTemperature(1.0))).sum()
+    loss = ranking.rows(answers_of(student, teacher, torch.tensor([1]), constant(1.0))).sum()
     p, q = torch.tensor([-1.0, -2.0]).softmax(0), torch.tensor([0.0, 0.5]).softmax(0)
     torch.testing.assert_close(loss, (p * (p / q).log()).sum())
     expected = torch.cat([torch.zeros(2), q - p]).unsqueeze(0)
@@ -216,7 +222,7 @@ def test_rld_learns_below_a_label_that_is_far_below_the_teacher_s_answer(gap):
 def test_rld_takes_its_own_temperature_for_the_confidence():
     student, teacher, labels = batch(9)
     confidence = Rld(confidence_weight=2.0, ranking_weight=0.0, confidence_temperature=3.0)
-    for temperature in (ConstantTemperature(4.0), StdTemperature(1.5)):
+    for temperature in (constant(4.0), std(1.5)):
         rows = confidence.rows(answers_of(student, teacher, labels, temperature))
         p = (teacher / 3).softmax(dim=1).max(dim=1).values
         q = (student / 3).softmax(dim=1).gather(1, labels[:, None])[:, 0]
@@ -233,7 +239,7 @@ def test_ctkd_rises_to_a_reversed_gradient_over_its_curriculum():
 
 
 @pytest.mark.parametrize("epoch", [0, 3, 5, 10, 200])
-@pytest.mark.parametrize("temperature", [ConstantTemperature(1.0), StdTemperature(0.5)])
+@pytest.mark.parametrize("temperature", [constant(1.0), std(0.5)])
 def test_ctkd_climbs_the_loss_of_its_temperature(temperature, epoch):
     student, teacher, labels = (float64(x) if x.is_floating_point() else x for x in batch(10))
     answers = answers_of(student, teacher, labels, temperature, epoch)

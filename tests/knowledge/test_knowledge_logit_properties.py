@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raykd.knowledge import ConstantTemperature, OneHot, StdTemperature
 from tests.helpers.logit_batches import (
     ANSWER_METHODS,
     FORMS,
@@ -15,21 +14,23 @@ from tests.helpers.logit_batches import (
     SAMPLE_METHODS,
     answers_of,
     batch,
+    constant,
     extreme,
     gradient,
     plain,
     repair_of,
+    std,
     term_of,
 )
 
 few = settings(max_examples=6, deadline=None)
 seeds = st.integers(0, 10**6)
 TEMPERATURES = [
-    *(ConstantTemperature(value) for value in (1e-4, 1e-3, 0.01, 1.0, 20.0, 1e4)),
-    *(StdTemperature(multiplier) for multiplier in (1e-4, 0.01, 1.0, 1e4)),
-    StdTemperature(2.0, "multiplier"),
+    *(constant(value) for value in (1e-4, 1e-3, 0.01, 1.0, 20.0, 1e4)),
+    *(std(multiplier) for multiplier in (1e-4, 0.01, 1.0, 1e4)),
+    std(2.0, "multiplier"),
 ]
-mild = st.sampled_from([ConstantTemperature(4.0), StdTemperature(1.5), StdTemperature(2.0, "multiplier")])
+mild = st.sampled_from([constant(4.0), std(1.5), std(2.0, "multiplier")])
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -42,7 +43,7 @@ mild = st.sampled_from([ConstantTemperature(4.0), StdTemperature(1.5), StdTemper
     temperature=st.sampled_from(TEMPERATURES),
 )
 def test_extremes_stay_finite_with_every_repair(method, form, seed, scale, amount, temperature):
-    objective = replace(REPAIRED, method=term_of(method), repair=repair_of(form, amount), temperature=temperature)
+    objective = replace(REPAIRED, method=term_of(method), bias=repair_of(form, amount), temperature=temperature)
     student, teacher, labels = extreme(seed, scale=scale)
     losses = objective(student, teacher, labels, epoch=1, epochs=2)
     assert torch.isfinite(losses.total) and all(torch.isfinite(part) for part in losses.parts.values())
@@ -55,7 +56,7 @@ def test_extremes_stay_finite_with_every_repair(method, form, seed, scale, amoun
 @few
 @given(seed=seeds, temperature=mild, form=st.sampled_from(FORMS))
 def test_the_order_of_samples_changes_nothing(method, seed, temperature, form):
-    objective = replace(REPAIRED, method=term_of(method), repair=repair_of(form, 0.5), temperature=temperature)
+    objective = replace(REPAIRED, method=term_of(method), bias=repair_of(form, 0.5), temperature=temperature)
     student, teacher, labels = batch(seed)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(seed))
     straight = objective(student, teacher, labels, epoch=1, epochs=2)
@@ -69,7 +70,7 @@ def test_the_order_of_samples_changes_nothing(method, seed, temperature, form):
 @few
 @given(seed=seeds, temperature=mild, form=st.sampled_from(FORMS), shifts=st.tuples(*[st.floats(-20, 20)] * 2))
 def test_an_offset_of_all_logits_changes_no_distillation(method, seed, temperature, form, shifts):
-    objective = replace(REPAIRED, method=term_of(method), repair=repair_of(form, 0.5), temperature=temperature)
+    objective = replace(REPAIRED, method=term_of(method), bias=repair_of(form, 0.5), temperature=temperature)
     student, teacher, labels = batch(seed)
     moved = objective(student + shifts[0], teacher + shifts[1], labels, epoch=1, epochs=2).parts["distillation"]
     still = objective(student, teacher, labels, epoch=1, epochs=2).parts["distillation"]
@@ -79,7 +80,7 @@ def test_an_offset_of_all_logits_changes_no_distillation(method, seed, temperatu
 @pytest.mark.parametrize("form", ["keep", "pair", "swap", "revision"])
 def test_mse_keeps_the_offset_of_logits(form):
     student, teacher, labels = batch(1)
-    objective = replace(plain("mse", ConstantTemperature(4.0)), repair=repair_of(form, 0.5))
+    objective = replace(plain("mse", constant(4.0)), bias=repair_of(form, 0.5))
     losses = [
         objective(student + shift, teacher + shift, labels, epoch=1, epochs=2).parts["distillation"]
         for shift in (0.0, 10.0)
@@ -93,7 +94,7 @@ def test_mse_keeps_the_offset_of_logits(form):
 @given(seed=seeds, scale=st.floats(0.1, 50), method=st.sampled_from(["kd", "dkd", "dist", "logit_standardisation"]))
 def test_under_the_std_temperature_the_scale_of_logits_changes_no_distillation(seed, scale, method):
     student, teacher, labels = batch(seed)
-    objective = replace(REPAIRED, method=term_of(method), temperature=StdTemperature(2.0, "multiplier"))
+    objective = replace(REPAIRED, method=term_of(method), temperature=std(2.0, "multiplier"))
     scaled = objective(student * scale, teacher * scale, labels, epoch=1, epochs=2).parts["distillation"]
     still = objective(student, teacher, labels, epoch=1, epochs=2).parts["distillation"]
     torch.testing.assert_close(scaled, still, rtol=1e-3, atol=1e-4)
@@ -115,7 +116,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss_and_a_different_one_has(meth
 @pytest.mark.parametrize("method", ["ttm", "wttm"])
 def test_ttm_is_satisfied_by_the_untempered_student_of_a_tempered_teacher(method):
     _, teacher, labels = batch(2)
-    objective = plain(method, ConstantTemperature(4.0))
+    objective = plain(method, constant(4.0))
     satisfied = objective((teacher / 4).requires_grad_(), teacher, labels, epoch=1, epochs=2)
     assert satisfied.total.abs() < 1e-5
     assert objective(teacher.clone(), teacher, labels, epoch=1, epochs=2).total > 0.01
@@ -123,7 +124,7 @@ def test_ttm_is_satisfied_by_the_untempered_student_of_a_tempered_teacher(method
 
 def test_rld_is_satisfied_by_a_copy_of_a_right_teacher_and_not_of_a_wrong_one():
     _, teacher, labels = batch(3)
-    rows = term_of("rld").rows(answers_of(teacher, teacher, labels, ConstantTemperature(4.0)))
+    rows = term_of("rld").rows(answers_of(teacher, teacher, labels, constant(4.0)))
     is_right = teacher.argmax(dim=1) == labels
     assert rows[is_right].abs().max() < 1e-5
     assert rows[~is_right].min() > 1e-3
@@ -141,7 +142,7 @@ def test_each_sample_s_loss_is_its_own(method):
 @pytest.mark.parametrize("method", ["kd", "dkd", "ttm", "wttm", "ctkd", "rld"])
 def test_an_answer_repaired_to_certainty_teaches_the_label_alone(method):
     student, teacher, labels = batch(5, rows=6, classes=100, wrong_rows=6)
-    objective = replace(plain(method, ConstantTemperature(1.0)), repair=OneHot(1.0))
+    objective = replace(plain(method, constant(1.0)), bias=repair_of("one_hot", 1.0))
     slope = gradient(objective(student, teacher, labels, epoch=1, epochs=1).total, student)
     is_label = torch.nn.functional.one_hot(labels, 100).bool()
     assert (slope[is_label] < 0).all()

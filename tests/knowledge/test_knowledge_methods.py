@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss
 
-from raykd.knowledge import ConstantTemperature, StdTemperature, dkd, kd
+from raykd.knowledge import dkd, kd
 from raykd.knowledge.methods.dkd import non_target_kd, target_kd
+from tests.helpers.logit_batches import constant, std
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -90,7 +91,7 @@ def test_kd_is_torchdistill_s_kd(temperature):
     oracle = KDLoss(".", "output", ".", "output", temperature=temperature, alpha=0.1, beta=0.9)
     ours, theirs = student.clone().requires_grad_(), student.clone().requires_grad_()
     expected = oracle({".": {"output": theirs}}, {".": {"output": teacher}}, labels)
-    policy = ConstantTemperature(temperature)
+    policy = constant(temperature)
     t = policy.of(teacher)
     distillation = (policy.squared_weight(t) * kd(ours / policy.of(ours), teacher / t, labels)).mean()
     loss = 0.1 * torch.nn.functional.cross_entropy(ours, labels) + 0.9 * distillation
@@ -106,7 +107,7 @@ def test_std_temperature_weighed_by_its_multiplier_is_torchdistill_s_logit_stand
     oracle = LogitStdKDLoss(".", "output", ".", "output", temperature=base, alpha=1e-9, beta=9.0)
     ours, theirs = student.clone().requires_grad_(), student.clone().requires_grad_()
     expected = oracle({".": {"output": theirs}}, {".": {"output": teacher}}, labels)
-    policy = StdTemperature(base, "multiplier")
+    policy = std(base, "multiplier")
     t = policy.of(teacher)
     loss = 9 * (policy.squared_weight(t) * kd(ours / policy.of(ours), teacher / t, labels)).mean()
     loss.backward()

@@ -9,20 +9,26 @@ import torch
 from torch.nn import functional as F
 from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss
 
-from raykd.knowledge import (
-    ConstantSchedule,
-    ConstantTemperature,
-    CosineSchedule,
-    Objective,
-    Pair,
-    StdTemperature,
-    StepSchedule,
-    dkd,
-    kd,
-)
+from raykd.config import Experiment
+from raykd.errors import RaykdError
+from raykd.knowledge import Objective, dkd, kd
 from raykd.knowledge.methods.dkd import Dkd
 from raykd.knowledge.methods.kd import Kd
-from tests.helpers.logit_batches import ANSWER_METHODS, FORMS, REPAIRED, batch, gradient, repair_of, term_of
+from raykd.settings_io import override
+from tests.helpers.logit_batches import (
+    ANSWER_METHODS,
+    FORMS,
+    REPAIRED,
+    always,
+    batch,
+    constant,
+    cosine,
+    gradient,
+    repair_of,
+    std,
+    step,
+    term_of,
+)
 
 PARTS = {
     "cross_entropy",
@@ -37,14 +43,14 @@ PARTS = {
 
 @pytest.mark.parametrize(
     ("temperature", "oracle"),
-    [(ConstantTemperature(4.0), partial(KDLoss, temperature=4.0)), (StdTemperature(2.0, "multiplier"), None)],
+    [(constant(4.0), partial(KDLoss, temperature=4.0)), (std(2.0, "multiplier"), None)],
     ids=["kd", "standardised"],
 )
 def test_keep_is_the_field_s_plain_distillation(temperature, oracle):
     oracle = (oracle or partial(LogitStdKDLoss, temperature=2.0))(".", "output", ".", "output", alpha=0.1, beta=9.0)
     student, teacher, labels = batch(1)
     expected = oracle({".": {"output": student}}, {".": {"output": teacher}}, labels)
-    objective = Objective(Kd().term(), temperature, "keep", StepSchedule(0.2), 0.1, 9.0, 0)
+    objective = Objective(Kd().term(), temperature, repair_of("keep"), step(0.2), 0.1, 9.0, 0)
     losses = objective(student, teacher, labels, epoch=3, epochs=4)
     torch.testing.assert_close(losses.total, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradient(losses.total, student), gradient(expected, student), rtol=1e-4, atol=1e-5)
@@ -60,13 +66,13 @@ def test_keep_is_the_field_s_plain_distillation(temperature, oracle):
 )
 @pytest.mark.parametrize("denominator", ["subset", "batch"])
 def test_drop_is_the_method_on_right_rows_only(term, method, denominator):
-    objective = replace(REPAIRED, repair="drop", method=term, denominator=denominator)
+    objective = replace(REPAIRED, bias=repair_of("drop", denominator=denominator), method=term)
     student, teacher, labels = batch(2)
     losses = objective(student, teacher, labels, epoch=1, epochs=4)
     is_right = teacher.argmax(dim=1) == labels
     distilled = 16 * method(student[is_right] / 4, teacher[is_right] / 4, labels[is_right])
     l_right = distilled.mean() if denominator == "subset" else distilled.sum() / len(labels)
-    b = CosineSchedule().right_weight(0.25)
+    b = cosine().right_weight(0.25)
     expected = 0.5 * F.cross_entropy(student, labels) + 0.5 * b * l_right
     torch.testing.assert_close(losses.total, expected)
     torch.testing.assert_close(gradient(losses.total, student), gradient(expected, student))
@@ -75,7 +81,7 @@ def test_drop_is_the_method_on_right_rows_only(term, method, denominator):
 
 def test_strength_0_in_pair_form_is_the_teacher_as_it_is():
     student, teacher, labels = batch(3)
-    losses = replace(REPAIRED, repair=Pair(0.0))(student, teacher, labels, epoch=1, epochs=3)
+    losses = replace(REPAIRED, bias=repair_of("pair", 0.0))(student, teacher, labels, epoch=1, epochs=3)
     per_sample = 16 * kd(student / 4, teacher / 4, labels)
     is_wrong = teacher.argmax(dim=1) != labels
     torch.testing.assert_close(losses.parts["right"], per_sample[~is_wrong].mean().detach())
@@ -85,7 +91,9 @@ def test_strength_0_in_pair_form_is_the_teacher_as_it_is():
 def test_denominators_differ_by_the_subset_s_share():
     student, teacher, labels = batch(4, rows=12, wrong_rows=3)
     subset = REPAIRED(student, teacher, labels, epoch=1, epochs=2).parts
-    whole = replace(REPAIRED, denominator="batch")(student, teacher, labels, epoch=1, epochs=2).parts
+    whole = replace(REPAIRED, bias=repair_of("pair", denominator="batch"))(
+        student, teacher, labels, epoch=1, epochs=2
+    ).parts
     torch.testing.assert_close(whole["right"], subset["right"] * 9 / 12)
     torch.testing.assert_close(whole["rectified"], subset["rectified"] * 3 / 12)
 
@@ -94,7 +102,7 @@ def test_denominators_differ_by_the_subset_s_share():
 @pytest.mark.parametrize(("wrong_rows", "empty", "full"), [(0, "rectified", "right"), (12, "right", "rectified")])
 @pytest.mark.parametrize("form", FORMS)
 def test_an_empty_subset_gives_0(form, wrong_rows, empty, full, denominator):
-    objective = replace(REPAIRED, repair=repair_of(form, 0.5), denominator=denominator)
+    objective = replace(REPAIRED, bias=repair_of(form, denominator=denominator))
     student, teacher, labels = batch(5, wrong_rows=wrong_rows)
     losses = objective(student, teacher, labels, epoch=1, epochs=2)
     assert losses.parts[empty] == 0
@@ -107,11 +115,11 @@ def test_schedule_and_warmup_weigh_the_parts():
     objective = replace(REPAIRED, warmup_epochs=8, ce_weight=0.25, kd_weight=3.0)
     for epoch in (0, 1, 4, 8, 16):
         losses = objective(student, teacher, labels, epoch=epoch, epochs=16)
-        parts, b = losses.parts, CosineSchedule().right_weight(epoch / 16)
+        parts, b = losses.parts, cosine().right_weight(epoch / 16)
         torch.testing.assert_close(parts["distillation"], b * parts["right"] + (1 - b) * parts["rectified"])
         expected = 0.25 * parts["cross_entropy"] + 3.0 * min(epoch / 8, 1) * parts["distillation"]
         torch.testing.assert_close(losses.total.detach(), expected)
-    by_step = replace(REPAIRED, schedule=StepSchedule(0.5))
+    by_step = replace(REPAIRED, schedule=step(0.5))
     before, after = (by_step(student, teacher, labels, epoch=epoch, epochs=16).parts for epoch in (7, 8))
     torch.testing.assert_close(before["distillation"], before["right"])
     torch.testing.assert_close(after["distillation"], after["rectified"])
@@ -120,7 +128,7 @@ def test_schedule_and_warmup_weigh_the_parts():
 
 def test_parts_are_detached_float32_scalars_with_the_documented_values():
     student, teacher, labels = batch(7)
-    parts = replace(REPAIRED, temperature=StdTemperature(2.0))(student, teacher, labels, epoch=0, epochs=1).parts
+    parts = replace(REPAIRED, temperature=std(2.0))(student, teacher, labels, epoch=0, epochs=1).parts
     assert set(parts) == PARTS
     for part in parts.values():
         assert part.shape == () and part.dtype == torch.float32 and not part.requires_grad
@@ -156,7 +164,7 @@ def test_the_teacher_gets_no_gradient():
 def test_objectives_travel_between_processes():
     student, teacher, labels = batch(13)
     for name, form in [(name, "keep") for name in ANSWER_METHODS] + [("dkd", form) for form in FORMS]:
-        objective = replace(REPAIRED, method=term_of(name), repair=repair_of(form, 0.5), warmup_epochs=20)
+        objective = replace(REPAIRED, method=term_of(name), bias=repair_of(form, 0.5), warmup_epochs=20)
         travelled = pickle.loads(pickle.dumps(objective))
         expected = objective(student, teacher, labels, epoch=30, epochs=40)
         assert torch.equal(travelled(student, teacher, labels, epoch=30, epochs=40).total, expected.total)
@@ -169,20 +177,20 @@ def test_learned_parts_are_the_objective_s_modules():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("setting", "value"),
     [
-        {"repair": "mend"},
-        {"denominator": "half"},
-        {"feature_weight": float("nan")},
-        {"label_smoothing": -0.1},
-        {"ce_weight": -1.0},
-        {"kd_weight": float("inf")},
-        {"warmup_epochs": -1},
+        ("bias.form", "mend"),
+        ("bias.denominator", "half"),
+        ("method.at.weight", float("nan")),
+        ("training.label_smoothing", -0.1),
+        ("objective.ce_weight", -1.0),
+        ("objective.kd_weight", float("inf")),
+        ("objective.warmup_epochs", -1),
     ],
 )
-def test_settings_out_of_range_are_refused_by_name(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
-        replace(REPAIRED, **change)
+def test_settings_out_of_range_are_refused_by_name(setting, value):
+    with pytest.raises(RaykdError, match=f"^{setting}: "):
+        override(Experiment(), {setting: value})
 
 
 def test_batches_that_do_not_fit_are_refused():
@@ -202,7 +210,7 @@ def test_batches_that_do_not_fit_are_refused():
 
 def test_keep_ignores_schedule_and_denominator():
     student, teacher, labels = batch(15)
-    plain = replace(REPAIRED, repair="keep")
-    other = replace(plain, schedule=ConstantSchedule(0.0), denominator="batch")
+    plain = replace(REPAIRED, bias=repair_of("keep"))
+    other = replace(plain, schedule=always(0.0), bias=repair_of("keep", denominator="batch"))
     expected = plain(student, teacher, labels, epoch=1, epochs=2).total
     assert torch.equal(other(student, teacher, labels, epoch=1, epochs=2).total, expected)

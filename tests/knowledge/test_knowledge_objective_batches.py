@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from raykd.knowledge import ConstantTemperature, StdTemperature, Workers
+from raykd.knowledge import Workers
 from raykd.knowledge.methods.own import OwnFunction
 from tests.helpers.logit_batches import (
     ANSWER_METHODS,
@@ -14,8 +14,10 @@ from tests.helpers.logit_batches import (
     REPAIRED,
     SAMPLE_METHODS,
     batch,
+    constant,
     gradient,
     repair_of,
+    std,
     term_of,
 )
 
@@ -29,11 +31,11 @@ SHARED = [(name, "pair") for name in SAMPLE_METHODS] + [("dkd", form) for form i
 def test_workers_average_to_the_joined_batch(method, form, denominator, wrong_rows):
     student, teacher, labels = batch(11, rows=13, wrong_rows=wrong_rows)
     term = term_of(method)
-    objective = replace(REPAIRED, method=term, denominator=denominator, temperature=StdTemperature(2.0))
+    objective = replace(REPAIRED, method=term, temperature=std(2.0))
     if form == "untaught":
         teacher = None
     else:
-        objective = replace(objective, repair=repair_of(form, 0.5))
+        objective = replace(objective, bias=repair_of(form, denominator=denominator))
     whole = objective(student, teacher, labels, epoch=1, epochs=3)
     shards = [slice(0, 4), slice(4, 13)]  # local batches of different size
 
@@ -67,7 +69,7 @@ def product(student, teacher, labels):
 @pytest.mark.parametrize("method", [*ANSWER_METHODS, product])
 def test_bfloat16_under_autocast_is_float32_maths(method):
     term = OwnFunction("batches:product", method) if method is product else term_of(method)
-    objective = replace(REPAIRED, method=term, temperature=StdTemperature(2.0))
+    objective = replace(REPAIRED, method=term, temperature=std(2.0))
     student, teacher, labels = batch(12)
     half_student, half_teacher = student.detach().bfloat16().requires_grad_(), teacher.bfloat16()
     full = half_student.detach().float().requires_grad_()
@@ -81,12 +83,10 @@ def test_bfloat16_under_autocast_is_float32_maths(method):
     assert torch.equal(gradient(losses.total, half_student), gradient(expected.total, full).bfloat16())
 
 
-@pytest.mark.parametrize(
-    "temperature", [ConstantTemperature(4.0), StdTemperature(2.0, "multiplier"), StdTemperature(1.0)]
-)
+@pytest.mark.parametrize("temperature", [constant(4.0), std(2.0, "multiplier"), std(1.0)])
 @pytest.mark.parametrize(("method", "form"), [*SHARED[:-1], ("dist", "pair")])
 def test_other_devices_see_no_stray_tensor_and_no_question_about_values(method, form, temperature):
-    untaught = replace(REPAIRED, repair=repair_of(form, 0.5), temperature=temperature, method=None)
+    untaught = replace(REPAIRED, bias=repair_of(form, 0.5), temperature=temperature, method=None)
     devices = []
     colleagues = Workers(2, lambda counts: devices.append(counts.device.type) or counts)
     # Both modes raise if a value is asked for (.item(), a branch, a boolean index).

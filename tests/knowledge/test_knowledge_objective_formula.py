@@ -8,12 +8,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raykd.knowledge import ConstantTemperature, CosineSchedule, Objective, StdTemperature
-from tests.helpers.logit_batches import ANSWER_METHODS, FORMS, batch, gradient, policy_of, repair_of, term_of
+from raykd.knowledge import Objective
+from tests.helpers.logit_batches import (
+    ANSWER_METHODS,
+    FORMS,
+    batch,
+    constant,
+    cosine,
+    gradient,
+    policy_of,
+    repair_of,
+    std,
+    term_of,
+)
 from tests.helpers.logit_reference import objective as reference
 from tests.helpers.logit_reference import slope
 
-TEMPERATURES = [ConstantTemperature(4.0), StdTemperature(1.5), StdTemperature(2.0, "multiplier")]
+TEMPERATURES = [constant(4.0), std(1.5), std(2.0, "multiplier")]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -35,12 +46,11 @@ def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_r
             objective = Objective(
                 term_of(method),
                 temperature,
-                repair_of(form, amount),
-                CosineSchedule(),
+                repair_of(form, amount, denominator),
+                cosine(),
                 0.3,
                 0.7,
                 warmup_epochs,
-                denominator=denominator,
             )
             total = objective(student, teacher, labels, epoch=epoch, epochs=10).total
 
@@ -59,7 +69,9 @@ def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_r
                     right_weight=math.cos(math.pi * epoch / 20) ** 2,
                 )
 
-            assert total.item() == pytest.approx(expected(v), rel=1e-4, abs=1e-4)
+            # CTKD multiplies differences of nearly equal float32 log-probabilities by a T^2 of some 250.
+            precision = 3e-4 if method == "ctkd" else 1e-4
+            assert total.item() == pytest.approx(expected(v), rel=precision, abs=1e-4)
             along = (gradient(total, student).double().numpy() * direction).sum()
             assert along == pytest.approx(slope(expected, v, direction), rel=2e-3, abs=1e-3)
 
@@ -70,7 +82,7 @@ def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_r
 def test_a_repair_to_certainty_has_the_value_of_its_limit(method, form, temperature):
     student, teacher, labels = batch(21, rows=40, classes=30, wrong_rows=20)
     repair = repair_of(form, 1.0)
-    objective = Objective(term_of(method), temperature, repair, CosineSchedule(), 0.3, 0.7, 0)
+    objective = Objective(term_of(method), temperature, repair, cosine(), 0.3, 0.7, 0)
     # Where nothing but the label is left, these two compare the others by their last trace.
     amount = 1 - 1e-12 if method in ("dkd", "rld") and form != "pair" else 1.0
     expected = reference(

@@ -5,8 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from raykd.knowledge import ConstantTemperature, StdTemperature, kd
+from raykd.knowledge import TemperatureSettings, kd
+from tests.helpers.logit_batches import constant, std
 
 few = settings(max_examples=25, deadline=None)
 
@@ -16,9 +18,9 @@ def logits_of(seed: int, rows: int = 4, classes: int = 7, scale: float = 3.0) ->
 
 
 def test_constant_temperature_is_the_same_for_every_row():
-    temperature = ConstantTemperature(4.0).of(logits_of(0))
+    temperature = constant(4.0).of(logits_of(0))
     assert temperature.tolist() == [[4.0]] * 4
-    assert ConstantTemperature(4.0).squared_weight(temperature).tolist() == [16.0] * 4
+    assert constant(4.0).squared_weight(temperature).tolist() == [16.0] * 4
 
 
 @few
@@ -26,14 +28,14 @@ def test_constant_temperature_is_the_same_for_every_row():
 def test_std_temperature_is_the_unbiased_std_of_each_row(seed, multiplier, classes):
     logits = logits_of(seed, classes=classes)
     expected = [multiplier * np.std(row, ddof=1) for row in logits.double().numpy()]
-    temperature = StdTemperature(multiplier).of(logits)
+    temperature = std(multiplier).of(logits)
     np.testing.assert_allclose(temperature.numpy()[:, 0], expected, rtol=1e-4)
 
 
 def test_loss_weight_is_the_temperature_or_the_multiplier_squared():
     temperature = torch.tensor([[2.0], [3.0]])
-    assert StdTemperature(5.0).squared_weight(temperature).tolist() == [4.0, 9.0]
-    assert StdTemperature(5.0, "multiplier").squared_weight(temperature).tolist() == [25.0, 25.0]
+    assert std(5.0).squared_weight(temperature).tolist() == [4.0, 9.0]
+    assert std(5.0, "multiplier").squared_weight(temperature).tolist() == [25.0, 25.0]
 
 
 @few
@@ -41,7 +43,7 @@ def test_loss_weight_is_the_temperature_or_the_multiplier_squared():
 def test_std_tempered_logits_keep_their_softmax_under_scale_and_shift(seed, log_scale, shift):
     logits = logits_of(seed).double()
     changed = logits * 10**log_scale + shift
-    temperature = StdTemperature(1.5)
+    temperature = std(1.5)
     before = torch.softmax(logits / temperature.of(logits), dim=1)
     after = torch.softmax(changed / temperature.of(changed), dim=1)
     torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-9)
@@ -49,8 +51,8 @@ def test_std_tempered_logits_keep_their_softmax_under_scale_and_shift(seed, log_
 
 def test_std_temperature_is_not_detached():
     logits = logits_of(1).double().requires_grad_()
-    assert torch.autograd.gradcheck(StdTemperature(2.0).of, [logits])
-    StdTemperature(2.0).of(logits).sum().backward()
+    assert torch.autograd.gradcheck(std(2.0).of, [logits])
+    std(2.0).of(logits).sum().backward()
     assert logits.grad is not None and (logits.grad.abs() > 1e-3).any()
 
 
@@ -58,7 +60,7 @@ def test_std_temperature_is_not_detached():
 def test_constant_rows_have_a_finite_value_and_a_bounded_gradient(value):
     student = torch.full((2, 10), value).requires_grad_()
     teacher = logits_of(2, rows=2, classes=10)
-    temperature = StdTemperature(1.0)
+    temperature = std(1.0)
     of_teacher = temperature.of(teacher)
     loss = kd(student / temperature.of(student), teacher / of_teacher, torch.zeros(2, dtype=torch.long))
     (temperature.squared_weight(of_teacher) * loss).sum().backward()
@@ -69,20 +71,19 @@ def test_constant_rows_have_a_finite_value_and_a_bounded_gradient(value):
 
 
 def test_a_constant_teacher_is_finite_too():
-    temperature = StdTemperature(0.5).of(torch.zeros(3, 4))
+    temperature = std(0.5).of(torch.zeros(3, 4))
     assert (temperature > 0).all() and torch.isfinite(torch.zeros(3, 4) / temperature).all()
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
-def test_temperatures_that_are_not_positive_and_finite_are_refused(bad):
-    with pytest.raises(ValueError, match="positive and finite"):
-        ConstantTemperature(bad)
-    with pytest.raises(ValueError, match="positive and finite"):
-        StdTemperature(bad)
+@pytest.mark.parametrize("setting", ["value", "multiplier"])
+def test_temperatures_that_are_not_positive_and_finite_are_refused(setting, bad):
+    with pytest.raises(ValidationError, match=setting):
+        TemperatureSettings.model_validate({setting: bad})
 
 
 def test_unknown_loss_weight_and_a_single_class_are_refused():
-    with pytest.raises(ValueError, match="loss_weight"):
-        StdTemperature(1.0, "std")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="loss_weight"):
+        std(1.0, "std")
     with pytest.raises(ValueError, match="2 classes"):
-        StdTemperature(1.0).of(torch.zeros(3, 1))
+        std(1.0).of(torch.zeros(3, 1))

@@ -14,8 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 from raykd.cluster.broker import LOCKSTEP_SECONDS
 from raykd.config import StudySettings
 from raykd.planning.costs import EpochCosts, Overheads
-from raykd.planning.curves import Curves
-from raykd.planning.simulation import Search, simulate
+from raykd.planning.simulation import LearningCurves, Search, simulate
 from raykd.search.names import METRIC, TIME
 from raykd.search.schedulers import make_scheduler
 
@@ -68,20 +67,20 @@ def test_tune_serves_one_after_the_other() -> None:
     outcome = simulate(search(4, epochs=1, classrooms=5), ALONE, overheads)
     assert outcome.trials_over == pytest.approx(3.0 + 4 * 0.5 + 2.0 + 2.0)
     slow = simulate(search(4, epochs=1, classrooms=5), ALONE, replace(overheads, result=1.0))
-    # Four starts and four results, the first of which comes when the third trial is being started.
+    # Four starts and four results; the first result comes while the third trial starts.
     assert slow.trials_over == pytest.approx(3.0 + 4 * 0.5 + 2.0 + 8 * 1.0)
 
 
 def test_a_class_waits_for_an_undecided_student_no_longer_than_a_broker_does() -> None:
-    # Each result takes Tune longer than a class is patient, so students of one class fall out of step.
-    patient = simulate(search(2, epochs=4, seats=3), COSTS, replace(FREE, result=LOCKSTEP_SECONDS / 4))
+    # Tune takes longer for each result than the broker waits, so the students of a class are no longer taught together.
+    prompt = simulate(search(2, epochs=4, seats=3), COSTS, replace(FREE, result=LOCKSTEP_SECONDS / 4))
     late = simulate(search(2, epochs=4, seats=3), COSTS, replace(FREE, result=LOCKSTEP_SECONDS * 4))
-    assert patient.spent["shared"] < late.spent["shared"]
+    assert prompt.spent["shared"] < late.spent["shared"]
 
 
-def sequentially(settings_: StudySettings, epochs: int) -> list[int]:
+def epochs_one_by_one(settings_: StudySettings, epochs: int) -> list[int]:
     """The epochs of trials that run one after the other under the real scheduler."""
-    scheduler, curves = make_scheduler(settings_, epochs), Curves(settings_.seed, epochs)
+    scheduler, curves = make_scheduler(settings_, epochs), LearningCurves(settings_.seed, epochs)
     counts = []
     for number in range(settings_.trials):
         trial = Trial("alone", trial_id=f"{number}", stub=True)
@@ -100,7 +99,7 @@ def sequentially(settings_: StudySettings, epochs: int) -> list[int]:
 @given(SEARCHES)
 def test_one_seat_gives_every_trial_the_epochs_that_the_real_scheduler_gives_it(drawn: Search) -> None:
     alone = replace(drawn, classrooms=1, seats=1)
-    assert simulate(alone, COSTS).epochs == sequentially(drawn.study, drawn.epochs)
+    assert simulate(alone, COSTS).epochs == epochs_one_by_one(drawn.study, drawn.epochs)
 
 
 def test_asha_stops_ever_worse_trials_at_the_first_rung_and_ever_better_ones_never() -> None:
@@ -123,14 +122,14 @@ def test_no_second_and_no_epoch_gets_lost(drawn: Search, overheads: Overheads) -
     assert 0 <= outcome.known <= 1
     if drawn.study.scheduler == "none":
         assert outcome.epochs == [drawn.epochs] * drawn.study.trials
-    # No cluster is faster than a whole trial alone, where one had all its epochs.
+    # If a trial had all its epochs, no cluster is faster than that trial alone.
     if max(outcome.epochs) == drawn.epochs:
         assert outcome.seconds >= drawn.epochs * sum(COSTS.of_class(1)) - 1e-6
 
 
 @settings(max_examples=60, deadline=None)
 @given(SEARCHES)
-def test_a_classroom_more_costs_no_more_than_the_last_wave(drawn: Search) -> None:
+def test_one_more_classroom_costs_no_more_than_the_last_wave(drawn: Search) -> None:
     few = replace(drawn, study=drawn.study.model_copy(update={"scheduler": "none"}))
     more = replace(few, classrooms=few.classrooms + 1)
     wave = few.epochs * sum(COSTS.of_class(few.seats))
@@ -142,21 +141,21 @@ def test_a_classroom_more_costs_no_more_than_the_last_wave(drawn: Search) -> Non
 
 @settings(max_examples=30, deadline=None)
 @given(SEARCHES, st.sampled_from([0.25, 2.0, 8.0]))
-def test_a_machine_that_is_slower_throughout_takes_longer_by_as_much(drawn: Search, factor: float) -> None:
-    # Powers of two, so that what happens at the same time still does.
+def test_a_machine_that_is_slower_by_a_factor_takes_longer_by_that_factor(drawn: Search, factor: float) -> None:
+    # Powers of two, so that simultaneous events stay simultaneous.
     slower = EpochCosts(COSTS.data * factor, COSTS.teacher * factor, COSTS.student * factor, COSTS.teacher_step)
     assert simulate(drawn, slower, FREE).seconds == pytest.approx(factor * simulate(drawn, COSTS, FREE).seconds)
 
 
 @pytest.mark.parametrize(("epochs", "stride"), [(12, 2), (12, 5), (7, 7)])
-def test_longer_steps_change_nothing_where_nobody_comes_or_goes_between(epochs: int, stride: int) -> None:
+def test_longer_steps_change_nothing_where_no_student_enters_or_leaves_within_them(epochs: int, stride: int) -> None:
     exact = search(9, epochs=epochs, classrooms=3)
     assert simulate(replace(exact, stride=stride), COSTS, FREE).seconds == pytest.approx(
         simulate(exact, COSTS, FREE).seconds
     )
 
 
-def test_trials_one_by_one_know_all_before_them_and_trials_at_once_none() -> None:
+def test_trials_one_by_one_know_all_earlier_trials_and_trials_at_once_know_none() -> None:
     assert simulate(search(6, epochs=2), COSTS).known == 1.0
     assert simulate(search(6, epochs=2, classrooms=6), COSTS).known == 0.0
 
@@ -170,11 +169,11 @@ def test_workers_share_a_class() -> None:
 
 
 def test_curves_are_accuracies_that_rise_and_repeat() -> None:
-    curves = Curves(seed=3, epochs=40)
+    curves = LearningCurves(seed=3, epochs=40)
     for trial in range(20):
-        seen = [curves.accuracy(trial, epoch) for epoch in range(1, 41)]
-        assert seen == [Curves(3, 40).accuracy(trial, epoch) for epoch in range(1, 41)]
-        assert min(seen) >= 0
-        assert max(seen) <= 1
-        assert sum(seen[30:]) > sum(seen[:10])
-    assert curves.accuracy(0, 40) != Curves(4, 40).accuracy(0, 40)
+        accuracies = [curves.accuracy(trial, epoch) for epoch in range(1, 41)]
+        assert accuracies == [LearningCurves(3, 40).accuracy(trial, epoch) for epoch in range(1, 41)]
+        assert min(accuracies) >= 0
+        assert max(accuracies) <= 1
+        assert sum(accuracies[30:]) > sum(accuracies[:10])
+    assert curves.accuracy(0, 40) != LearningCurves(4, 40).accuracy(0, 40)

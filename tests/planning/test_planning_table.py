@@ -23,13 +23,11 @@ from raykd.config import (
     TrainingSettings,
 )
 from raykd.errors import RaykdError
-from raykd.planning.advice import efficiency, knee, no_faster_beyond
 from raykd.planning.command import CPU_NODE, SIZES
-from raykd.planning.costs import EpochCosts, costs_of_reports
-from raykd.planning.counted import derived_costs, operations
-from raykd.planning.forecast import TEACHING, Nodes, Task, forecasts
-from raykd.planning.forecast_table import advice, duration
+from raykd.planning.costs import EpochCosts, costs_of_reports, derived_costs, operations
+from raykd.planning.forecast import TEACHING, Nodes, Task, best_trade_off, efficiency, forecasts, no_faster_beyond
 from raykd.planning.measured import measured_costs
+from raykd.planning.table import advice, duration
 
 COSTS = EpochCosts(data=10.0, teacher=40.0, student=20.0, teacher_step=120.0)
 
@@ -51,28 +49,28 @@ def task(trials: int = 32, scheduler: str = "asha", nodes: Nodes = Nodes(), **cl
     st.fixed_dictionaries({}, optional={"workers": st.integers(1, 3), "seats": st.integers(1, 4)}),
     st.sets(st.integers(3, 40), min_size=1, max_size=3),
 )
-def test_every_paid_second_is_in_the_ledger(
+def test_every_paid_second_is_accounted_for(
     trials: int, scheduler: str, nodes: Nodes, cluster: dict[str, int], sizes: set[int]
 ) -> None:
-    for each in forecasts(task(trials, scheduler, nodes, **cluster), tuple(sorted(sizes))):
-        assert math.fsum(each.spent.values()) == pytest.approx(each.workers * each.seconds)
-        assert min(each.spent.values()) >= -1e-6
-        assert each.seconds == pytest.approx(math.fsum(each.phases.values()))
-        assert each.hours == pytest.approx(each.workers * each.seconds / 3600)
-        assert each.sizes.classrooms * each.sizes.workers <= each.workers
+    for forecast in forecasts(task(trials, scheduler, nodes, **cluster), tuple(sorted(sizes))):
+        assert math.fsum(forecast.spent.values()) == pytest.approx(forecast.workers * forecast.seconds)
+        assert min(forecast.spent.values()) >= -1e-6
+        assert forecast.seconds == pytest.approx(math.fsum(forecast.phases.values()))
+        assert forecast.hours == pytest.approx(forecast.workers * forecast.seconds / 3600)
+        assert forecast.sizes.classrooms * forecast.sizes.workers <= forecast.workers
 
 
 def test_a_thousand_gpus_are_too_many_for_a_few_trials() -> None:
     planned = task()
-    found = forecasts(Task(planned.experiment, planned.costs, 0, 0), SIZES)
-    assert [each.workers for each in found] == list(SIZES)
-    assert found[-1].limit[0] == "too few trials"
-    assert found[-1].sizes.classrooms == 32
-    assert found[0].limit[1] < 0.1
-    assert no_faster_beyond(found).workers <= 32
-    assert knee(found).workers <= no_faster_beyond(found).workers
-    assert efficiency(found[0], found[0]) == 1.0
-    assert efficiency(found[-1], found[0]) < 0.1
+    rows = forecasts(Task(planned.experiment, planned.costs, 0, 0), SIZES)
+    assert [row.workers for row in rows] == list(SIZES)
+    assert rows[-1].limit[0] == "too few trials"
+    assert rows[-1].sizes.classrooms == 32
+    assert rows[0].limit[1] < 0.1
+    assert no_faster_beyond(rows).workers <= 32
+    assert best_trade_off(rows).workers <= no_faster_beyond(rows).workers
+    assert efficiency(rows[0], rows[0]) == 1.0
+    assert efficiency(rows[-1], rows[0]) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -88,12 +86,12 @@ def test_a_thousand_gpus_are_too_many_for_a_few_trials() -> None:
         (EpochCosts(1, 1, 1000, 0), 2, "none", 2, {"workers": 2, "seats": 8}, "workers in step"),
     ],
 )
-def test_the_reason_named_is_what_the_study_suffers_from(
+def test_the_reason_named_is_where_the_study_loses_most(
     costs: EpochCosts, trials: int, scheduler: str, workers: int, cluster: dict[str, int], reason: str
 ) -> None:
     base = task(trials, scheduler, **cluster)
-    (found,) = forecasts(Task(base.experiment, costs, 1, 0), (workers,))
-    assert found.limit[0] == reason
+    (forecast,) = forecasts(Task(base.experiment, costs, 1, 0), (workers,))
+    assert forecast.limit[0] == reason
 
 
 def test_teachers_are_trained_one_after_the_other_before_the_search() -> None:
@@ -106,19 +104,19 @@ def test_teachers_are_trained_one_after_the_other_before_the_search() -> None:
 
 
 def test_clusters_too_small_for_the_settings_are_left_out() -> None:
-    assert [each.workers for each in forecasts(task(workers=4), (1, 2, 4, 8))] == [4, 8]
+    assert [forecast.workers for forecast in forecasts(task(workers=4), (1, 2, 4, 8))] == [4, 8]
     with pytest.raises(RaykdError, match="do not fit"):
         forecasts(task(workers=4), (1, 2))
 
 
 def test_nodes_add_up() -> None:
-    have = Nodes(gpus=8, cpus=32).resources(20)
-    assert (have.gpus, have.cpus, [node["GPU"] for node in have.nodes]) == (20, 96, [8, 8, 4])
+    resources = Nodes(gpus=8, cpus=32).resources(20)
+    assert (resources.gpus, resources.cpus, [node["GPU"] for node in resources.nodes]) == (20, 96, [8, 8, 4])
     assert CPU_NODE.resources(6).nodes == ({"CPU": 4.0}, {"CPU": 2.0})
 
 
 @given(st.floats(0.1, 50), st.floats(0.1, 50), st.lists(st.integers(1, 8), min_size=1, max_size=12))
-def test_reports_tell_what_a_class_costs(shared: float, student: float, sizes: list[int]) -> None:
+def test_the_costs_of_a_class_follow_from_reports(shared: float, student: float, sizes: list[int]) -> None:
     metrics = [{"class_size": float(size), "seconds": shared + size * student} for size in sizes for _ in range(size)]
     costs = costs_of_reports(metrics)
     together = sum(map(sum, (costs.of_class(size) for size in sizes)))
@@ -145,7 +143,7 @@ def test_costs_are_measured_with_the_studys_own_networks() -> None:
     assert measured_costs(alone, torch.device("cpu")).teacher == 0
 
 
-def test_a_given_second_is_shared_out_by_counted_operations() -> None:
+def test_given_seconds_are_divided_by_counted_operations() -> None:
     # A linear classifier of 8 x 8 digits multiplies and adds 64 times for each class.
     linear = ModelSettings(name="tests.planning.test_planning_table:linear")
     assert operations(linear, 10, (1, 8, 8)) == 2 * 64 * 10
@@ -157,7 +155,7 @@ def test_a_given_second_is_shared_out_by_counted_operations() -> None:
 
 
 def linear(num_classes: int, in_channels: int, copies: int = 1) -> torch.nn.Module:
-    """A network whose operations are counted in the head; each copy adds its own."""
+    """A network whose operations are easily counted by hand; each copy adds its own."""
 
     class Sum(torch.nn.Module):
         def __init__(self) -> None:
@@ -180,7 +178,7 @@ def test_the_command_shows_table_recommendation_and_assumptions(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "plan.json"
-    shown = plan(
+    output = plan(
         capsys, "--seconds-per-epoch", "600", "--data.name", "imagenet", "--study.trials", "12", "--training.epochs",
         "20", "--teacher.source", "IMAGENET1K_V1", "--teacher.model.name", "torchvision/resnet34", "--student.name",
         "torchvision/resnet18", "--sizes", "1", "8", "64", "--json", str(file),
@@ -191,20 +189,22 @@ def test_the_command_shows_table_recommendation_and_assumptions(
     assert data["costs"]["student"] == 600
     # 3.66 against 1.81 billion multiply-adds: the networks' published figures.
     assert data["costs"]["teacher"] / 200 == pytest.approx(3.66 / 1.81, rel=0.02)
-    assert f"recommended: {data['recommended']} GPU" in shown
+    assert f"recommended: {data['recommended']} GPU" in output
     for word in ("12 trials of 20 epochs", "the teacher is there", "student given", "too few trials", "assumed:"):
-        assert word in shown
+        assert word in output
 
 
-def test_a_file_of_settings_and_single_ones_are_both_heard(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_file_of_settings_and_single_settings_are_both_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("study: {name: mine, trials: 5, scheduler: median}\n")
-    shown = plan(
+    output = plan(
         capsys, "--config", str(file), "--seconds-per-epoch", "3", "--training.epochs", "7", "--sizes", "2",
         "--teacher.cache", str(tmp_path), "--cluster.gpus-per-worker", "0",
     )  # fmt: skip
-    assert "mine: 5 trials of 7 epochs, scheduler median; first a standard teacher, 240 epochs" in shown
-    assert "workers" in shown
+    assert "mine: 5 trials of 7 epochs, scheduler median; first a standard teacher, 240 epochs" in output
+    assert "workers" in output
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_file_of_settings_and_single_ones_are_both_heard(capsys: pytest.Captur
         (["--config", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
+def test_what_is_wrong_is_said_in_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -228,21 +228,21 @@ def test_what_is_wrong_is_said_in_a_line(
     assert message in capsys.readouterr().err
 
 
-def test_the_help_tells_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_names_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["plan", "--help"])
     assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert "--seconds-per-epoch" in shown
-    assert "raykd plan" in shown
+    output = capsys.readouterr().out
+    assert "--seconds-per-epoch" in output
+    assert "raykd plan" in output
 
 
 def test_words_for_seconds_and_advice() -> None:
     assert [duration(seconds) for seconds in (0.25, 45, 300, 3600, 7200, 400_000)] == [
         "0.2 s", "45 s", "5.0 min", "60 min", "2.0 h", "4.6 days",
     ]  # fmt: skip
-    found = forecasts(task(), SIZES)
-    recommended, beyond = advice(found, "GPUs")
+    rows = forecasts(task(), SIZES)
+    recommended, beyond = advice(rows, "GPU")
     assert recommended.startswith("recommended: ")
-    assert f"no faster beyond {no_faster_beyond(found).workers} GPUs" in beyond
+    assert f"no faster beyond {no_faster_beyond(rows).workers} GPUs" in beyond
     assert TEACHING not in beyond

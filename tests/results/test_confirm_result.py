@@ -11,10 +11,8 @@ from statistics import fmean, stdev
 import pytest
 from rich.console import Console
 
-from raykd.results.confirm import ConfirmResult, StudentRow, TeacherRow
+from raykd.results.confirm import ChosenTrial, ConfirmResult, Fixed, StudentRow, TeacherRow, Use
 from raykd.results.confirm_table import findings, markdown, show
-from raykd.study.confirm_setup import Fixed, Use
-from raykd.study.contenders import ChosenTrial
 from raykd.tracking import Address
 
 SEEDS = (1, 2, 3)
@@ -30,7 +28,7 @@ def taught(accuracy: float, best: float | None = None) -> dict:
 def row(name: str, *accuracies: float, teacher: str | None = "standard", **values: object) -> StudentRow:
     students = {seed: taught(each, each + 0.01) for seed, each in zip(SEEDS, accuracies, strict=False)}
     baseline = not name.startswith("trial")
-    return StudentRow(name, baseline, teacher, 10_000, 150_000 if teacher else None, values, students)
+    return StudentRow(name, students, baseline, teacher, 10_000, 150_000 if teacher else None, values)
 
 
 def confirmed(*rows: StudentRow, teacher: float = 0.95, others: tuple[Use, ...] = ()) -> ConfirmResult:
@@ -71,13 +69,13 @@ def test_differences_are_those_of_pairs_and_a_teacher_is_one_number():
     differences = [0.920 - 0.910, 0.921 - 0.912, 0.9185 - 0.908]
     assert (pairs.mean, pairs.sd) == pytest.approx((fmean(differences), stdev(differences)))
     result = confirmed(PLAIN, KD, DKD, WINNER)
-    against = WINNER.over(result.teachers[0])
+    against = WINNER.over_teacher(result.teachers[0])
     assert against.mean == pytest.approx(WINNER.accuracy.mean - 0.95)
     assert against.sd == pytest.approx(WINNER.accuracy.sd)
 
 
 def test_seeds_of_which_one_is_missing_are_no_pairs():
-    missing = StudentRow("kd", True, "standard", 10_000, 150_000, {}, {1: taught(0.9), 3: taught(0.91)})
+    missing = StudentRow("kd", {1: taught(0.9), 3: taught(0.91)}, True, "standard", 10_000, 150_000, {})
     assert WINNER.over(missing).count == 2
     assert WINNER.over(missing).mean == pytest.approx(((0.920 - 0.9) + (0.9185 - 0.91)) / 2)
     assert "(2 of 3)" in shown(confirmed(PLAIN, missing, WINNER))
@@ -102,7 +100,7 @@ def test_what_is_not_shown_is_said_with_the_seeds_that_might_show_it():
     equal = row("trial-0004", *(found["metrics"]["test_accuracy"] for found in KD.students.values()))
     (_, same, _) = findings(confirmed(PLAIN, KD, DKD, equal))
     assert "Not shown: +0.00 points in each of 3 seeds, without any spread" in same
-    nobody = StudentRow("trial-0004", False, "standard", 10_000, 150_000, {}, {})
+    nobody = StudentRow("trial-0004", {}, False, "standard", 10_000, 150_000, {})
     assert all("there are no students to compare" in line for line in findings(confirmed(PLAIN, KD, nobody)))
 
 

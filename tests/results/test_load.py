@@ -6,9 +6,9 @@ import pytest
 
 import raykd
 from raykd.config import Experiment
-from raykd.search.searcher import open_study
+from raykd.places import SETTINGS
+from raykd.search.optuna_study import open_study
 from raykd.settings_io import save_experiment
-from raykd.study.folder import SETTINGS
 
 
 def test_no_study_at_all(tmp_path):

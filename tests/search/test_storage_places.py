@@ -8,24 +8,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import optuna
 import pytest
 import ray.cloudpickle as cloudpickle
-from hypothesis import given
-from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 import raykd
 from raykd.errors import RaykdError
+from raykd.places import SETTINGS
 from raykd.results.load import recorded_study
-from raykd.search.storage import check_optuna_storage, study_storage
-from raykd.search.storage_address import storage_address, without_password
+from raykd.search.storage import check_optuna_storage, storage_address, study_storage
 from raykd.settings_io import load_experiment
-from raykd.study.driver import LOCK, sole_driver
-from raykd.study.folder import SETTINGS, begin_folder, check_folder
+from raykd.study.folder import LOCK, begin_folder, check_folder, locked_folder, locked_optuna_storage
 from tests.helpers.mlflow_places import PostgreSQL, postgresql_programs
 from tests.helpers.optuna_storages import SPACE, Launch, experiment_in
 
@@ -110,6 +107,12 @@ def test_a_study_is_read_back_from_its_folder(tmp_path: Path, storage: str | Non
     assert experiment.study.name in [study.name for study in (recorded_study(experiment.folder).experiment.study,)]
 
 
+@contextmanager
+def sole_process(experiment: raykd.Experiment) -> Iterator[None]:
+    with locked_folder(experiment), locked_optuna_storage(experiment):
+        yield
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_driver_is_refused(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     places = {"default": None, "journal": "all.journal", "sqlite": f"sqlite:///{tmp_path}/all.db"}
@@ -119,26 +122,28 @@ def test_a_second_driver_is_refused(tmp_path: Path, kind: str, request: pytest.F
     # Another folder, as that of a copy: only the storage knows that they are the same study.
     other = tmp_path / "copy" if kind != "default" else tmp_path
     code = (
-        "import pathlib, sys; from raykd.config import *; from raykd.study.driver import sole_driver\n"
-        f"with sole_driver(Experiment(study=StudySettings(name={experiment.study.name!r}, storage={storage!r}, "
-        f"output=pathlib.Path({str(other / 'outputs')!r})))):\n"
+        "import pathlib, sys; from raykd.config import *\n"
+        "from raykd.study.folder import locked_folder, locked_optuna_storage\n"
+        f"experiment = Experiment(study=StudySettings(name={experiment.study.name!r}, storage={storage!r}, "
+        f"output=pathlib.Path({str(other / 'outputs')!r})))\n"
+        "with locked_folder(experiment), locked_optuna_storage(experiment):\n"
         "    print('open', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
-        with pytest.raises(RaykdError, match="is being run by another process") as caught, sole_driver(experiment):
+        with pytest.raises(RaykdError, match="is being run by another process") as caught, sole_process(experiment):
             pass
         process.kill()
     assert PostgreSQL.PASSWORD not in str(caught.value)
-    with sole_driver(experiment):  # however the other ended
+    with sole_process(experiment):  # however the other ended
         assert (experiment.folder / LOCK).exists()
     assert experiment.folder.exists() == (kind == "default")  # the killed one's
 
 
 def test_a_folder_that_has_something_keeps_it(tmp_path: Path) -> None:
     experiment, _ = experiment_in(tmp_path)
-    with sole_driver(experiment):
+    with sole_process(experiment):
         begin_folder(experiment)
     assert (experiment.folder / SETTINGS).exists()
 
@@ -238,16 +243,6 @@ def test_relative_places_are_taken_from_a_folder(tmp_path: Path) -> None:
     )
     experiment, _ = experiment_in(tmp_path)
     assert study_storage(experiment.study, Path("/moved")) == Path("/moved/study.journal")
-
-
-@given(st.text("abcXYZ019#:%/?&=_-", min_size=8), st.booleans(), st.booleans())
-def test_addresses_lose_their_password_and_nothing_else(password: str, port: bool, options: bool) -> None:
-    tail = f"{':5432' if port else ''}/db{'?sslmode=require' if options else ''}"
-    address = f"postgresql+psycopg2://me:{password}@host{tail}#study"
-    assert without_password(address) == f"postgresql+psycopg2://me@host{tail}#study"
-    as_option = f"postgresql://me@host/db?password={quote(password)}"
-    assert without_password(as_option) == "postgresql://me@host/db"
-    assert without_password(without_password(address)) == without_password(address)
 
 
 def test_optunas_own_tools_find_the_study_by_raykds_names(tmp_path: Path) -> None:

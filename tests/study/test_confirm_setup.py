@@ -15,11 +15,12 @@ from raykd.cli import main
 from raykd.config import DataSettings, Experiment, ModelSettings, StudySettings, TeacherSettings
 from raykd.data import load_data
 from raykd.errors import RaykdError
-from raykd.search.searcher import open_study
+from raykd.places import JOURNAL, SETTINGS
+from raykd.search.optuna_study import open_study
 from raykd.settings_io import override, save_experiment
-from raykd.study.confirm_setup import RECORD, USES, prepare
-from raykd.study.folder import JOURNAL, SETTINGS, begin_folder, remember_taught
-from raykd.study.preflight import ADOPTED
+from raykd.study.confirm.setup import RECORD, USES, set_up
+from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
+from raykd.study.folder import begin_folder, remember_trained_teacher
 from raykd.training.folder import write_description
 
 ACCURACIES = (0.8, 0.9, 0.85)
@@ -48,7 +49,7 @@ def begun(experiment: Experiment, fingerprint: str, accuracies: tuple[float, ...
     for accuracy in accuracies:
         add(record, accuracy)
     metrics = {"validation_accuracy": 0.95}
-    remember_taught(folder, {"data": {"fingerprint": fingerprint}, "metrics": metrics, "folder": "teacher"})
+    remember_trained_teacher(folder, {"data": {"fingerprint": fingerprint}, "metrics": metrics, "folder": "teacher"})
 
 
 def add(record: optuna.Study, accuracy: float) -> None:
@@ -70,15 +71,15 @@ def asked(study: Experiment, **settings: object) -> Experiment:
 
 
 def started(study: Experiment, **settings: object):
-    prepared = prepare(asked(study, **settings))
-    begin_folder(prepared.experiment)
-    prepared.begin()
-    return prepared
+    setup = set_up(asked(study, **settings))
+    begin_folder(setup.experiment)
+    setup.begin()
+    return setup
 
 
 def test_the_confirm_s_experiment_is_the_study_s_on_the_test_split_in_a_folder_of_its_own(study):
-    prepared = prepare(asked(study, **{"confirm.top": 2, "confirm.seeds": 3, "cluster.seats": 5}))
-    own = prepared.experiment
+    setup = set_up(asked(study, **{"confirm.top": 2, "confirm.seeds": 3, "cluster.seats": 5}))
+    own = setup.experiment
     assert own.folder == study.folder / "confirm"
     assert own.data == study.data.model_copy(update={"held_out": "test"})
     for section in ("student", "training", "objective", "method", "temperature", "bias", "schedule", "teacher"):
@@ -86,11 +87,11 @@ def test_the_confirm_s_experiment_is_the_study_s_on_the_test_split_in_a_folder_o
     assert own.cluster.seats == 5
     assert own.tracking.uri == f"sqlite:///{study.folder / 'mlflow.db'}"
     assert own.tracking.experiment == "done"
-    assert [trial.name for trial in prepared.fixed.trials] == ["trial-0001", "trial-0002"]
-    assert [trial.accuracy for trial in prepared.fixed.trials] == [0.9, 0.85]
-    assert prepared.fixed.trials[0].values == {"temperature.multiplier": 1.9}
-    assert prepared.fixed.seeds == (1, 2, 3)
-    assert prepared.others == ()
+    assert [trial.name for trial in setup.fixed.trials] == ["trial-0001", "trial-0002"]
+    assert [trial.accuracy for trial in setup.fixed.trials] == [0.9, 0.85]
+    assert setup.fixed.trials[0].values == {"temperature.multiplier": 1.9}
+    assert setup.fixed.seeds == (1, 2, 3)
+    assert setup.others == ()
     assert sorted(path.name for path in study.folder.iterdir()) == sorted([SETTINGS, JOURNAL, "teacher.json"])
 
 
@@ -100,22 +101,22 @@ def test_the_confirm_s_experiment_is_the_study_s_on_the_test_split_in_a_folder_o
         ({"training.epochs": 3}, r"training\.epochs is the study's to decide: .*done/experiment\.yaml"),
         ({"data.held_out": "test"}, r"data\.held_out is the study's to decide"),
         ({"confirm.top": 4}, r"confirm\.top is 4, but 3 trials of study .*done have finished"),
-        ({"confirm.name": "best"}, r"best is there and is no confirm: name another with --confirm\.name"),
+        ({"confirm.name": "best"}, r"best exists and is no confirm: name another with --confirm\.name"),
         ({"study.name": "dome"}, r"unknown study 'dome'.*done"),
     ],
 )
 def test_what_cannot_be_confirmed_so_is_told_in_a_line(study, settings, error):
     (study.folder / "best").mkdir()
     (study.folder / "best" / "model.json").write_text("{}")
-    with pytest.raises(RaykdError, match=error) as told:
-        prepare(asked(study, **settings))
-    assert len(str(told.value).splitlines()) == 1
+    with pytest.raises(RaykdError, match=error) as error_info:
+        set_up(asked(study, **settings))
+    assert len(str(error_info.value).splitlines()) == 1
 
 
 def test_a_study_that_is_not_over_is_refused(study):
     save_experiment(override(study, {"study.trials": 5}), study.folder / SETTINGS)
     with pytest.raises(RaykdError, match="is not over: 2 of 5 trials have not ended"):
-        prepare(asked(study))
+        set_up(asked(study))
 
 
 def test_a_study_without_a_finished_trial_is_refused(study, data):
@@ -123,14 +124,14 @@ def test_a_study_without_a_finished_trial_is_refused(study, data):
     begun(failed, data.fingerprint, ())
     open_study(failed.folder / JOURNAL, "failed", 0).add_trial(create_trial(state=TrialState.FAIL))
     with pytest.raises(RaykdError, match="has no finished trial: there is nothing to confirm"):
-        prepare(asked(failed))
+        set_up(asked(failed))
 
 
 def test_other_images_than_the_study_s_are_refused(study, data):
     other = override(study, {"study.name": "other"})
     begun(other, "another fingerprint", ACCURACIES)
-    with pytest.raises(RaykdError, match="the images of digits are others than those of study"):
-        prepare(asked(other))
+    with pytest.raises(RaykdError, match="the images of digits differ from those of study"):
+        set_up(asked(other))
 
 
 def test_seeds_are_two_at_least():
@@ -139,18 +140,18 @@ def test_seeds_are_two_at_least():
 
 
 def test_a_confirm_is_begun_once_and_resumed_as_it_was_begun(study):
-    prepared = started(study, **{"confirm.seeds": 3})
+    setup = started(study, **{"confirm.seeds": 3})
     with pytest.raises(RaykdError, match=r"confirm 'confirm' exists in .* add --resume .*--confirm\.name"):
-        prepare(asked(study, **{"confirm.seeds": 3}))
-    again = prepare(asked(study, **{"confirm.seeds": 3, "study.resume": True}))
-    assert again.fixed == prepared.fixed
+        set_up(asked(study, **{"confirm.seeds": 3}))
+    again = set_up(asked(study, **{"confirm.seeds": 3, "study.resume": True}))
+    assert again.fixed == setup.fixed
     assert again.others == ()
     with pytest.raises(RaykdError, match=r"was begun with seeds 1, 2, 3, not 1, 2:\nresume it as it was begun"):
-        prepare(asked(study, **{"confirm.seeds": 2, "study.resume": True}))
+        set_up(asked(study, **{"confirm.seeds": 2, "study.resume": True}))
     # The study goes on and finds a better trial: what was fixed before the test split was touched stays fixed.
     add(open_study(study.folder / JOURNAL, "done", 0), 0.99)
     with pytest.raises(RaykdError, match="was begun with trials trial-0001, not trial-0003"):
-        prepare(asked(study, **{"confirm.seeds": 3, "study.resume": True}))
+        set_up(asked(study, **{"confirm.seeds": 3, "study.resume": True}))
 
 
 def test_every_use_of_the_test_split_is_written_down_once_and_told_to_the_next(study):
@@ -163,19 +164,19 @@ def test_every_use_of_the_test_split_is_written_down_once_and_told_to_the_next(s
     assert [use.confirm for use in second.others] == ["confirm"]
     assert [use["confirm"] for use in json.loads((study.folder / USES).read_text())] == ["confirm", "again"]
     # The first one, shown again, knows that it is no longer alone.
-    first_again = prepare(asked(study, **{"study.resume": True}))
+    first_again = set_up(asked(study, **{"study.resume": True}))
     assert [use.confirm for use in first_again.others] == ["again"]
 
 
 def test_the_study_s_adopted_teacher_is_taken_as_it_is_whatever_its_source_holds_by_now(study, tmp_path):
     adopted = override(study, {"teacher.source": "models:/teacher@best"})
     save_experiment(adopted, study.folder / SETTINGS)
-    (study.folder / ADOPTED).write_text("0123\n")
-    assert prepare(asked(study)).experiment.teacher.source == "models:/teacher@best"
+    (study.folder / EXTERNAL_TEACHER).write_text("0123\n")
+    assert set_up(asked(study)).experiment.teacher.source == "models:/teacher@best"
     folder = tmp_path / "cache" / "teachers" / "0123"
     folder.mkdir(parents=True)
     write_description(folder, {"metrics": {}})
-    assert prepare(asked(study)).experiment.teacher.source == str(folder)
+    assert set_up(asked(study)).experiment.teacher.source == str(folder)
 
 
 @pytest.mark.parametrize(

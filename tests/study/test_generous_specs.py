@@ -129,22 +129,21 @@ def test_equal_losses_are_the_same_lesson_whatever_idle_settings_say() -> None:
 def test_each_ablation_changes_one_setting_and_gives_a_teacher_of_its_own() -> None:
     assert set(ABLATIONS) == set(get_args(Ablation))
     experiment = override(Experiment(), {"comparison.ablations": tuple(ABLATIONS), "comparison.seeds": 2})
-    found = contenders(experiment, "abc")
+    found, _ = contenders(experiment, "abc")
     assert [each.name for each in found] == ["plain", "standard", "generous", *ABLATIONS]
-    folders = [each.teacher.folder for each in found if each.teacher is not None]
+    folders = [each.chain[-1].folder for each in found if each.chain]
     assert len(set(folders)) == len(folders) == 6
-    standard = found[1].teacher
-    assert standard is not None
+    (standard,) = found[1].chain
     for each in found[2:]:
-        assert each.teacher is not None
-        assert each.teacher.teacher == standard.folder
+        assert each.chain[0] == standard
+        assert each.chain[-1].teacher == standard.folder
     students = [student for each in found for student in each.students.values()]
     assert len({student.student for student in students}) == len({student.folder for student in students}) == 14
 
 
 def test_all_students_of_a_seed_have_the_same_lesson_and_budget() -> None:
     experiment = override(Experiment(), {"comparison.seeds": 2, "training.seed": 5})
-    plain, standard, generous_one = contenders(experiment, "abc")
+    (plain, standard, generous_one), _ = contenders(experiment, "abc")
     for seed in (5, 6):
         assert standard.students[seed].spec == generous_one.students[seed].spec
         assert standard.students[seed].spec.training == plain.students[seed].spec.training

@@ -53,7 +53,7 @@ def test_a_folder_of_images_is_known_by_its_name(tmp_path: Path) -> None:
     told = provenance(tmp_path)
     experiment = override(told.experiment, {"data.name": "folder", "data.root": tmp_path / "photos"})
     info = replace(told.data, name="folder")
-    assert [each.name for each in Provenance(experiment, info, told.sizes).datasets] == [
+    assert [each.name for each in Provenance(experiment, info, told.plan).datasets] == [
         "photos train",
         "photos validation",
     ]

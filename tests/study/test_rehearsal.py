@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from raykd.config import Experiment, MethodSettings
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.settings_io import override
 from raykd.study.distill import distill
-from raykd.study.preflight import brief
-from raykd.study.rehearsal import rehearse
+from raykd.study.preflight import preflight, rehearse
 from raykd.study.tune import tune
 
 HERE = __name__
@@ -240,7 +239,7 @@ def test_nobody_searches_how_an_adopted_teacher_is_trained(
     torch.save(Flat(10, 1).state_dict(), tmp_path / "flat.pt")
     changes = {"teacher.model.name": f"{HERE}:Flat", "teacher.source": str(tmp_path / "flat.pt"), "teacher.kind": kind}
     file = space(tmp_path, f"{extra}\nteacher.training.epochs: {{low: 1, high: 3}}")
-    searched = brief(experiment(tmp_path, changes), "teacher", "student")
+    searched = preflight(experiment(tmp_path, changes), ("teacher", "student"))
     loaded = load_space(file, searched.experiment)
     with nullcontext() if message is None else pytest.raises(RaykdError, match=message):
         rehearse(searched.experiment, searched.data, loaded)
@@ -274,4 +273,4 @@ def test_a_builder_that_raises_is_told_in_a_line():
     with pytest.raises(
         RaykdError, match=r"^model tests.study.test_rehearsal:moody cannot be built: no network today nor tomorrow$"
     ):
-        brief(Experiment(student=student), "student")
+        preflight(Experiment(student=student), ("student",))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from raykd.knowledge.methods.base import Answers, LogitMethod, as_published
 from raykd.knowledge.methods.kd import kd
+from raykd.knowledge.temperature import TemperatureSettings
 from raykd.settings import Positive
 
 if TYPE_CHECKING:
@@ -38,6 +39,4 @@ class LogitStandardisation(LogitMethod):
 
     def _standardised(self, logits: Tensor) -> Tensor:
         # The mean changes no softmax.
-        from raykd.knowledge.temperature import StdTemperature
-
-        return logits / StdTemperature(self.base_temperature).of(logits)
+        return logits / TemperatureSettings(policy="std", multiplier=self.base_temperature).of(logits)

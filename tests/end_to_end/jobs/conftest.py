@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.jobs_head import Head, refusal
+from tests.helpers.jobs_head import Head
+from tests.helpers.namespaces import refusal
 
 
 @pytest.fixture(scope="module")

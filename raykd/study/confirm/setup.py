@@ -1,4 +1,4 @@
-"""From a finished study to the experiment that confirms it: what is taken over, what is fixed, what is written down."""
+"""From a finished study to the experiment that confirms it, and what is fixed before the test split is touched."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
-from raykd.places import teachers_folder
+from raykd.places import SETTINGS, teachers_folder
+from raykd.results.confirm import ChosenTrial, Fixed, Use
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
-from raykd.search.searcher import remaining_trials
+from raykd.search.optuna_study import remaining_trials
 from raykd.settings_io import override, setting_names, setting_value
 from raykd.storage import below, check_writable, is_url, replacing
-from raykd.study.contenders import ChosenTrial, seeds_of
-from raykd.study.folder import SETTINGS, check_folder, with_lasting_paths
-from raykd.study.preflight import ADOPTED
+from raykd.study.confirm.contenders import seeds_of
+from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
+from raykd.study.folder import LOCK, check_folder, with_lasting_paths
 from raykd.tracking.address import tracking_uri
 from raykd.training.folder import description
 
@@ -29,40 +30,13 @@ RECORD = "confirm.json"
 USES = "test_split.json"
 """File of a study's folder: by which confirms, and when, its test split was used."""
 OWN = ("confirm.", "cluster.", "tracking.", "teacher.cache", "study.resume")
-"""Settings that a confirm may have otherwise than its study."""
-PLACE = ("study.name", "study.output")
+"""Settings in which a confirm may differ from its study."""
+STUDY = ("study.name", "study.output")
 """Settings that say which study it is."""
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What is fixed before the test split is touched.
-
-    - study: name of the study
-    - trials: those that are confirmed, best first
-    - seeds: of the students
-    - began: when, as ISO 8601 in UTC
-    """
-
-    study: str
-    trials: tuple[ChosenTrial, ...]
-    seeds: tuple[int, ...]
-    began: str
-
-
-@dataclass(frozen=True)
-class Use:
-    """One use of a study's test split: by the confirm of this name, begun then."""
-
-    confirm: str
-    began: str
-
-    def __str__(self) -> str:
-        return f"{self.confirm} ({self.began})"
-
-
-@dataclass(frozen=True)
-class Prepared:
+class ConfirmSetup:
     """A confirm that may begin or go on.
 
     - study: what it confirms
@@ -78,49 +52,49 @@ class Prepared:
     fixed: Fixed
     others: tuple[Use, ...]
 
-    @property
     def uses(self) -> list[Use]:
-        """All uses of the test split, this one among them, in the order of time."""
+        """All uses of the test split as they are known now, this one among them, in the order of time."""
         own = Use(self.experiment.study.name, self.fixed.began)
-        return sorted((*self.others, own), key=lambda use: use.began)
+        others = [use for use in _uses(self.study.folder) if use != own]
+        return sorted((*others, own), key=lambda use: use.began)
 
     def begin(self) -> None:
-        """Write down what is fixed, and that the test split is used, unless it is written already."""
+        """Write what is fixed into the confirm's folder, and into the study's that the test split is used."""
         with replacing(self.experiment.folder / RECORD) as temporary:
             temporary.write_text(json.dumps(asdict(self.fixed), indent=2) + "\n")
         with replacing(self.study.folder / USES) as temporary:
-            temporary.write_text(json.dumps([asdict(use) for use in self.uses], indent=2) + "\n")
+            temporary.write_text(json.dumps([asdict(use) for use in self.uses()], indent=2) + "\n")
 
 
-def prepare(given: Experiment) -> Prepared:
+def set_up(given: Experiment) -> ConfirmSetup:
     """Find the study that an experiment names and make sure that it can be confirmed.
 
     Nothing is written, but for an empty folder below a `cluster.storage` on disk.
 
     Args:
-        given: Its `study.name` and `study.output` say which study; besides, its settings of `OWN` are heard.
+        given: Its `study.name` and `study.output` say which study; besides, its settings of `OWN` are used.
 
     Raises:
         RaykdError: there is no such study, it is not over, no trial finished, its data has changed, a setting is the
             study's to decide, or the confirm exists and is not resumed, or is another one.
     """
     given = with_lasting_paths(given)
-    found = (given.folder / SETTINGS).exists()
-    study = recorded_study(given.folder if found else given.study.name, given.study.output)
+    in_folder = (given.folder / SETTINGS).exists()
+    study = recorded_study(given.folder if in_folder else given.study.name, given.study.output)
     result = _finished(study)
     experiment = _own_experiment(given, study)
     fixed = _fixed(study, result, experiment)
     folder = experiment.folder
     check_folder(experiment, "confirm")
-    if folder.exists() and not (folder / SETTINGS).exists() and any(folder.iterdir()):
-        raise RaykdError(f"{folder} is there and is no confirm: name another with --confirm.name")
+    if folder.exists() and not (folder / SETTINGS).exists() and {file.name for file in folder.iterdir()} - {LOCK}:
+        raise RaykdError(f"{folder} exists and is no confirm: name another with --confirm.name")
     began = _begun(folder / RECORD)
     if began is not None:
         _check_same(began, fixed, folder)
         fixed = began
     _check_data(study, result)
     own = Use(experiment.study.name, fixed.began)
-    return Prepared(study, result, experiment, fixed, tuple(use for use in _uses(study.folder) if use != own))
+    return ConfirmSetup(study, result, experiment, fixed, tuple(use for use in _uses(study.folder) if use != own))
 
 
 def _finished(study: RecordedStudy) -> StudyResult:
@@ -142,7 +116,7 @@ def _own_experiment(given: Experiment, study: RecordedStudy) -> Experiment:
     own: dict[str, Any] = {}
     for name in setting_names():
         value = setting_value(given, name)
-        if name in PLACE or value == setting_value(usual, name):
+        if name in STUDY or value == setting_value(usual, name):
             continue
         if not name.startswith(OWN):
             raise RaykdError(f"{name} is the study's to decide: a confirm takes it from {study.folder / SETTINGS}")
@@ -160,7 +134,7 @@ def _own_experiment(given: Experiment, study: RecordedStudy) -> Experiment:
         {
             "cluster.storage": storage,
             "data.held_out": "test",
-            "teacher.source": _adopted(study, merged) or teacher.source,
+            "teacher.source": _external_teacher(study, merged) or teacher.source,
             "study.name": merged.confirm.name,
             "study.output": study.folder,
             "study.resume": given.study.resume,
@@ -171,9 +145,9 @@ def _own_experiment(given: Experiment, study: RecordedStudy) -> Experiment:
     )
 
 
-def _adopted(study: RecordedStudy, experiment: Experiment) -> str | None:
-    """The folder of the teacher that the study adopted: what its source holds by now may be another."""
-    record = study.folder / ADOPTED
+def _external_teacher(study: RecordedStudy, experiment: Experiment) -> str | None:
+    """The folder of the external teacher that the study had: its source may hold another one by now."""
+    record = study.folder / EXTERNAL_TEACHER
     if experiment.teacher.source is None or not record.exists():
         return None
     folder = below(teachers_folder(study.experiment), record.read_text().strip())
@@ -185,7 +159,7 @@ def _check_data(study: RecordedStudy, result: StudyResult) -> None:
     known: Mapping[str, Any] = result.teacher["data"]
     if load_data(data).info.fingerprint != known["fingerprint"]:
         raise RaykdError(
-            f"the images of {data.name} are others than those of study {study.folder}, and so are its splits:\n"
+            f"the images of {data.name} differ from those of study {study.folder}, and so do its splits:\n"
             "bring those back, or search anew"
         )
 
@@ -208,16 +182,16 @@ def _begun(file: Path) -> Fixed | None:
 
 
 def _check_same(begun: Fixed, now: Fixed, folder: Path) -> None:
-    for what in ("trials", "seeds"):
-        before, after = (_shown(getattr(each, what)) for each in (begun, now))
+    for field in ("trials", "seeds"):
+        before, after = (_names(getattr(each, field)) for each in (begun, now))
         if before != after:
             raise RaykdError(
-                f"confirm {folder} was begun with {what} {before}, not {after}:\n"
+                f"confirm {folder} was begun with {field} {before}, not {after}:\n"
                 "resume it as it was begun, or name another with --confirm.name"
             )
 
 
-def _shown(values: tuple[Any, ...]) -> str:
+def _names(values: tuple[Any, ...]) -> str:
     return ", ".join(value.name if isinstance(value, ChosenTrial) else str(value) for value in values)
 
 

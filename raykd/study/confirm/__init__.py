@@ -1,0 +1,1 @@
+"""The confirm of a finished study on the test split: set-up, contenders, and the job."""

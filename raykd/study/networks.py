@@ -1,0 +1,44 @@
+"""The networks of an experiment, built without memory: their sizes and shapes are known before any cost."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from raykd.config import Experiment, ModelSettings
+from raykd.data import DataInfo
+from raykd.errors import RaykdError
+from raykd.models import build_model
+from raykd.models.weights import shortened
+from raykd.training.saved import load_model
+
+
+def student_network(experiment: Experiment, info: DataInfo) -> nn.Module:
+    """The student's network, on the meta device.
+
+    Raises:
+        RaykdError: it cannot be built as the settings say.
+    """
+    return _network(experiment.student, info)
+
+
+def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
+    """The teacher's network: an external teacher's own, or on the meta device one that is still to be trained.
+
+    Raises:
+        RaykdError: it cannot be built or loaded as the settings say.
+    """
+    if experiment.teacher.source is not None and experiment.teacher.kind == "standard":
+        return load_model(experiment.teacher.source).network
+    return _network(experiment.teacher.model, info)
+
+
+def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
+    except RaykdError:
+        raise
+    except Exception as error:
+        # A builder of the user's raises anything.
+        raise RaykdError(f"model {settings} cannot be built: {shortened(error)}") from error

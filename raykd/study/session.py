@@ -1,0 +1,236 @@
+"""The one way into every job: a session resolves and checks the settings, locks the folder, and opens what a job needs.
+
+A job reads::
+
+    with open_session(experiment, "distill", console) as session:
+        requests = ...
+        if untrained(requests):
+            session.open_cluster(students=1)
+        session.begin(parameters)
+        with session.classrooms(lines) as classrooms:
+            ...
+
+Ray is started only by `open_cluster`; the folder is written only by `begin`. Everything that was opened is closed in
+order when the session ends, however it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from raykd.cluster.classrooms import Classrooms, Usage
+from raykd.cluster.node_checks import NodeChecks, check_nodes
+from raykd.cluster.resources import Plan, Resources, wait_for_resources
+from raykd.cluster.session import ray_session
+from raykd.config import ClusterSettings, Experiment
+from raykd.data import DataInfo
+from raykd.errors import RaykdError
+from raykd.places import RAY, SETTINGS, check_storage, shared_folder
+from raykd.progress import standard_output
+from raykd.search.space import SearchSpace
+from raykd.storage import below
+from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
+from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
+from raykd.study.mlflow_log import Provenance
+from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse
+from raykd.tracking import Tracker, check_tracking
+from raykd.training.folder import description
+from raykd.training.messages import TrainRequest
+
+Kind = Literal["tune", "distill", "train_teacher", "compare_teachers", "confirm", "replay"]
+"""Of a job; the tag `raykd.kind` in MLflow."""
+
+
+class Session:
+    """What a job has at hand. Made by `open_session`.
+
+    Attributes:
+        given: The experiment as the user gave it, with absolute paths.
+        experiment: The same with an external teacher's folder in the cache as `teacher.source`.
+        data: What is learnt from.
+        folder: The run's output folder, which nobody else uses meanwhile.
+        console: Where the plan, progress and results are shown.
+    """
+
+    def __init__(self, checked: Preflight, given: Experiment, kind: Kind, console: Console, stack: ExitStack) -> None:
+        self.given = given
+        self.experiment = checked.experiment
+        self.data: DataInfo = checked.data
+        self.folder: Path = given.folder
+        self.console = console
+        self._kind = kind
+        self._parameters = checked.parameters
+        self._stack = stack
+        self._tracker: Tracker | None = None
+        self._cluster: tuple[Resources, Plan, NodeChecks] | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The sizes of the classrooms; None before `open_cluster`."""
+        return self._cluster[1] if self._cluster else None
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the results of this run come from."""
+        return Provenance(without_passwords(self.experiment), self.data, self.plan)
+
+    @property
+    def tracker(self) -> Tracker:
+        """MLflow's tracker, opened when it is first asked for; the folder exists from then on."""
+        if self._tracker is None:
+            self.make_folder()
+            self._tracker = self._stack.enter_context(_tracker(self.given, self.console))
+        return self._tracker
+
+    def open_cluster(self, students: int, settings: ClusterSettings | None = None) -> Plan:
+        """Join or start Ray, size the classrooms, and check what the nodes see. Nothing is written before.
+
+        Args:
+            students: How many students there are to train, at the most.
+            settings: Instead of the experiment's own.
+
+        Raises:
+            RaykdError: the cluster does not answer or is too small, a node does not see a folder that it needs, or an
+                external teacher cannot answer there.
+        """
+        cluster = settings or self.experiment.cluster
+        self._stack.enter_context(ray_session(cluster))
+        resources, plan = wait_for_resources(cluster, students, self.console)
+        node_checks = check_nodes(self.experiment, plan, teacher="teacher" in self._parameters)
+        if "teacher" in self._parameters:
+            evaluate_on_cluster(self.experiment, plan)
+        self._cluster = resources, plan, node_checks
+        return plan
+
+    def make_folder(self) -> None:
+        """Make the run's folder, with its settings and the name of its external teacher in it."""
+        begin_folder(self.given)
+        if "teacher" in self._parameters:
+            remember_external_teacher(self.experiment)
+
+    def begin(
+        self,
+        parameters: Mapping[str, object],
+        tags: Mapping[str, str] | None = None,
+        artifacts: Iterable[Path] = (),
+    ) -> None:
+        """Make the folder, and start the run in MLflow, or set it running again.
+
+        Args:
+            parameters: Of the run, by their dotted names.
+            tags: Besides those that every run has.
+            artifacts: Files besides the settings.
+        """
+        provenance = self.provenance
+        all_tags = {"raykd.kind": self._kind, **(tags or {}), **provenance.tags}
+        files = [self.folder / SETTINGS, *artifacts]
+        self.tracker.start_study(parameters, all_tags, files, provenance.datasets)
+
+    @contextmanager
+    def classrooms(self, lines: Mapping[str, str] | None = None) -> Iterator[Classrooms]:
+        """Show the plan, and teach as long as this is open. The cluster must be open.
+
+        Args:
+            lines: What the plan says about this job, by name.
+        """
+        assert self._cluster is not None
+        resources, plan, node_checks = self._cluster
+        self._show_plan({**(lines or {}), "cluster": str(resources), "plan": str(plan), "results": str(self.folder)})
+        usage = Usage(self.experiment.tracking.system_seconds, self._tracker.usage) if self._tracker else None
+        files = below(shared_folder(self.experiment), RAY)
+        with Classrooms(plan, self.experiment.cluster, files, self.console, usage, node_checks) as classrooms:
+            yield classrooms
+
+    def show_where_to_look(self) -> None:
+        """Print how to look at the run in MLflow."""
+        self.console.print(f"look further: {self.tracker.describe().look}", soft_wrap=True, highlight=False)
+
+    def _show_plan(self, lines: Mapping[str, str]) -> None:
+        info, teacher = self.data, self.given.teacher
+        sizes = ", ".join(f"{size:,} {split}" for split, size in info.split_sizes.items())
+        shape = f"{info.channels} x {info.height} x {info.width}"
+        source = f"from {teacher.source}"
+        names: dict[Role, str] = {
+            "teacher": source if teacher.source and teacher.kind == "standard" else f"{teacher.kind} {teacher.model}",
+            "student": str(self.given.student),
+        }
+        if teacher.source and teacher.kind == "generous":
+            names["teacher"] += f", taught by the one {source}"
+        table = Table.grid(padding=(0, 2))
+        table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes")
+        for role, count in self._parameters.items():
+            smaller = ""
+            if role == "student" and "teacher" in self._parameters:
+                smaller = f", {self._parameters['teacher'] / count:.1f} times smaller"
+            table.add_row(f"[bold]{role}", f"{names[role]}: {count:,} parameters{smaller}")
+        for name, text in lines.items():
+            table.add_row(f"[bold]{name}", text)
+        self.console.print(table, highlight=False)
+
+
+@contextmanager
+def open_session(
+    experiment: Experiment,
+    kind: Kind,
+    console: Console | None = None,
+    *,
+    roles: Collection[Role] = ("teacher", "student"),
+    held_out: Split = "validation",
+    space: SearchSpace | None = None,
+    rehearsed: bool = True,
+) -> Iterator[Session]:
+    """Check everything that can be checked without a cluster, lock the output folder, and yield the session.
+
+    Args:
+        experiment: The experiment as the user gave it.
+        kind: Of the job.
+        console: Where the plan, progress and results are shown. None: standard output.
+        roles: The networks that the job needs.
+        held_out: The split that the job is measured on.
+        space: What is searched; its choices are rehearsed as well.
+        rehearsed: Rehearse the experiment itself. A job that trains others rehearses those.
+
+    Raises:
+        RaykdError: something in the settings is wrong, the folder was begun with others or is in use by another
+            process, or the run was interrupted; one or two lines say what to do.
+    """
+    experiment = with_lasting_paths(experiment)
+    check_storage(experiment)
+    checked = preflight(experiment, roles, held_out)
+    if rehearsed and "student" in roles:
+        rehearse(checked.experiment, checked.data, space)
+    check_tracking(experiment.tracking)
+    with ExitStack() as stack:
+        stack.enter_context(locked_folder(experiment))
+        check_folder(experiment, "confirm" if kind == "confirm" else "study")
+        yield Session(checked, experiment, kind, console or standard_output(), stack)
+
+
+def untrained(requests: Iterable[TrainRequest]) -> list[TrainRequest]:
+    """Those whose finished models are not there, or were never evaluated."""
+    # An external teacher that was fetched again has no metrics before it is evaluated.
+    return [request for request in requests if not (description(request.folder) or {}).get("metrics")]
+
+
+@contextmanager
+def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
+    """The run's tracker; its parent run ends as the run ends, and what could not be delivered is said."""
+    tracker = Tracker(experiment.tracking, experiment.folder, experiment.study.name)
+    try:
+        yield tracker
+        tracker.end_study("finished")
+    except KeyboardInterrupt:
+        tracker.end_study("interrupted")
+        raise RaykdError("interrupted; nothing is lost: the same command with --resume goes on") from None
+    except BaseException:
+        tracker.end_study("failed")
+        raise
+    finally:
+        if undelivered := tracker.close():
+            console.print(f"MLflow: {undelivered}", soft_wrap=True, highlight=False)
