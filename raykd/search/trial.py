@@ -1,4 +1,4 @@
-"""A trial of Ray Tune: almost no weight, no torch; it holds a seat and passes its reports on."""
+"""A trial of Ray Tune: it holds a seat in a classroom and passes the student's reports on. It needs no torch."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class StudentTrial(tune.Trainable):
         return {"epoch": self._epoch}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Go on after the pointer's epoch; the student itself is seated from its folder."""
+        """Resume after the pointer's epoch; the student itself is seated from its folder."""
         self._epoch = checkpoint["epoch"] if checkpoint else 0
 
     def cleanup(self) -> None:
@@ -99,7 +99,7 @@ class StudentTrial(tune.Trainable):
         self._seat = None
 
     def _submit(self) -> StudentClient:
-        """Take a seat; where this trial searches its teacher too, have that one taught first."""
+        """Join a classroom; where this trial searches its teacher too, have that one trained first."""
         experiment = override(self._context.experiment, self._values)
         spec = experiment.training_spec()
         chain = teachers(experiment, self._context.fingerprint) if spec.needs_teacher else []
