@@ -17,13 +17,13 @@ from raykd.data import load_data
 from raykd.places import JOURNAL, RAY, trial_name
 from raykd.progress import RunProgress
 from raykd.search.names import METRIC
+from raykd.search.optuna_study import open_study
 from raykd.search.run import search
-from raykd.search.searcher import open_study
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.search.trial import TrialContext
-from raykd.study.callback import StudyCallback
 from raykd.study.mlflow_log import Provenance, TrialLog
 from raykd.study.train import train_teachers
+from raykd.study.trial_callback import StudyCallback
 from raykd.tracking import Tracker
 from raykd.training.teacher_cache import teachers
 

@@ -140,7 +140,7 @@ def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None =
 
     Args:
         study: Folder of the study, or its name below outputs/.
-        output: File of the page; its PNGs go beside it. None: report/report.html in the study's folder, and MLflow.
+        output: File of the page. None: report/report.html in the study's folder, and MLflow.
     """
     from raykd.report.study.command import report as write_report
 

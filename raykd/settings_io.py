@@ -42,12 +42,29 @@ for _side in (_Loader, _Dumper):
 _Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
 
 
+RETIRED = {
+    "tracking.registered_name": None,
+    "tracking.registered_alias": "champion",
+}
+"""Settings of earlier releases with their defaults: files that were written then hold them."""
+RETIRED_ADVICE = "a study registers nothing any more: use `raykd register STUDY --name NAME --alias ALIAS` after it"
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds; an empty file holds an empty one."""
+    """The mapping that a YAML file holds; an empty file holds an empty one.
+
+    Raises:
+        RaykdError: the file cannot be read, is not valid YAML, or holds something else.
+    """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RaykdError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, path: str) -> dict[str, Any]:
+    """The mapping that YAML text holds; `path` says where it comes from, for errors."""
     try:
         content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -70,13 +87,16 @@ def load_experiment(path: str | Path, base: Experiment) -> Experiment:
     Args:
         path: The YAML file.
         base: Gives every setting that the file does not name.
+
+    Raises:
+        RaykdError: the file cannot be read, or a setting in it is unknown, wrong or given twice.
     """
-    values: dict[str, Any] = {}
-    for name, value in _flattened(read_yaml(path), "", str(path)):
-        if name in values:
-            raise RaykdError(f"{name} is given twice in {path}")
-        values[name] = value
-    return override(base, values, str(path))
+    return override(base, _dotted(read_yaml(path), str(path)), str(path))
+
+
+def experiment_from_yaml(text: str, base: Experiment, where: str) -> Experiment:
+    """The same from YAML text; `where` says where it comes from, for errors."""
+    return override(base, _dotted(parse_yaml(text, where), where), where)
 
 
 def save_experiment(experiment: Experiment, path: str | Path) -> None:
@@ -123,8 +143,8 @@ def setting_value(experiment: Experiment, name: str) -> Any:
     return value
 
 
-def settings_with_a_say(experiment: Experiment, sections: tuple[str, ...]) -> dict[str, Any]:
-    """The settings whose names begin with one of the sections, but for those of methods that have no part in it."""
+def settings_in_use(experiment: Experiment, sections: tuple[str, ...]) -> dict[str, Any]:
+    """The settings whose names begin with one of the sections, but for those of methods that are not used."""
     idle = tuple(f"method.{name}." for name in experiment.method.idle)
     names = [name for name in setting_names() if name.startswith(sections) and not name.startswith(idle)]
     return {name: setting_value(experiment, name) for name in names}
@@ -188,11 +208,29 @@ def friendly(error: ValidationError, where: str = "", section: str = "") -> Rayk
     return RaykdError("\n".join(lines))
 
 
+def _dotted(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings by dotted name; retired ones are passed over where they say nothing."""
+    values: dict[str, Any] = {}
+    for name, value in _flattened(content, "", where):
+        if name in values:
+            raise RaykdError(f"{name} is given twice in {where}")
+        if name not in RETIRED:
+            values[name] = value
+        elif value != RETIRED[name]:
+            raise _retired(name, where)
+    return values
+
+
+def _retired(name: str, where: str) -> RaykdError:
+    return RaykdError(f"{name}{f' in {where}' if where else ''}: {RETIRED_ADVICE}")
+
+
 def _flattened(node: Mapping[str, Any], prefix: str, where: str) -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         name = f"{prefix}{key}"
         if name not in _sections():
-            resolve_setting(name, where)
+            if name not in RETIRED:
+                resolve_setting(name, where)
             yield name, value
         elif isinstance(value, dict):
             yield from _flattened(value, f"{name}.", where)
@@ -215,6 +253,8 @@ def _name(location: tuple[int | str, ...]) -> str:
 
 
 def _unknown_setting(name: str, where: str) -> RaykdError:
+    if name in RETIRED:
+        return _retired(name, where)
     section = name.rpartition(".")[0]
     siblings = [known for known in setting_names() if known.rpartition(".")[0] == section]
     if not siblings and not get_close_matches(name, setting_names(), n=1, cutoff=0.5):

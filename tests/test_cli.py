@@ -15,7 +15,7 @@ from raykd.data.load import SOURCES
 from raykd.knowledge.methods import METHODS
 from raykd.models import model_names
 from raykd.report.catalogue import KINDS, aligned
-from raykd.search.space import space_names
+from raykd.search.space_file import space_names
 from raykd.shipped import shipped
 from tests.helpers.paths import ROOT
 
@@ -120,8 +120,8 @@ def test_a_feature_method_tells_what_it_listens_to(capsys: pytest.CaptureFixture
 
 def test_limits_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     shown = " ".join(said(capsys, "explain", "mse").split())
-    assert "pair (strength < 1), swap, one_hot (strength < 1)" in shown
-    assert "margin (margin < 1)" in shown
+    assert "bias.strength below 1 with pair and one_hot" in shown
+    assert "bias.margin below 1 with margin" in shown
 
 
 def test_a_method_by_import_path(

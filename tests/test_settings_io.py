@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import (
+    experiment_from_yaml,
     friendly,
     load_experiment,
     override,
@@ -203,3 +204,17 @@ def test_save_and_load_give_an_equal_experiment(tmp_path: Path, values: dict[str
         k: type(v) for k, v in experiment.student.arguments.items()
     }
     assert [entry.name for entry in path.parent.iterdir()] == ["saved.yaml"]
+
+
+@pytest.mark.parametrize("text", ["tracking: {registered_name: null, registered_alias: champion}", "study.trials: 3"])
+def test_files_of_earlier_releases_are_read(text: str) -> None:
+    experiment = experiment_from_yaml(text, Experiment(), "old.yaml")
+    assert experiment.tracking == Experiment().tracking
+
+
+@pytest.mark.parametrize("text", ["tracking.registered_name: digits", "tracking: {registered_alias: best}"])
+def test_a_retired_setting_that_was_used_is_refused_with_what_to_use_instead(text: str) -> None:
+    with pytest.raises(RaykdError, match=r"^tracking\.registered_\w+ in old\.yaml: .*raykd register STUDY --name NAME"):
+        experiment_from_yaml(text, Experiment(), "old.yaml")
+    with pytest.raises(RaykdError, match="raykd register STUDY"):
+        override(Experiment(), {"tracking.registered_name": None})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -96,11 +95,6 @@ class ClusterSettings(Settings):
     """How long to wait for nodes. None: not at the start; 600 for one to come back when the last classroom is lost."""
 
 
-RegisteredName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
-"""Without what means something else in MLflow's URIs and queries."""
-Alias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-
-
 class TrackingSettings(Settings):
     """Where runs are logged."""
 
@@ -112,19 +106,5 @@ class TrackingSettings(Settings):
     """Log the best student as an MLflow model under the parent run."""
     system_seconds: NonNegative = 10.0
     """Seconds between two looks at CPU, memory and GPUs of the workers' nodes, for the parent run. 0: no looks."""
-    registered_name: RegisteredName | None = None
-    """Register the best student in MLflow's model registry under this name. None: not registered."""
-    registered_alias: Alias | None = "champion"
-    """Alias that leads to the version registered last."""
     timeout_seconds: Positive = 10.0
     """Longest wait for one call to the tracking server; the study itself never waits."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.registered_name is not None and not self.log_model:
-            raise ValueError(
-                "tracking.registered_name needs tracking.log_model: what is registered is the model logged"
-            )
-        if re.fullmatch("latest|[vV][0-9]+", self.registered_alias or ""):
-            raise ValueError(f"tracking.registered_alias {self.registered_alias} means a version's number to MLflow")
-        return self

@@ -52,15 +52,15 @@ class Agreement:
         return self.largest_difference / self.largest_logit if self.largest_logit else self.largest_difference
 
 
-def images_for(found: Mapping[str, Any]) -> Images:
+def images_for(model_description: Mapping[str, Any]) -> Images:
     """Validation images of a model's data set where it is at hand, else random ones.
 
     Args:
-        found: The model's description.
+        model_description: The model's description.
     """
-    shape = tuple(found["data"][name] for name in ("channels", "height", "width"))
+    shape = tuple(model_description["data"][name] for name in ("channels", "height", "width"))
     try:
-        settings = DataSettings.model_validate(found["lesson"].get("data"))
+        settings = DataSettings.model_validate(model_description["lesson"].get("data"))
         data = load_data(settings.model_copy(update={"loader_processes": 0}))
         batches = evaluation_batches(data, "validation", batch_size=READ_AT_ONCE)
         pixels = [batch.pixels for batch in islice(batches, MOST_IMAGES // READ_AT_ONCE)]

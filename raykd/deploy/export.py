@@ -49,15 +49,15 @@ def export(
     console = console or Console(soft_wrap=True, highlight=False)
     check_packages(formats)
     _check_output(output)
-    found = find_model(model)
-    classifier = load_model(found.folder)
-    told = description(found.folder)
-    assert told is not None
-    images = images_for(told)
-    console.print(f"model: {found.folder} ({found.provenance['model']})", markup=False)
+    found_model = find_model(model)
+    classifier = load_model(found_model.folder)
+    model_description = description(found_model.folder)
+    assert model_description is not None
+    images = images_for(model_description)
+    console.print(f"model: {found_model.folder} ({found_model.provenance['model']})", markup=False)
     sizes = ", ".join(map(str, BATCH_SIZES))
     console.print(f"checked on {images.origin}, in batches of {sizes}", markup=False)
-    facts = _facts(found, told)
+    facts = _facts(found_model, model_description)
     with _staged(output) as folder:
         files = {}
         for name in dict.fromkeys(formats):
@@ -99,9 +99,9 @@ def compare(name: FormatName, path: Path, model: Classifier, images: Images, tol
     return compared
 
 
-def _facts(found: FoundModel, told: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(found_model: FoundModel, model_description: Mapping[str, Any]) -> dict[str, Any]:
     """What whoever uses an exported file must know."""
-    data, settings = told["data"], told["lesson"]["student"]
+    data, settings = model_description["data"], model_description["lesson"]["student"]
     return {
         "model": settings and {"name": settings["name"], "arguments": settings["arguments"]},
         "input": {
@@ -115,7 +115,7 @@ def _facts(found: FoundModel, told: Mapping[str, Any]) -> dict[str, Any]:
         "mean": list(data["mean"]),
         "std": list(data["std"]),
         "normalisation": "inside model.pt2 and model.onnx; model.safetensors takes (images - mean) / std",
-        "provenance": found.provenance,
+        "provenance": found_model.provenance,
     }
 
 

@@ -72,7 +72,7 @@ def exported_program(model: Classifier, example: Tensor) -> torch.export.Exporte
         # The network's own code runs under the tracer and raises anything.
         raise RaykdError(
             f"torch.export cannot follow {type(model.network).__name__}: {shortened(error)}\n"
-            "safetensors needs no graph; or write the network without branches that hang on the images or on the batch"
+            "safetensors needs no graph; or write the network without branches that depend on images or batch"
         ) from error
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from raykd.config import TrackingSettings
+from raykd.database_urls import hide_password, sqlite_file
 from raykd.deploy.agreement import images_for
 from raykd.deploy.source import FoundModel, best_student
 from raykd.errors import RaykdError
 from raykd.results.load import RecordedStudy, recorded_study
-from raykd.settings_io import friendly
-from raykd.tracking.address import check_tracking, hide_password, quiet, reason, short_calls, sqlite_file, tracking_uri
+from raykd.tracking.address import check_tracking, quiet, reason, short_calls, tracking_uri
 from raykd.tracking.model import save_student
 from raykd.tracking.parent_run import parent_run
-from raykd.tracking.registry import Version, register_student, registration_of
+from raykd.tracking.registry import Version, check_names, register_student
 from raykd.tracking.tracker import SAVED_STUDENT
 from raykd.training.folder import description
 from raykd.training.saved import load_model
@@ -36,66 +35,53 @@ def register(study: str | Path, name: str, alias: str, console: Console | None =
             no registry, or name or alias are none that MLflow takes.
     """
     console = console or Console(soft_wrap=True, highlight=False)
+    check_names(name, alias)
     recorded = recorded_study(study)
     best = best_student(recorded)
-    settings = _settings(recorded, name, alias)
+    settings = _settings(recorded)
     check_tracking(settings)
+    server = hide_password(settings.uri or "")
     with short_calls(settings.timeout_seconds), quiet():
         try:
-            version = _register(recorded, best, settings)
+            version = _register(recorded, best, settings, name, alias)
         except RaykdError:
             raise
         except Exception as error:
             # MLflow and its stores raise anything.
-            why = "it has no model registry" if _without_registry(error) else reason(error)
-            raise RaykdError(f"{hide_password(settings.uri or '')}: {name!r} cannot be registered: {why}") from error
+            without_registry = getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND"
+            why = "it has no model registry" if without_registry else reason(error)
+            raise RaykdError(f"{server}: {name!r} cannot be registered: {why}") from error
     uri = f"models:/{name}@{alias}"
     known = "" if version.new else ", which it was already"
     console.print(
         f"{best.provenance['trial']} of {recorded.folder} is version {version.number} of {name}{known}: {uri}"
     )
-    console.print(
-        f"serve it: MLFLOW_TRACKING_URI={hide_password(settings.uri or '')} "
-        f"mlflow models serve -m {uri} --env-manager local"
-    )
+    console.print(f"serve it: MLFLOW_TRACKING_URI={server} mlflow models serve -m {uri} --env-manager local")
     return version
 
 
-def _settings(recorded: RecordedStudy, name: str, alias: str) -> TrackingSettings:
-    """Where the study was logged, and as what it is to be registered."""
+def _settings(recorded: RecordedStudy) -> TrackingSettings:
+    """Where the study was logged."""
     begun = recorded.experiment.tracking
     uri = tracking_uri(begun, recorded.folder)
     file = sqlite_file(uri)
     if file and not file.exists():
         raise RaykdError(f"the study's MLflow database {file} is gone: bring it back, or --resume the study")
-    content = begun.model_dump() | {"uri": uri, "log_model": True, "registered_name": name, "registered_alias": alias}
-    try:
-        return TrackingSettings.model_validate(content)
-    except ValidationError as error:
-        raise friendly(error, section="tracking") from None
+    return begun.model_copy(update={"uri": uri})
 
 
-def _register(recorded: RecordedStudy, best: FoundModel, settings: TrackingSettings) -> Version:
+def _register(recorded: RecordedStudy, best: FoundModel, settings: TrackingSettings, name: str, alias: str) -> Version:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
     run = parent_run(client, settings, recorded.folder, recorded.experiment.study.name)
     if run is None:
-        raise RaykdError(
-            f"{hide_password(settings.uri or '')} has no run of the study {recorded.folder}: --resume it to deliver it"
-        )
+        server = hide_password(settings.uri or "")
+        raise RaykdError(f"{server} has no run of the study {recorded.folder}: --resume it to deliver it")
     path = recorded.folder / SAVED_STUDENT
     if not path.exists():
-        told = description(best.folder)
-        assert told is not None
-        metadata = {name: best.provenance[name] for name in ("study", "trial")}
-        save_student(load_model(best.folder), images_for(told).pixels[:1], path, metadata)
-    registration = registration_of(settings, path, best.provenance)
-    assert registration is not None
-    version = register_student(client, run.info.experiment_id, run.info.run_id, path, registration)
-    assert version is not None
-    return version
-
-
-def _without_registry(error: Exception) -> bool:
-    return getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND"
+        model = description(best.folder)
+        assert model is not None
+        metadata = {key: best.provenance[key] for key in ("study", "trial")}
+        save_student(load_model(best.folder), images_for(model).pixels[:1], path, metadata)
+    return register_student(client, run.info.experiment_id, run.info.run_id, path, name, alias, best.provenance)

@@ -9,7 +9,7 @@ from raykd.errors import RaykdError
 from raykd.places import BEST, SETTINGS, TEACHER, TRIALS, shared_folder
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.provenance import Origin, provenance_of_model, provenance_of_student
-from raykd.results.study import TrialSummary
+from raykd.results.trial_summary import TrialSummary
 from raykd.storage import below
 from raykd.training.folder import description
 
@@ -61,12 +61,12 @@ def best_student(study: RecordedStudy) -> FoundModel:
 
 def _trial_in(study: RecordedStudy, folder: Path) -> TrialSummary | None:
     """The trial whose student lies in a folder: its own, or the copy of the best."""
-    told = description(folder)
+    model = description(folder)
     storage = study.experiment.cluster.storage
     # A study's folder may have been moved since; what lies in a store has not.
     shared = str(study.folder) if storage is None else shared_folder(study.experiment)
     for trial in study.result.ranked:
         own = below(shared, TRIALS, trial.name)
-        if own == str(folder) or (folder.name == BEST and description(own) == told):
+        if own == str(folder) or (folder.name == BEST and description(own) == model):
             return trial
     return None

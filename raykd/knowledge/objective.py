@@ -79,8 +79,8 @@ class Objective:
 
     - method, temperature: the logit method on tempered logits, or None; see `raykd.knowledge.methods`
     - bias: what is done about the teacher's wrong answers; see `raykd.knowledge.bias`. Form "keep" is plain
-      distillation over the whole batch, without the schedule; "drop" leaves b L_right alone. Its denominator divides the
-      sums over right and over wrong samples: each by its own count (arXiv 2412.09874), or both by the whole batch's
+      distillation over the whole batch, without the schedule; "drop" leaves b L_right alone. Its denominator divides
+      the sums over right and over wrong samples: each by its own count (arXiv 2412.09874), or both by the whole batch's
     - schedule: b, the weight of right against rectified knowledge
     - ce_weight, kd_weight: weights of cross-entropy and distillation
     - warmup_epochs: kd_weight and feature_weight are multiplied by min(epoch / warmup_epochs, 1), epoch from 0; 0 means

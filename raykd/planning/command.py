@@ -20,7 +20,7 @@ from raykd.planning.costs import STREAMED, derived_costs
 from raykd.planning.forecast import Nodes, Task, forecasts
 from raykd.planning.measured import measured_costs
 from raykd.planning.table import as_data, show
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.study.folder import with_lasting_paths
 from raykd.study.preflight import check_held_out
 from raykd.training.folder import description

@@ -1,16 +1,10 @@
-"""What a method combines with, as its class and the checks of the settings themselves say."""
+"""What a method combines with, in sentences: what holds for all of its kind, and where it differs."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from itertools import combinations as combinations_of
-from typing import get_args
+from typing import Literal
 
-from pydantic import ValidationError
-
-from raykd.config import BiasSettings, ScheduleSettings, TemperatureSettings, TrainingSpec
-from raykd.config.methods import MethodSettings
 from raykd.knowledge.methods.base import (
     AnswerMethod,
     BatchMethod,
@@ -24,17 +18,22 @@ from raykd.knowledge.methods.base import (
 )
 from raykd.knowledge.methods.own import OwnFunction
 
-YES = "yes"
-NO_SAY = "-"
-"""Without teacher there is nothing to soften, repair or schedule: such settings are read and change nothing."""
+Kind = Literal["answers", "batch", "features", "no teacher"]
 
-POLICIES: tuple[str, ...] = get_args(TemperatureSettings.model_fields["policy"].annotation)
-FORMS: tuple[str, ...] = get_args(BiasSettings.model_fields["form"].annotation)
-SCHEDULES: tuple[str, ...] = get_args(ScheduleSettings.model_fields["form"].annotation)
-DENOMINATORS: tuple[str, ...] = get_args(BiasSettings.model_fields["denominator"].annotation)
-SHARES = ("strength", "smoothing", "margin")
-"""Settings of a repair that may be 0 and 1, which not every method can bear."""
-EDGES = [(share, edge) for share in SHARES for edge in (0.0, 1.0)]
+KINDS: dict[Kind, str] = {
+    "answers": "compares the networks' answers, each sample for itself",
+    "batch": "compares the networks' answers, samples among each other",
+    "features": "compares features; its term stands beside that of a method of answers",
+    "no teacher": "needs no teacher",
+}
+ANY = "Any temperature.policy, bias.form, bias.denominator and schedule.form"
+FINITE = (
+    "It compares logits themselves, so a repair must leave every class some probability: bias.strength below 1 with "
+    "pair and one_hot, bias.strength below 1 or bias.smoothing above 0 with smooth, bias.margin below 1 with margin."
+)
+AS_ONE = "Several workers give the loss of the whole batch."
+APART = "Several workers compare their own samples each, and their losses are averaged by their shares."
+LEARNED = "Its learned parts are trained, saved and resumed with the student, and are no part of the finished model."
 
 LAYERS: dict[Where, str] = {
     "middle": "the last layer of the stage in the middle",
@@ -46,97 +45,31 @@ LAYERS: dict[Where, str] = {
 """Where a feature method takes its hints, in words."""
 
 
-@dataclass(frozen=True)
-class Combinations:
-    """What a method combines with; each word is `YES`, `NO_SAY`, or a limit such as ``strength < 1``.
-
-    - kind: answers, answers of a batch, features, or no teacher
-    - policies, forms: by temperature policy and by bias form
-    - schedule, denominator: any form of them
-    - workers: how the workers of a classroom share its loss
-    - learned: whether it trains parameters of its own beside the student's
-    """
-
-    kind: str
-    policies: dict[str, str]
-    forms: dict[str, str]
-    schedule: str
-    denominator: str
-    workers: str
-    learned: bool
-
-
-def combinations(method: Method | OwnFunction, name: str) -> Combinations:
-    """What a method combines with.
-
-    Args:
-        method: The method.
-        name: What ``--method`` takes for it.
-    """
-    say = NO_SAY if isinstance(method, TeacherFree) else YES
-    return Combinations(
-        kind=_kind(method),
-        policies=dict.fromkeys(POLICIES, say),
-        forms={form: _limit(name, form) if say == YES else say for form in FORMS},
-        schedule=say,
-        denominator=say,
-        workers=_workers(method),
-        learned=_learns(method),
-    )
-
-
-def _kind(method: Method | OwnFunction) -> str:
+def kind_of(method: Method | OwnFunction) -> Kind:
+    """What a method compares."""
     if isinstance(method, TeacherFree):
         return "no teacher"
     if isinstance(method, FeatureMethod):
         return "features"
-    return "batch" if _among_samples(method) else "answers"
-
-
-def _among_samples(method: Method | OwnFunction) -> bool:
-    """Whether a method of the answers relates samples to each other; its class says so, or else its term."""
     if isinstance(method, BatchMethod):
-        return True
-    if not isinstance(method, AnswerMethod):
-        return False
-    term = method.term()
-    return isinstance(term, BatchTerm) and not isinstance(term, SampleTerm)
+        return "batch"
+    term = method.term() if isinstance(method, AnswerMethod) else None
+    return "batch" if isinstance(term, BatchTerm) and not isinstance(term, SampleTerm) else "answers"
 
 
-def _workers(method: Method | OwnFunction) -> str:
-    relates = isinstance(method, FeatureMethod) or _among_samples(method)
-    return "each its own samples" if relates else "as one"
-
-
-def _limit(name: str, form: str) -> str:
-    """`YES`, or the limit that the settings put on this form of repair under a method.
-
-    All edges are tried, and then all pairs of those that may be had alone.
-    """
-    limits: list[str] = []
-    alone = []
-    for edge in EDGES:
-        if _accepted(name, form, edge):
-            alone.append(edge)
-        else:
-            limits.append(_off(edge))
-    for one, other in combinations_of(alone, 2):
-        if one[0] != other[0] and not _accepted(name, form, one, other):
-            limits.append(f"{_off(one)} or {_off(other)}")
-    return " and ".join(limits) or YES
-
-
-def _off(edge: tuple[str, float]) -> str:
-    share, value = edge
-    return f"{share} < 1" if value == 1 else f"{share} > 0"
-
-
-def _accepted(name: str, form: str, *edges: tuple[str, float]) -> bool:
-    try:
-        TrainingSpec(method=MethodSettings(name=name), bias=BiasSettings.model_validate({"form": form, **dict(edges)}))
-    except ValidationError:
-        return False
-    return True
+def combinations(method: Method | OwnFunction) -> list[str]:
+    """What a method combines with, a sentence each."""
+    kind = kind_of(method)
+    if kind == "no teacher":
+        return ["Temperature, bias and schedule change nothing."]
+    sentences = [f"{ANY} combine with it."]
+    if kind == "features":
+        beside = "the method of answers beside it (method.beside, if objective.kd_weight is above 0)"
+        sentences = [f"{ANY} apply to {beside}, whose own limits hold."]
+    if isinstance(method, AnswerMethod) and method.finite:
+        sentences.append(FINITE)
+    sentences.append(AS_ONE if kind == "answers" else APART)
+    return [*sentences, LEARNED] if _learns(method) else sentences
 
 
 def _learns(method: Method | OwnFunction) -> bool:
@@ -154,16 +87,13 @@ def _example_shapes(where: Where) -> HintShapes:
     """Hints of a narrow student and a wide teacher, as a method may meet them, of 4 samples of 2 classes."""
     import torch
 
-    stages = tuple((channels, side, side) for channels, side in ((4, 8), (8, 4), (16, 2)))
-    narrow: tuple[tuple[int, ...], ...]
-    match where:
-        case "middle" | "last":
-            narrow = stages[-1:]
-        case "stages":
-            narrow = stages
-        case "embedding":
-            narrow = ((16,),)
-        case "stages and embedding":
-            narrow = (*stages, (16,))
-    wide = tuple((2 * channels, *sides) for channels, *sides in narrow)
-    return HintShapes(student=narrow, teacher=wide, labels=torch.tensor([0, 1, 0, 1]))
+    stages = ((4, 8, 8), (8, 4, 4), (16, 2, 2))
+    narrow: dict[Where, tuple[tuple[int, ...], ...]] = {
+        "middle": stages[-1:],
+        "last": stages[-1:],
+        "stages": stages,
+        "embedding": ((16,),),
+        "stages and embedding": (*stages, (16,)),
+    }
+    wide = tuple((2 * channels, *sides) for channels, *sides in narrow[where])
+    return HintShapes(student=narrow[where], teacher=wide, labels=torch.tensor([0, 1, 0, 1]))

@@ -15,7 +15,7 @@ from raykd.imports import import_object, parameters_of
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import FeatureMethod, Method
 from raykd.knowledge.methods.own import OwnFunction, own_method
-from raykd.report.combinations import LAYERS, Combinations, combinations
+from raykd.report.combinations import LAYERS, Kind, combinations, kind_of
 
 GIVEN = 3
 """Parameters of a user's own function that raykd gives: student, teacher, labels."""
@@ -43,22 +43,25 @@ class Explanation:
     """All that is to be said of a method.
 
     - name: what ``--method`` takes
+    - kind: what it compares
     - summary, details: first sentence of its docstring, and the rest
     - formula, source: empty where its author gives none
     - settings: those of its own
-    - layers: which it listens to unless told others; empty of a method of the answers
+    - layers: which it listens to by default; empty of a method of answers
+    - combinations: sentences
     - published: whether its author says how the other settings should be
     - command: words that run it so, for a shell
     """
 
     name: str
+    kind: Kind
     summary: str
     details: str
     formula: str
     source: str
     settings: tuple[Explained, ...]
     layers: str
-    combinations: Combinations
+    combinations: tuple[str, ...]
     published: bool
     command: tuple[str, ...]
 
@@ -71,8 +74,8 @@ def explain(name: str) -> Explanation:
     """
     method: Method | OwnFunction
     if ":" in name:
-        found = import_object(name, "method")
-        method = OwnFunction(name, found) if inspect.isroutine(found) else own_method(name, {}, "method")
+        imported = import_object(name, "method")
+        method = OwnFunction(name, imported) if inspect.isroutine(imported) else own_method(name, {}, "method")
     elif name in METHODS:
         method = METHODS[name]()
     else:
@@ -82,13 +85,14 @@ def explain(name: str) -> Explanation:
     published = getattr(method, "published", {})
     return Explanation(
         name=name,
+        kind=kind_of(method),
         summary=summary,
         details=details,
         formula=getattr(method, "formula", ""),
         source=getattr(method, "source", ""),
         settings=_settings(method, f"method.{name}." if built_in else ""),
         layers=LAYERS[method.where] if isinstance(method, FeatureMethod) else "",
-        combinations=combinations(method, name),
+        combinations=tuple(combinations(method)),
         published=bool(published),
         command=("python", "experiments/distill.py", "--method", name, *_flags(published)),
     )

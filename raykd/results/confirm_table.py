@@ -35,8 +35,8 @@ def markdown(result: ConfirmResult) -> str:
     headings = ["", *(heading.replace("\n", " ") for heading in HEADINGS)]
     lines = [headings, ["---", *["---:"] * len(HEADINGS)], *_rows(result)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    said = "\n".join(f"- {line}" for line in (*findings(result), *_notes(result)))
-    return f"# {_title(result)}\n\n{table}\n\n{said}\n".replace("*", r"\*")
+    sentences = "\n".join(f"- {line}" for line in (*findings(result), *_notes(result)))
+    return f"# {_title(result)}\n\n{table}\n\n{sentences}\n".replace("*", r"\*")
 
 
 def findings(result: ConfirmResult) -> list[str]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from raykd.results.trial_summary import TrialSummary
+
 if TYPE_CHECKING:
     import pandas
 
-    from raykd.results.study import TrialSummary
 
 COLUMNS = ("name", "state", "accuracy", "best_accuracy", "best_epoch", "epochs", "seconds", "parameters", "latency_ms")
-"""Those of every trial, as `raykd.results.study.TrialSummary` has them."""
+"""Those of every trial, as `raykd.results.trial_summary.TrialSummary` has them."""
 
 
 def trials_frame(trials: Sequence[TrialSummary]) -> pandas.DataFrame:
@@ -41,12 +42,14 @@ def epochs_frame(epochs: Mapping[str, Mapping[int, Mapping[str, float]]]) -> pan
     """A row an epoch of a trial: its name, the epoch (from 1), and a column a metric.
 
     Args:
-        epochs: Metrics by trial and epoch, see `raykd.tracking.epochs`.
+        epochs: Metrics by trial and epoch, see `raykd.tracking.outbox`.
     """
     import pandas
 
     rows = [
-        {"name": trial, "epoch": epoch, **metrics} for trial, told in epochs.items() for epoch, metrics in told.items()
+        {"name": trial, "epoch": epoch, **metrics}
+        for trial, by_epoch in epochs.items()
+        for epoch, metrics in by_epoch.items()
     ]
     return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=["name", "epoch"])
 

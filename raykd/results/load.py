@@ -12,7 +12,7 @@ from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.places import PLAIN, SETTINGS, TEACHER
 from raykd.results.study import StudyResult
-from raykd.search.searcher import open_study
+from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
 from raykd.settings_io import load_experiment
 from raykd.tracking.address import address_of
@@ -39,10 +39,10 @@ class RecordedStudy:
         Raises:
             RaykdError: it has no teacher yet.
         """
-        told = self.folder / TEACHER
-        if not told.exists():
+        teacher_file = self.folder / TEACHER
+        if not teacher_file.exists():
             raise RaykdError(f"study {self.folder} has no teacher yet: go on with it by --resume")
-        teacher = json.loads(told.read_text(encoding="utf-8"))
+        teacher = json.loads(teacher_file.read_text(encoding="utf-8"))
         place = address_of(self.experiment.tracking, self.folder)
         return StudyResult.of(self.folder, self.study, teacher, description(self.folder / PLAIN), place)
 
@@ -73,8 +73,8 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
     place = study_storage(settings, folder)
     if settings.name not in study_names(place):
         raise RaykdError(f"{folder} holds no search: a study is what experiments/tune_dkd.py makes")
-    found = open_study(place, settings.name, settings.seed, settings.objectives, settings.trials)
-    return RecordedStudy(folder, experiment, found)
+    optuna_study = open_study(place, settings.name, settings.seed, settings.objectives, settings.trials)
+    return RecordedStudy(folder, experiment, optuna_study)
 
 
 def load_study(study: str | Path, output: Path | None = None) -> StudyResult:

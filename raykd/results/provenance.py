@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from raykd.config import Experiment, ModelSettings, TrainingSpec
-from raykd.results.study import StudyResult, TrialSummary
+from raykd.results.study import StudyResult
+from raykd.results.trial_summary import TrialSummary
 from raykd.search.names import METRIC
 from raykd.settings_io import override
 from raykd.training.folder import description
@@ -24,19 +25,19 @@ def provenance_of_model(folder: Path) -> Origin:
     Args:
         folder: Of a finished model.
     """
-    found = description(folder)
-    assert found is not None
-    told: Origin = {"model": _network(found)}
-    if found.get("weights") is not None:
-        told["model_digest"] = found["weights"]
-    if "source" in found:
-        told["source"] = found["source"]
-    told |= {"data": found["data"]["name"], "data_fingerprint": found["data"]["fingerprint"]}
-    if METRIC in found["metrics"]:
-        told[METRIC] = found["metrics"][METRIC]
+    model = description(folder)
+    assert model is not None
+    origin: Origin = {"model": _network(model)}
+    if model.get("weights") is not None:
+        origin["model_digest"] = model["weights"]
+    if "source" in model:
+        origin["source"] = model["source"]
+    origin |= {"data": model["data"]["name"], "data_fingerprint": model["data"]["fingerprint"]}
+    if METRIC in model["metrics"]:
+        origin[METRIC] = model["metrics"][METRIC]
     with suppress(PackageNotFoundError):  # run from a checkout
-        told["raykd_version"] = version("raykd")
-    return told
+        origin["raykd_version"] = version("raykd")
+    return origin
 
 
 def provenance_of_student(folder: Path, experiment: Experiment, result: StudyResult, trial: TrialSummary) -> Origin:
@@ -48,20 +49,20 @@ def provenance_of_student(folder: Path, experiment: Experiment, result: StudyRes
         result: Its study's outcome.
         trial: The student's.
     """
-    told: Origin = {"study": experiment.study.name, "trial": trial.name, **provenance_of_model(folder)}
+    origin: Origin = {"study": experiment.study.name, "trial": trial.name, **provenance_of_model(folder)}
     student = description(folder)
     assert student is not None
     spec = TrainingSpec.model_validate(student["lesson"])
-    told["method"] = spec.method.name
+    origin["method"] = spec.method.name
     teacher = _teacher(experiment, result, trial, student) if spec.needs_teacher else None
     if teacher is not None:
-        told["teacher"] = _network(teacher)
+        origin["teacher"] = _network(teacher)
         if teacher.get("weights") is not None:
-            told["teacher_digest"] = teacher["weights"]
-        told[f"teacher_{METRIC}"] = teacher["metrics"][METRIC]
+            origin["teacher_digest"] = teacher["weights"]
+        origin[f"teacher_{METRIC}"] = teacher["metrics"][METRIC]
     if result.plain is not None:
-        told[f"plain_student_{METRIC}"] = result.plain["metrics"][METRIC]
-    return told
+        origin[f"plain_student_{METRIC}"] = result.plain["metrics"][METRIC]
+    return origin
 
 
 def _teacher(
@@ -71,11 +72,11 @@ def _teacher(
     if not any(name.startswith("teacher.") for name in trial.values):
         return result.teacher
     chosen = teachers(override(experiment, trial.values), student["data"]["fingerprint"])[-1].folder
-    found = description(chosen)
-    return found and found | {"folder": chosen}
+    model = description(chosen)
+    return model and model | {"folder": chosen}
 
 
-def _network(found: Mapping[str, Any]) -> str:
+def _network(model: Mapping[str, Any]) -> str:
     """The network of a model's description, as settings name it."""
-    settings = found["lesson"]["student"]
-    return found["source"] if settings is None else str(ModelSettings.model_validate(settings))
+    settings = model["lesson"]["student"]
+    return model["source"] if settings is None else str(ModelSettings.model_validate(settings))

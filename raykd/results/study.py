@@ -8,88 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
 from raykd.config import Goal
-from raykd.places import BEST, TRIALS, trial_name
+from raykd.places import BEST, TRIALS
 from raykd.results.frames import epochs_frame, html_table, text_table, trials_frame
 from raykd.results.pareto import FRONT, front_table
-from raykd.search.goals import GOALS, goals_of
+from raykd.results.trial_summary import TrialSummary
+from raykd.search.goals import goals_of
 from raykd.storage import below
 from raykd.tracking import Address
-from raykd.tracking.epochs import logged_epochs
+from raykd.tracking.outbox import logged_epochs
 from raykd.training.folder import keep_model
 
 if TYPE_CHECKING:
     import pandas
 
 SHOWN_TRIALS = 5
-
-
-@dataclass(frozen=True)
-class TrialSummary:
-    """One trial.
-
-    - name: as in folders and MLflow
-    - state: finished, stopped early, diverged, failed or interrupted
-    - values: the searched settings by dotted name
-    - accuracy: on the validation split after its last epoch, or None
-    - best_accuracy, best_epoch: of its best epoch
-    - epochs: how many it had
-    - seconds: of its class, while it was taught
-    - parameters, latency_ms: of its student, if they are goals of the study (see `raykd.search.student_size`)
-    - error: why it failed, or None
-    """
-
-    name: str
-    state: str
-    values: Mapping[str, Any]
-    accuracy: float | None
-    best_accuracy: float | None
-    best_epoch: int | None
-    epochs: int
-    seconds: float
-    parameters: int | None = None
-    latency_ms: float | None = None
-    error: str | None = None
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> TrialSummary:
-        """The summary of an Optuna trial."""
-        accuracies = trial.intermediate_values
-        last = max(accuracies, default=0)
-        return cls(
-            name=trial_name(trial.number),
-            state=_state(trial),
-            values=dict(trial.params),
-            accuracy=accuracies.get(last),
-            best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
-            best_epoch=trial.user_attrs.get("best_epoch"),
-            epochs=last,
-            seconds=trial.user_attrs.get("seconds", 0.0),
-            parameters=trial.user_attrs.get(GOALS["parameters"].key),
-            latency_ms=trial.user_attrs.get(GOALS["latency"].key),
-            error=trial.user_attrs.get("error"),
-        )
-
-    @property
-    def settings(self) -> str:
-        """The searched settings in a line."""
-        return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
-
-
-def _state(trial: FrozenTrial) -> str:
-    match trial.state:
-        case TrialState.COMPLETE:
-            return "finished"
-        case TrialState.FAIL:
-            return "failed"
-        case TrialState.PRUNED:
-            return "diverged" if trial.user_attrs.get("diverged") else "stopped early"
-        case _:
-            return "interrupted"
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,7 +144,3 @@ class StudyResult:
             console.print(front_table(self.pareto, self.goals), highlight=False)
             console.print(f"their students: {self.folder / FRONT}", soft_wrap=True, highlight=False)
         console.print(f"look further: {self.place.look}", soft_wrap=True, highlight=False)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -33,7 +33,7 @@ def search(
 
     Args:
         context: What all trials share; the classrooms behind its broker are open.
-        study: From `raykd.search.searcher.open_study`.
+        study: From `raykd.search.optuna_study.open_study`.
         space: What is searched.
         callbacks: Hear of every result.
         trials: How many have not ended.

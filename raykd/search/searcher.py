@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import pickle
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,68 +17,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from raykd.config import Goal
 from raykd.errors import RaykdError
-from raykd.search.goals import GOALS, goals_of, values_of
+from raykd.search.goals import goals_of, values_of
 from raykd.search.names import METRIC, TIME, TRIAL
-from raykd.search.parameter import Value
-from raykd.search.sampler import SeededByTrial
-from raykd.search.space import SearchSpace
-from raykd.search.storage import open_storage
+from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
+from raykd.search.space import SearchSpace, Value
 
 _log = logging.getLogger(__name__)
-
-
-def open_study(
-    place: Path | str,
-    name: str,
-    seed: int,
-    goals: Sequence[Goal] = ("accuracy",),
-    trials: int | None = None,
-    earlier: Sequence[FrozenTrial] = (),
-) -> Study:
-    """Open the Optuna study of this name in a storage, or begin it.
-
-    Every trial draws from a random stream of its own, derived from the seed and the trial's number. So a resumed study
-    never repeats the stream of its first launch, and draws what it would have drawn without the interruption.
-
-    Args:
-        place: A journal file, or a database's address; see `raykd.study.storage`.
-        name: Name of the study.
-        seed: Seeds the sampler.
-        goals: What it optimises, in the order of Optuna's values.
-        trials: How many trials the study will have. A quarter of them, 4 to 10, are drawn at random before TPE begins.
-            None: 10, as Optuna does.
-        earlier: What TPE knows from earlier studies; see `raykd.study.warm_start`.
-
-    Raises:
-        RaykdError: the storage cannot be used.
-    """
-    startup = 10 if trials is None else min(max(trials // 4, 4), 10)
-    study = optuna.create_study(
-        storage=open_storage(place),
-        study_name=name,
-        directions=[GOALS[goal].direction for goal in goals],
-        sampler=SeededByTrial(seed, startup, earlier),
-        pruner=optuna.pruners.NopPruner(),  # Tune's scheduler decides who is stopped
-        load_if_exists=True,
-    )
-    if study.metric_names is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([GOALS[goal].key for goal in goals])
-    return study
-
-
-def remaining_trials(study: Study, trials: int) -> int:
-    """Of so many trials of a study, those that have not ended."""
-    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return trials - len(study.get_trials(deepcopy=False, states=ended))
 
 
 @dataclass
@@ -109,7 +57,7 @@ class OptunaSearcher(Searcher):
     ``best_epoch``, and what `keep` names.
 
     Args:
-        study: From `open_study`.
+        study: From `raykd.search.optuna_study.open_study`.
         space: What to search. A study keeps the space that it was begun with.
         trials: Trials of the study over all its launches, whatever became of them.
         metric: What is maximised, or as `mode` says.
@@ -262,20 +210,16 @@ class OptunaSearcher(Searcher):
             running.values[epoch] = value
 
     def _finish(self, running: _Running, result: Mapping[str, Any], error: bool) -> None:
-        failure = result.get("failure")
-        if failure is None:
+        trial, values = running.trial, running.values
+        if result.get("failure") is None:
             # The result at which a trial is stopped comes here only.
             self._report(running, result)
-        trial, values = running.trial, running.values
-        value = float(result.get(self.metric, math.nan))
-        if error and failure is None:
-            after = f"after epoch {max(values)}" if values else "before its first epoch was over"
-            failure = f"given up by Tune {after}; the error.txt in its folder says why"
-        if failure is None and TIME not in result:
+        after = f"after epoch {max(values)}" if values else "before its first epoch was over"
+        given_up = f"given up by Tune {after}; the error.txt in its folder says why" if error else None
+        outcome = outcome_of_result(result, given_up, self.metric)
+        if outcome.state == "interrupted":
             _log.info("trial %d was stopped before it gave a result; --resume runs it again", trial.number)
             return
-        diverged = failure is None and (bool(result.get("diverged")) or not math.isfinite(value))
-        complete = failure is None and not diverged and bool(result.get("finished"))
         attributes = {key: _plain(result[key]) for key in self._keep if key in result}
         if values:
             best = (max if self.mode == "max" else min)(values.values())
@@ -283,17 +227,17 @@ class OptunaSearcher(Searcher):
             attributes |= {"epoch": max(values), f"best_{self.metric}": best, "best_epoch": best_epoch}
         if running.seconds:
             attributes["seconds"] = sum(running.seconds.values())
-        if failure is not None:
-            attributes["error"] = failure
-        if diverged:
-            attributes["diverged"] = True
-            trial.set_constraint("diverged", 1.0)
+        if outcome.state == "failed":
+            attributes[ERROR] = outcome.reason
+        if outcome.state == "diverged":
+            attributes[DIVERGED] = True
+            trial.set_constraint(DIVERGED, 1.0)
         for key, attribute in attributes.items():
             trial.set_user_attr(key, attribute)
-        if complete:
-            self._study.tell(trial, values_of(self._goals, value, trial.user_attrs), TrialState.COMPLETE)
-        else:
-            self._study.tell(trial, state=TrialState.PRUNED if failure is None else TrialState.FAIL)
+        reached = None
+        if outcome.state == "finished":
+            reached = values_of(self._goals, float(result[self.metric]), trial.user_attrs)
+        self._study.tell(trial, reached, outcome.optuna_state)
 
 
 def _plain(value: Any) -> Any:

@@ -1,33 +1,59 @@
-"""Search spaces: which settings a study searches, read from YAML and checked before anything starts.
-
-One entry a setting, by its dotted name::
-
-    temperature.multiplier: {low: 0.5, high: 8.0, log: true, default: 1.0}
-    bias.form: {choices: [pair, one_hot, swap]}
-    bias.strength: {low: 0.0, high: 1.0, when: {bias.form: [pair, one_hot]}}
-    training.batch_size: {low: 32, high: 128, step: 32}
-
-- A value has its setting's own type: a range on an int setting gives ints, and both ends belong to it.
-- ``when`` names entries above, or settings that are not searched, which the experiment then decides. The entry is
-  sampled if each of them has the value, or one of the values. An entry that was itself left out has none.
-- ``default`` is where the search starts. Without it that is the experiment's own value, or the nearest one inside the
-  range. Where there is no nearest (None, or not among the choices): the middle of the range, or the first choice.
-"""
+"""Search spaces: the settings that a study searches, which values each may take, and which depend on which."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import NamedTuple, TypeAlias
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
 from raykd.config import Experiment
-from raykd.errors import RaykdError, unknown_name
-from raykd.search.parameter import Parameter, Value, shown
-from raykd.search.space_file import EntryReader
-from raykd.settings_io import read_yaml, setting_value
-from raykd.shipped import shipped
+from raykd.settings_io import setting_value
+
+Value: TypeAlias = bool | int | float | str | None
+Distribution: TypeAlias = FloatDistribution | IntDistribution | CategoricalDistribution
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched setting.
+
+    Args:
+        name: Dotted name of the setting.
+        distribution: What values it may take.
+        default: Where the search starts.
+        when: The values that other settings must have, by name.
+    """
+
+    name: str
+    distribution: Distribution
+    default: Value
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+    def suggest(self, trial: BaseTrial) -> Value:
+        """Let Optuna choose a value, which also records it."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return trial.suggest_categorical(self.name, d.choices)
+        if isinstance(d, IntDistribution):
+            return trial.suggest_int(self.name, d.low, d.high, step=d.step, log=d.log)
+        return trial.suggest_float(self.name, d.low, d.high, step=d.step, log=d.log)
+
+    @property
+    def range(self) -> str:
+        """The values and the condition in words."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            text = " | ".join(map(yaml_text, d.choices))
+        else:
+            stepped = d.step is not None and not (isinstance(d, IntDistribution) and d.step == 1)
+            text = f"{d.low} to {d.high}" + (", log" if d.log else "") + (f", step {d.step}" if stepped else "")
+        conditions = [f"{name} is {' or '.join(map(yaml_text, values))}" for name, values in self.when.items()]
+        return f"{text} (if {' and '.join(conditions)})" if conditions else text
 
 
 class Row(NamedTuple):
@@ -86,7 +112,7 @@ class SearchSpace:
 
     def describe(self) -> list[Row]:
         """One row for each searched setting: its name, its range in words, and its default."""
-        return [Row(p.name, p.range, shown(p.default)) for p in self.parameters]
+        return [Row(p.name, p.range, yaml_text(p.default)) for p in self.parameters]
 
     def __repr__(self) -> str:
         return f"SearchSpace({self.source}: {', '.join(self.names)})"
@@ -101,36 +127,41 @@ class SearchSpace:
         return True
 
 
-def load_space(name_or_path: str, base: Experiment) -> SearchSpace:
-    """Read and check a search space.
-
-    Args:
-        name_or_path: The name of a file in search_spaces/ of the current folder or of raykd, or a path to a YAML file.
-        base: The experiment that is tuned; it gives missing defaults, and every value is checked against it.
-    """
-    path = _find(name_or_path)
-    entries = read_yaml(path)
-    if not entries:
-        raise RaykdError(f"{path} names no setting to search, such as 'bias.strength: {{low: 0.0, high: 1.0}}'")
-    parameters: dict[str, Parameter] = {}
-    for name, content in entries.items():
-        parameters[name] = EntryReader(name, str(path), base).parameter(content, parameters, set(entries))
-    return SearchSpace(str(path), tuple(parameters.values()), base)
+def takes(distribution: Distribution, value: Value) -> bool:
+    """Whether a value can come out of a distribution."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number and not isinstance(distribution, CategoricalDistribution):
+        return False  # Optuna would read `true` and text as numbers
+    plain: BaseDistribution = distribution
+    try:
+        return plain._contains(plain.to_internal_repr(value))
+    except ValueError:
+        return False
 
 
-def space_names() -> list[str]:
-    """The search spaces that can be loaded by name."""
-    return list(shipped("spaces"))
+def nearest(distribution: Distribution, value: Value) -> Value:
+    """The value of a distribution nearest to one; its middle or first choice where nothing is near."""
+    if isinstance(distribution, CategoricalDistribution):
+        first: Value = distribution.choices[0]
+        return first
+    low, high = distribution.low, distribution.high
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        value = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    value = min(max(value, low), high)
+    return value if distribution.step is None else on_grid(value, low, high, distribution.step)
 
 
-def _find(name_or_path: str) -> Path:
-    path = Path(name_or_path).expanduser()
-    is_path = len(path.parts) > 1
-    if path.is_file() and (is_path or path.suffix):
-        return path
-    if is_path:
-        raise RaykdError(f"no search space at {name_or_path} (study.space)")
-    spaces = shipped("spaces")
-    if name_or_path not in spaces:
-        raise unknown_name("search space", name_or_path, spaces, "study.space")
-    return spaces[name_or_path]
+def on_grid(value: float, low: float, high: float, step: float) -> float:
+    """The nearest of low, low + step, ... up to high; in decimals, as 0.1 + 0.2 should be 0.3."""
+    start, size = Decimal(str(low)), Decimal(str(step))
+    count = ((Decimal(str(value)) - start) / size).to_integral_value(ROUND_HALF_EVEN)
+    count = min(count, (Decimal(str(high)) - start) // size)
+    point = start + count * size
+    return int(point) if isinstance(low, int) and isinstance(step, int) else float(point)
+
+
+def yaml_text(value: Value) -> str:
+    """A value as it stands in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

@@ -1,12 +1,27 @@
-"""From an entry of a search space's file to a checked parameter, or to the reason why it cannot be one."""
+"""Search spaces are read from YAML, and checked before anything starts.
+
+One entry a setting, by its dotted name::
+
+    temperature.multiplier: {low: 0.5, high: 8.0, log: true, default: 1.0}
+    bias.form: {choices: [pair, one_hot, swap]}
+    bias.strength: {low: 0.0, high: 1.0, when: {bias.form: [pair, one_hot]}}
+    training.batch_size: {low: 32, high: 128, step: 32}
+
+- A value has its setting's own type: a range on an int setting gives ints, and both ends belong to it.
+- ``when`` names entries above, or settings that are not searched, which the experiment then decides. The entry is
+  sampled if each of them has the value, or one of the values. An entry that was itself left out has none.
+- ``default`` is where the search starts. Without it that is the experiment's own value, or the nearest one inside the
+  range. Where there is no nearest (None, or not among the choices): the middle of the range, or the first choice.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from decimal import Decimal
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, ValidationError
@@ -14,10 +29,12 @@ from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
-from raykd.search.parameter import Distribution, Parameter, Value, nearest, on_grid, shown, takes
-from raykd.settings_io import friendly, override, resolve_setting, setting_value
+from raykd.search.space import Distribution, Parameter, SearchSpace, Value, nearest, takes, yaml_text
+from raykd.settings_io import friendly, override, read_yaml, resolve_setting, setting_value
+from raykd.shipped import shipped
 
 Number: TypeAlias = StrictInt | StrictFloat
+D = TypeVar("D", bound=Distribution)
 
 SAME_FOR_ALL = {
     "study.": "it steers the search itself and is the same for all trials",
@@ -26,16 +43,51 @@ SAME_FOR_ALL = {
     "teacher.cache": "it is a folder, shared by all trials",
     "teacher.source": "it is fetched once, before the search",
 }
-"""Settings that say nothing about a student, so neither a trial nor a condition may hang on them; and why."""
+"""Settings that say nothing about a student, so neither trials nor conditions may depend on them; and the reason."""
 
 NOT_COMPARABLE = {
     "data.": "trials on different data, splits or views would not be comparable",
     "training.epochs": "trials of different length would not be comparable, and schedulers count epochs",
 }
-"""Settings that say what is measured, so no trial may change them, but conditions may name them; and why."""
+"""Settings that say what is measured, so no trial may change them, but conditions may name them; and the reason."""
 
 AUGMENTATIONS = frozenset({"data.crop_padding", "data.horizontal_flip"})
 """The settings of the data that touch training images only, and may be searched."""
+
+
+def load_space(name_or_path: str, base: Experiment) -> SearchSpace:
+    """Read and check a search space.
+
+    Args:
+        name_or_path: The name of a file in search_spaces/ of the current folder or of raykd, or a path to a YAML file.
+        base: The experiment that is tuned; it gives missing defaults, and every value is checked against it.
+    """
+    path = _find(name_or_path)
+    entries = read_yaml(path)
+    if not entries:
+        raise RaykdError(f"{path} names no setting to search, such as 'bias.strength: {{low: 0.0, high: 1.0}}'")
+    parameters: dict[str, Parameter] = {}
+    for name, content in entries.items():
+        parameters[name] = EntryReader(name, str(path), base).parameter(content, parameters, set(entries))
+    return SearchSpace(str(path), tuple(parameters.values()), base)
+
+
+def space_names() -> list[str]:
+    """The search spaces that can be loaded by name."""
+    return list(shipped("spaces"))
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path).expanduser()
+    is_path = len(path.parts) > 1
+    if path.is_file() and (is_path or path.suffix):
+        return path
+    if is_path:
+        raise RaykdError(f"no search space at {name_or_path} (study.space)")
+    spaces = shipped("spaces")
+    if name_or_path not in spaces:
+        raise unknown_name("search space", name_or_path, spaces, "study.space")
+    return spaces[name_or_path]
 
 
 class Entry(BaseModel):
@@ -98,48 +150,54 @@ class EntryReader:
         for choice in entry.choices or ():
             value = self._checked(self.name, choice, kinds, "choices")
             if value in choices:
-                raise self._refuse(f"choice {shown(value)} is given twice")
+                raise self._refuse(f"choice {yaml_text(value)} is given twice")
             choices.append(value)
-        if not choices:
-            raise self._refuse("choices is empty")
-        return CategoricalDistribution(choices)
+        return self._built(lambda: CategoricalDistribution(choices))
 
     def _range(self, entry: Entry, kinds: frozenset[type]) -> FloatDistribution | IntDistribution:
         if not kinds & {int, float}:
-            shown = "{choices: [true, false]}" if bool in kinds else "{choices: [...]}"
-            raise self._refuse(f"its values are no numbers, so a range means nothing; give {shown}")
+            example = "{choices: [true, false]}" if bool in kinds else "{choices: [...]}"
+            raise self._refuse(f"its values are no numbers, so a range means nothing; give {example}")
         low, high, step = entry.low, entry.high, entry.step
-        assert low is not None  # `_entry` saw to it
+        assert low is not None  # `_entry` has checked it
         assert high is not None
         numbers = [number for number in (low, high, step) if number is not None]
         whole = all(isinstance(number, int) for number in numbers)
         if float not in kinds and not whole:
             raise self._refuse("it is a whole number, so low, high and step must be whole numbers too")
+        # Optuna accepts both of these.
         if not all(map(math.isfinite, numbers)):
             raise self._refuse("low, high and step must be finite")
         if low >= high:
             raise self._refuse(f"low {low} must be below high {high}")
-        if entry.log and low <= 0:
-            raise self._refuse(f"a log range needs a low above 0, got {low}")
-        if entry.log and step is not None:
-            raise self._refuse("log and step exclude each other")
-        if step is not None and step <= 0:
-            raise self._refuse(f"step must be above 0, got {step}")
-        if step is not None and (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)) != 0:
-            reached = on_grid(high, low, high, step)
-            raise self._refuse(f"steps of {step} from {low} do not meet high {high}; the last before it is {reached}")
+        distribution: FloatDistribution | IntDistribution
+        if whole and int in kinds:
+            whole_step = 1 if step is None else int(step)
+            distribution = self._built(lambda: IntDistribution(int(low), int(high), entry.log, whole_step))
+        else:
+            distribution = self._built(lambda: FloatDistribution(low, high, entry.log, step))
+        if distribution.high != high:
+            last = distribution.high
+            raise self._refuse(f"steps of {step} from {low} do not meet high {high}; the last before it is {last}")
         self._checked(self.name, low, kinds, "low")
         self._checked(self.name, high, kinds, "high")
-        if whole and int in kinds:
-            return IntDistribution(int(low), int(high), log=entry.log, step=int(step or 1))
-        return FloatDistribution(float(low), float(high), log=entry.log, step=None if step is None else float(step))
+        return distribution
+
+    def _built(self, build: Callable[[], D]) -> D:
+        """A distribution, or the reason why Optuna refuses it."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it would warn of steps that do not meet high, which `_range` refuses
+                return build()
+        except ValueError as error:
+            raise self._refuse(str(error).rstrip(".")) from None
 
     def _default(self, entry: Entry, distribution: Distribution, kinds: frozenset[type]) -> Value:
         if "default" in entry.model_fields_set:
             value = self._checked(self.name, entry.default, kinds, "default")
             if not takes(distribution, value):
                 text = Parameter(self.name, distribution, value).range
-                raise self._refuse(f"default {shown(value)} is not in its range: {text}")
+                raise self._refuse(f"default {yaml_text(value)} is not in its range: {text}")
             return value
         value = setting_value(self.base, self.name)
         return value if takes(distribution, value) else nearest(distribution, value)
@@ -161,7 +219,7 @@ class EntryReader:
         for value in checked:
             if name in earlier and not takes(earlier[name].distribution, value):
                 text = Parameter(name, earlier[name].distribution, value).range
-                raise self._refuse(f"when waits for {name} {shown(value)}, which it never takes: {text}")
+                raise self._refuse(f"when waits for {name} {yaml_text(value)}, which it never takes: {text}")
         return checked
 
     def _checked(self, name: str, value: Value, kinds: frozenset[type], key: str) -> Value:
@@ -169,7 +227,7 @@ class EntryReader:
         place = f"{self.file}, {self.name}, {key}"
         # pydantic would read `true` as 1 and `.nan` as a float.
         if (isinstance(value, bool) and bool not in kinds) or (isinstance(value, float) and not math.isfinite(value)):
-            raise RaykdError(f"{name} cannot be {shown(value)} in {place}")
+            raise RaykdError(f"{name} cannot be {yaml_text(value)} in {place}")
         taken: Value = setting_value(override(self.base, {name: value}, place), name)
         return taken
 

@@ -1,4 +1,7 @@
-"""What Optuna keeps a study in, opened, and checked before anything starts."""
+"""Optuna's storage of a study: a journal file, SQLite or PostgreSQL; opened, and checked before anything starts.
+
+A password in `study.storage` is neither shown nor written; libpq completes the URL from PGPASSWORD or ~/.pgpass.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from raykd.config import Experiment, StudySettings
+from raykd.database_urls import is_readable, scheme, sqlite_file, with_absolute_path, without_password
 from raykd.errors import RaykdError
 from raykd.places import JOURNAL, SETTINGS
-from raykd.search.storage_address import shown, storage_address, without_password
-from raykd.tracking.address import reason, scheme, sqlite_file
+from raykd.tracking.address import reason
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -29,7 +32,7 @@ CONNECT_SECONDS = 10
 
 
 def study_storage(settings: StudySettings, folder: Path) -> Path | str:
-    """Where a study is kept: its journal file, or a database's address.
+    """The storage of a study: a journal file, or the URL of a database.
 
     Args:
         settings: The study's.
@@ -38,26 +41,54 @@ def study_storage(settings: StudySettings, folder: Path) -> Path | str:
     return folder / JOURNAL if settings.storage is None else storage_address(settings.storage)
 
 
-def open_storage(place: Path | str) -> BaseStorage:
+def storage_address(text: str, root: Path | None = None) -> Path | str:
+    """A journal file, or the URL of a database, with the path of a file made absolute.
+
+    Args:
+        text: As in `study.storage`.
+        root: The folder that relative paths start from. None: the present one.
+
+    Raises:
+        RaykdError: the text is neither.
+    """
+    root = root or Path.cwd()
+    if text.startswith("journal://") or ("://" not in text and text.endswith(".journal")):
+        return root / Path(text.removeprefix("journal://")).expanduser()
+    if scheme(text) == "postgresql":
+        if not is_readable(text):
+            raise RaykdError(
+                f"study.storage {without_password(text)} cannot be read as an address: "
+                "give postgresql://USER@HOST/DATABASE"
+            )
+        return text
+    if sqlite_file(text) is not None:
+        return with_absolute_path(text, root)
+    raise RaykdError(
+        f"study.storage {without_password(text)!r} is not a place that Optuna can use: "
+        "give a path ending in .journal, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    )
+
+
+def open_storage(storage: Path | str) -> BaseStorage:
     """Open a storage, or begin it.
 
-    A journal needs no database server and, unlike SQLite, works on network file systems. Its lock is an exclusively
-    created file, as on NFSv3 and newer. Optuna's default, a symbolic link, is not to be had on every mounted file
-    system, and where the path is relative, a link left by a killed process is waited for without end. A file left so
-    delays the next launch by 30 s at most.
+    A journal needs no database server and, unlike SQLite, works on network file systems. Its lock is a file that is
+    created exclusively, which NFSv3 and newer support. Optuna's default, a symbolic link, is not supported by every
+    mounted file system, and where the path is relative, Optuna waits without end for a link that a killed process has
+    left. A lock file that was left delays the next launch by 30 s at most.
 
     Raises:
         RaykdError: the database does not answer, refuses the user, or holds something else.
     """
-    if isinstance(place, Path):
-        path = str(place.expanduser().absolute())
+    if isinstance(storage, Path):
+        path = str(storage.expanduser().absolute())
         os.makedirs(os.path.dirname(path), exist_ok=True)
         lock = JournalFileOpenLock(path)
-        _mend(Path(path), lock)
-        with _told(path):
+        _cut_off_torn_line(Path(path), lock)
+        with _errors_in_a_line(path):
             return JournalStorage(JournalFileBackend(path, lock))
-    with _told(place):
-        return _Database(place, engine_kwargs=_engine_options(place))
+    with _errors_in_a_line(storage):
+        return _Database(storage, engine_kwargs=_engine_options(storage))
 
 
 class _Database(RDBStorage):
@@ -69,54 +100,55 @@ class _Database(RDBStorage):
 
 
 def check_optuna_storage(experiment: Experiment) -> None:
-    """Find a storage that cannot be used, or has another's study of this name, before the study starts.
+    """Make sure, before the study starts, that its storage can be used and has no other study of this name.
 
     Raises:
-        RaykdError: so it is; a line or two say what to do.
+        RaykdError: it cannot, or it has; a line or two say what to do.
     """
-    place = study_storage(experiment.study, experiment.folder)
+    storage = study_storage(experiment.study, experiment.folder)
     if experiment.study.storage is None:
         return
-    file = place if isinstance(place, Path) else sqlite_file(place)
+    file = storage if isinstance(storage, Path) else sqlite_file(storage)
     if file is not None and not file.parent.is_dir():
         raise RaykdError(f"study.storage: there is no folder {file.parent}: create it, or correct the path")
     if file is not None and file.exists() and not os.access(file, os.W_OK):
         raise RaykdError(f"study.storage: {file} cannot be written")
     name = experiment.study.name
-    if name in study_names(place) and not (experiment.folder / SETTINGS).exists():
+    if name in study_names(storage) and not (experiment.folder / SETTINGS).exists():
         raise RaykdError(
-            f"study.storage {shown(place)} has a study {name!r} already, and {experiment.folder} is not its folder:\n"
+            f"study.storage {without_password(str(storage))} has a study {name!r} already, "
+            f"and {experiment.folder} is not its folder:\n"
             "name another with --study.name, or give the --study.output that it was begun with"
         )
 
 
-def study_names(place: Path | str) -> list[str]:
-    """Names of the studies in a storage; it is left as it is.
+def study_names(storage: Path | str) -> list[str]:
+    """Names of the studies in a storage, which is not changed.
 
     Raises:
         RaykdError: as `open_storage`.
     """
-    if isinstance(place, Path):
-        exists = place.exists() and place.stat().st_size > 0
+    if isinstance(storage, Path):
+        exists = storage.exists() and storage.stat().st_size > 0
     else:
-        file = sqlite_file(place)
-        exists = (file is None or file.exists()) and _has_optunas_tables(place)
-    return optuna.study.get_all_study_names(open_storage(place)) if exists else []
+        file = sqlite_file(storage)
+        exists = (file is None or file.exists()) and _has_optunas_tables(storage)
+    return optuna.study.get_all_study_names(open_storage(storage)) if exists else []
 
 
 @contextmanager
 def database_connection(address: str) -> Iterator[Connection]:
-    """A connection of one's own to a database, each statement committed at once.
+    """A connection to a database, used by nobody else, that commits each statement at once.
 
     Raises:
         RaykdError: it does not answer, or refuses the user.
     """
     from sqlalchemy import create_engine
 
-    with _told(address):
+    with _errors_in_a_line(address):
         engine = create_engine(address, isolation_level="AUTOCOMMIT", **_engine_options(address))
     try:
-        with _told(address):
+        with _errors_in_a_line(address):
             connection = engine.connect()
         with connection:
             yield connection
@@ -127,12 +159,13 @@ def database_connection(address: str) -> Iterator[Connection]:
 def _has_optunas_tables(address: str) -> bool:
     from sqlalchemy import inspect
 
-    with database_connection(address) as connection, _told(address):
+    with database_connection(address) as connection, _errors_in_a_line(address):
         tables = set(inspect(connection).get_table_names())
     optunas = {"studies", "trials"} <= tables
     if tables and not optunas:
         raise RaykdError(
-            f"study.storage {shown(address)} holds another program's tables: give Optuna a database of its own"
+            f"study.storage {without_password(address)} holds another program's tables: "
+            "give Optuna a database of its own"
         )
     return optunas
 
@@ -145,17 +178,18 @@ def _engine_options(address: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(place: Path | str) -> Iterator[None]:
-    """What goes wrong with a storage, in a line."""
+def _errors_in_a_line(storage: Path | str) -> Iterator[None]:
+    """Turn the errors of a storage into a RaykdError of one line."""
+    setting = f"study.storage {without_password(str(storage))}"
     try:
         yield
     except ModuleNotFoundError as error:
-        raise RaykdError(f"study.storage {shown(place)}: pip install 'raykd[postgresql]' ({error.name})") from error
+        raise RaykdError(f"{setting}: pip install 'raykd[postgresql]' ({error.name})") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, _sql_error()) as error:
         advice = "correct the address, or start the server"
         if "no password supplied" in str(error) or "password authentication" in str(error):
             advice = "set PGPASSWORD, or put the password into ~/.pgpass"
-        raise RaykdError(f"study.storage {shown(place)}: {reason(error)}: {advice}") from None
+        raise RaykdError(f"{setting}: {reason(error)}: {advice}") from None
 
 
 def _sql_error() -> type[Exception]:
@@ -164,8 +198,8 @@ def _sql_error() -> type[Exception]:
     return SQLAlchemyError
 
 
-def _mend(journal: Path, lock: JournalFileOpenLock) -> None:
-    """Cut off a last line that a dying machine wrote half: Optuna would append to it and not read the file again."""
+def _cut_off_torn_line(journal: Path, lock: JournalFileOpenLock) -> None:
+    """Cut off a last line of which only a part was written: Optuna would append to it and fail to read the file."""
     if not journal.exists():
         return
     lock.acquire()

@@ -19,8 +19,7 @@ from raykd.config import Experiment, Goal, ModelSettings
 from raykd.data import DataInfo
 from raykd.models import build_model, parameter_count
 from raykd.search.goals import GOALS, STUDENT
-from raykd.search.parameter import Distribution, Value, on_grid
-from raykd.search.space import SearchSpace
+from raykd.search.space import Distribution, SearchSpace, Value, on_grid
 from raykd.settings_io import override
 
 MOST_ARCHITECTURES = 64

@@ -8,7 +8,7 @@ from raykd.config import Ablation, Experiment, TrainingSpec
 from raykd.errors import RaykdError
 from raykd.places import PLAIN
 from raykd.results.comparison import GENEROUS, STANDARD, ComparedTeacher, ComparisonResult
-from raykd.settings_io import override, settings_with_a_say
+from raykd.settings_io import override, settings_in_use
 from raykd.study.contenders import Contender, Contest, NamedTeacher, seeded_student
 from raykd.study.session import open_session, untrained
 from raykd.training.folder import description
@@ -57,7 +57,7 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
         contest = Contest(session, *contenders(session.experiment, session.data.fingerprint))
         if untrained(contest.requests):
             session.open_cluster(len(contest.students))
-            parameters = settings_with_a_say(session.given, SECTIONS)
+            parameters = settings_in_use(session.given, SECTIONS)
             session.begin({name: value for name, value in parameters.items() if name != "teacher.kind"})
             names = ", ".join(teacher.name for teacher in contest.teachers)
             students = f"{len(contest.students)}: {contest.count()}"

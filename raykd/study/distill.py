@@ -12,7 +12,7 @@ from rich.console import Console
 from raykd.config import Experiment
 from raykd.places import STUDENT, shared_folder
 from raykd.results.frames import html_table, text_table
-from raykd.settings_io import settings_with_a_say
+from raykd.settings_io import settings_in_use
 from raykd.storage import below, is_url
 from raykd.study.preflight import Role
 from raykd.study.session import Session, open_session, untrained
@@ -93,7 +93,7 @@ def _train(
     last = student or chain[-1]
     if untrained([last]):
         session.open_cluster(students=1)
-    session.begin(settings_with_a_say(session.given, sections))
+    session.begin(settings_in_use(session.given, sections))
     if session.plan is None:
         model = _train_all(session, None, [] if student else [last], student)
     else:

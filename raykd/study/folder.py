@@ -13,13 +13,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from raykd.config import Experiment
+from raykd.database_urls import sqlite_file, with_absolute_path, without_password
 from raykd.errors import RaykdError
 from raykd.places import SETTINGS, TEACHER
-from raykd.search.storage import database_connection, study_storage
-from raykd.search.storage_address import storage_address, without_password
+from raykd.search.storage import database_connection, storage_address, study_storage
 from raykd.settings_io import load_experiment, save_experiment, setting_names, setting_value
 from raykd.storage import replacing
-from raykd.tracking.address import sqlite_file
 
 LOCK = "driver.lock"
 """File of a run's folder that its process holds locked; the kernel frees it however the process ends."""
@@ -65,8 +64,8 @@ def with_lasting_paths(experiment: Experiment) -> Experiment:
     if experiment.study.storage is not None:
         storage = str(storage_address(experiment.study.storage, root))
         experiment = experiment.model_copy(update={"study": experiment.study.model_copy(update={"storage": storage})})
-    if (uri := experiment.tracking.uri) is not None and uri.startswith("sqlite:"):
-        tracking = experiment.tracking.model_copy(update={"uri": str(storage_address(uri, root))})
+    if (uri := experiment.tracking.uri) is not None:
+        tracking = experiment.tracking.model_copy(update={"uri": with_absolute_path(uri, root)})
         experiment = experiment.model_copy(update={"tracking": tracking})
     return experiment.with_absolute_paths()
 

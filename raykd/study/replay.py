@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -17,7 +16,7 @@ from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
 from raykd.results.load import recorded_study
-from raykd.settings_io import load_experiment, override
+from raykd.settings_io import experiment_from_yaml, override
 from raykd.study.folder import LOCK
 from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Role
@@ -168,10 +167,7 @@ def _recorded(run: str, uri: str | None, output: Path) -> tuple[RecordedTrial, P
 
 def _experiment(trial: RecordedTrial, output: Path) -> Experiment:
     """The trial's settings, for one classroom like the one it sat in, with a folder of its own below `output`."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "experiment.yaml"
-        file.write_text(trial.settings, encoding="utf-8")
-        experiment = load_experiment(file, Experiment())
+    experiment = experiment_from_yaml(trial.settings, Experiment(), f"the settings of {trial.name}")
     cpu = trial.versions["device"] == "cpu"
     return override(
         experiment,

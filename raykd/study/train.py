@@ -14,6 +14,7 @@ from rich.console import Console
 from raykd.cluster.client import teach
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
+from raykd.search.outcome import outcome_of_report
 from raykd.storage import StorageError
 from raykd.tracking import TrialState
 from raykd.training.folder import description
@@ -132,11 +133,12 @@ def train_together(
 
 def _follow(broker: Any, request: TrainRequest, events: SimpleQueue[Report | TrainingEnd | BaseException]) -> None:
     """Put one student's reports and its end into the queue."""
-    diverged = False
+    state: TrialState = "failed"
 
     def reported(report: Report) -> None:
-        nonlocal diverged
-        diverged = report.diverged
+        nonlocal state
+        if report.last:
+            state = outcome_of_report(report)
         events.put(report)
 
     try:
@@ -144,7 +146,7 @@ def _follow(broker: Any, request: TrainRequest, events: SimpleQueue[Report | Tra
     except StorageError as error:
         events.put(error)  # the storage is away: no student is to blame, and none can be trained
     except RaykdError as error:
-        events.put(TrainingEnd(request.student, "diverged" if diverged else "failed", str(error)))
+        events.put(TrainingEnd(request.student, state, str(error)))
     except BaseException as error:
         events.put(error)
     else:

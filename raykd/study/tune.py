@@ -15,22 +15,22 @@ from raykd.cluster.classrooms import Classrooms
 from raykd.cluster.client import teach
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
+from raykd.database_urls import without_password
 from raykd.errors import RaykdError
 from raykd.places import PLAIN, TRIALS, shared_folder
 from raykd.progress import RunProgress
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
 from raykd.search.goals import check_goals
+from raykd.search.optuna_study import open_study, remaining_trials
 from raykd.search.run import search
-from raykd.search.searcher import open_study, remaining_trials
-from raykd.search.space import SearchSpace, load_space
+from raykd.search.space import SearchSpace
+from raykd.search.space_file import load_space
 from raykd.search.storage import check_optuna_storage, study_names, study_storage
-from raykd.search.storage_address import shown
 from raykd.search.student_size import StudentSizes
 from raykd.search.trial import TrialContext
 from raykd.settings_io import setting_value
 from raykd.storage import below
-from raykd.study.callback import SizeCallback, StudyCallback
 from raykd.study.folder import (
     locked_optuna_storage,
     remember_trained_teacher,
@@ -40,6 +40,7 @@ from raykd.study.folder import (
 from raykd.study.mlflow_log import TrialLog, log_outcome
 from raykd.study.session import Session, open_session, untrained
 from raykd.study.train import train_teachers
+from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
 from raykd.training.folder import description, keep_model
 from raykd.training.messages import TrainRequest
@@ -151,7 +152,7 @@ class _Study:
             f"scheduler {settings.early_stopping}" + (f"; {ended} trials are done" if ended else ""),
         }
         if settings.storage is not None:
-            lines["storage"] = shown(study_storage(settings, self._session.folder))
+            lines["storage"] = without_password(str(study_storage(settings, self._session.folder)))
         if self._sizes is not None:
             self._sizes.measure_all(self._space)
             lines["objectives"] = f"{', '.join(settings.objectives)}; {self._sizes}"
@@ -224,9 +225,8 @@ class _Study:
         if result.plain is not None and self._experiment.cluster.storage is not None:
             keep_model(self._plain.folder, folder / PLAIN)
         if result.pareto:
-            keep_front(result, self._shared)
-            for file in draw_front(self._study, folder):
-                tracker.artifact(file)
+            keep_front(result.pareto, folder, self._shared)
+            tracker.artifact(draw_front(self._study, folder))
         assert result.best is not None
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
         metadata = {"study": self._experiment.study.name, "trial": result.best.name}

@@ -18,14 +18,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from raykd.config import Experiment
+from raykd.database_urls import split_study, without_password
 from raykd.errors import RaykdError, unknown_name
 from raykd.results.load import recorded_study
 from raykd.search.goals import goals_of
-from raykd.search.parameter import Value, takes
-from raykd.search.space import SearchSpace
-from raykd.search.storage import open_storage, study_names
-from raykd.search.storage_address import split_study, storage_address, without_password
-from raykd.settings_io import settings_with_a_say
+from raykd.search.space import SearchSpace, Value, takes
+from raykd.search.storage import open_storage, storage_address, study_names
+from raykd.settings_io import settings_in_use
 from raykd.storage import replacing
 
 RECORD = "warm_start.json"
@@ -193,5 +192,5 @@ def _incomparable(name: str, reason: str) -> RaykdError:
 
 def _deciding_settings(experiment: Experiment) -> dict[str, str]:
     """The settings that decide what a trial gives, by name."""
-    settings = settings_with_a_say(experiment, SECTIONS)
+    settings = settings_in_use(experiment, SECTIONS)
     return {name: str(value) for name, value in settings.items() if name not in NO_SAY}

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from raykd.config import TrackingSettings
+from raykd.database_urls import DATABASES, hide_password, scheme, sqlite_file
 from raykd.errors import RaykdError
 
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """The packages of databases' drivers that are not named as their modules."""
 _SERVERS = ("http", "https", "databricks")
@@ -45,25 +43,10 @@ def artifact_location(uri: str, folder: Path) -> str | None:
     Beside a SQLite file, in the study's folder for other databases: MLflow's own choice, `mlruns` below wherever the
     script was started, would scatter them.
     """
-    if scheme(uri) not in _DATABASES:
+    if scheme(uri) not in DATABASES:
         return None
     file = sqlite_file(uri)
     return str((file.parent if file else folder.absolute()) / "mlflow-artifacts")
-
-
-def scheme(uri: str) -> str:
-    """`postgresql` of `postgresql+psycopg2://...`."""
-    return urlsplit(uri).scheme.partition("+")[0] or uri
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The file behind a SQLite URI."""
-    return Path(uri.partition(":///")[2].partition("?")[0]).absolute() if scheme(uri) == "sqlite" else None
-
-
-def hide_password(text: str) -> str:
-    """The text with `user:password@` in addresses reduced to `user:***@`."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
 
 
 def look(uri: str, experiment: str = "") -> str:
@@ -73,7 +56,7 @@ def look(uri: str, experiment: str = "") -> str:
         uri: Tracking URI.
         experiment: The experiment's id, once it is known.
     """
-    if scheme(uri) in _DATABASES:
+    if scheme(uri) in DATABASES:
         return f"mlflow ui --backend-store-uri {shlex.quote(hide_password(uri))}"
     address = hide_password(uri).rstrip("/")
     return f"{address}/#/experiments/{experiment}" if experiment and scheme(uri) != "databricks" else address
@@ -102,12 +85,17 @@ def check_tracking(settings: TrackingSettings) -> None:
     if settings.uri is None:
         return
     uri = settings.uri
-    if scheme(uri) not in (*_DATABASES, *_SERVERS):
+    if scheme(uri) not in (*DATABASES, *_SERVERS):
         raise RaykdError(
             f"tracking.uri {hide_password(uri)!r} is not an address that MLflow can log to:\n"
             "use http(s)://HOST:PORT of a server, or sqlite:///PATH/mlflow.db (plain folders are no longer supported)."
         )
     file = sqlite_file(uri)
+    if scheme(uri) == "sqlite" and file is None:
+        raise RaykdError(
+            f"tracking.uri {uri!r} names no file, so nothing would be kept:\n"
+            "use sqlite:///PATH/mlflow.db, or leave tracking.uri out to log into the study's folder."
+        )
     if file and not file.parent.is_dir():
         raise RaykdError(f"tracking.uri {uri!r}: there is no folder {file.parent}. Create it, or correct the path.")
 
@@ -139,7 +127,7 @@ def check_tracking(settings: TrackingSettings) -> None:
 
 
 def _ask(uri: str) -> None:
-    if scheme(uri) in _DATABASES:
+    if scheme(uri) in DATABASES:
         from sqlalchemy import create_engine, inspect
 
         engine = create_engine(uri)

@@ -189,8 +189,6 @@ class Delivery:
                     from raykd.tracking.model import send_student
 
                     send_student(client, self.experiment, run.id, path)
-                elif event["kind"] == "register":
-                    self._register(client, run, event)
                 elif path.is_dir():
                     client.log_artifacts(run.id, str(path), path.name)
                 else:
@@ -201,17 +199,6 @@ class Delivery:
                 self._late.add(path)
                 late.append(event)
         return late
-
-    def _register(self, client: MlflowClient, run: _Run, event: Event) -> None:
-        from raykd.tracking.registry import Registration, register_student
-
-        registration = Registration(**event["registration"])
-        try:
-            register_student(client, self.experiment, run.id, Path(event["path"]), registration)
-        except Exception as error:
-            if not (_is_final(error) or getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND"):
-                raise
-            log.warning("MLflow refused to register %r: %s", registration.name, reason(error))
 
     def _connect(self) -> MlflowClient:
         if self._client is None:
@@ -277,8 +264,11 @@ class Delivery:
 
 def _add(work: _Work, event: Event) -> None:
     time = event["time"]
-    if event["kind"] in ("artifact", "student", "register"):
+    if event["kind"] in ("artifact", "student"):
         work.uploads.append(event)
+        return
+    if event["kind"] == "register":  # of an earlier release
+        log.warning("a study registers nothing any more: use `raykd register STUDY --name NAME` after it")
         return
     work.parameters |= {_key(name): _cut(value, _PARAMETER) for name, value in event.get("parameters", {}).items()}
     work.tags |= {name[:_KEY]: value for name, value in event.get("tags", {}).items()}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raykd.config import TrackingSettings
+from raykd.database_urls import hide_password, sqlite_file
 from raykd.errors import RaykdError
-from raykd.tracking.address import check_tracking, hide_password, quiet, reason, sqlite_file
+from raykd.tracking.address import check_tracking, quiet, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,30 @@ def outbox_id(folder: Path) -> str:
                 f"{file} is damaged: its first line is not that of an MLflow outbox.\n"
                 "Move it away; the study then goes on in a new MLflow run."
             ) from error
+
+
+def logged_epochs(folder: Path) -> dict[str, dict[int, Mapping[str, float]]]:
+    """The metrics of every epoch by trial and epoch, both in order; empty without an outbox.
+
+    It only reads, so a study may be running. No other file holds the epochs of all trials together.
+
+    Args:
+        folder: The study's.
+    """
+    epochs: dict[str, dict[int, Mapping[str, float]]] = {}
+    try:
+        lines = (folder / FILE).read_bytes().splitlines()
+    except FileNotFoundError:
+        return epochs
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # the last line of a study that is running, or damage
+            continue
+        # Epoch 0 holds what is known of a student before it is taught.
+        if event.get("kind") == "metrics" and "trial" in event and event["step"] > 0:
+            epochs.setdefault(event["trial"], {}).setdefault(event["step"], event["metrics"])
+    return {trial: dict(sorted(epochs[trial].items())) for trial in sorted(epochs)}
 
 
 class Outbox:

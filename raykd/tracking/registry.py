@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from raykd.config import TrackingSettings
+from raykd.errors import RaykdError
 from raykd.tracking.model import saved_digest, send_student
 
 if TYPE_CHECKING:
@@ -18,47 +19,18 @@ DIGEST = "raykd.digest"
 """Tag of a version, and of the logged model behind it: sha256 of the file with the network."""
 
 
-@dataclass(frozen=True)
-class Registration:
-    """What a student is registered as.
+def check_names(name: str, alias: str) -> None:
+    """Refuse what means something else in MLflow's URIs and queries.
 
-    - name: of the registered model, which is made if it is not there
-    - alias: that is to lead to this version, or None
-    - tags: of the version
-    - description: of the version
-    - digest: of the saved student that all this is said of
+    Raises:
+        RaykdError: the name or the alias is none that MLflow takes.
     """
-
-    name: str
-    alias: str | None
-    tags: Mapping[str, str]
-    description: str
-    digest: str
-
-    def as_data(self) -> dict[str, Any]:
-        """As JSON types, for the outbox."""
-        return asdict(self)
-
-
-def registration_of(
-    settings: TrackingSettings, path: Path, provenance: Mapping[str, str | float]
-) -> Registration | None:
-    """As what the settings have a saved student registered; None where they do not.
-
-    Args:
-        settings: Its study's.
-        path: The folder of `save_student`.
-        provenance: Where it comes from.
-    """
-    if settings.registered_name is None:
-        return None
-    return Registration(
-        name=settings.registered_name,
-        alias=settings.registered_alias,
-        tags={f"raykd.{name.removeprefix('raykd_')}": str(value) for name, value in provenance.items()},
-        description="\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in provenance.items()),
-        digest=saved_digest(path),
-    )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]*", name):
+        raise RaykdError(f"--name {name!r}: a name has letters, digits, dots, blanks, _ and -, a letter or digit first")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", alias):
+        raise RaykdError(f"--alias {alias!r}: an alias has letters, digits, _ and -, a letter first")
+    if re.fullmatch("latest|[vV][0-9]+", alias):
+        raise RaykdError(f"--alias {alias} means a version's number to MLflow: take another")
 
 
 @dataclass(frozen=True)
@@ -70,8 +42,14 @@ class Version:
 
 
 def register_student(
-    client: MlflowClient, experiment: str, run: str, path: Path, registration: Registration
-) -> Version | None:
+    client: MlflowClient,
+    experiment: str,
+    run: str,
+    path: Path,
+    name: str,
+    alias: str,
+    provenance: Mapping[str, str | float],
+) -> Version:
     """Register a saved student as a version of a model; one that is a version of it already is not registered again.
 
     It is logged as the run's model `student` first, if it is not yet.
@@ -81,35 +59,32 @@ def register_student(
         experiment: Id of the run's experiment.
         run: Id of the study's parent run.
         path: The folder of `save_student`.
-        registration: As what.
-
-    Returns:
-        The version; None if the folder holds another student by now.
+        name: Of the registered model, which is made if it is not there.
+        alias: Leads to this version from now on.
+        provenance: Where the student comes from: tags and description of the version.
 
     Raises:
         Exception: If the server cannot be reached or refuses. May be called again.
     """
-    if saved_digest(path) != registration.digest:
-        return None
+    digest = saved_digest(path)
     model_id = send_student(client, experiment, run, path)
-    name = registration.name
     _make_name(client, name)
     known = client.search_model_versions(f"name = '{name}'")
-    number = next((str(each.version) for each in known if each.tags.get(DIGEST) == registration.digest), None)
+    number = next((str(version.version) for version in known if version.tags.get(DIGEST) == digest), None)
     new = number is None
     if number is None:
+        tags = {f"raykd.{key.removeprefix('raykd_')}": str(value) for key, value in provenance.items()}
         made = client.create_model_version(
             name,
             source=client.get_logged_model(model_id).artifact_location,
             run_id=run,
-            tags={**registration.tags, DIGEST: registration.digest},
-            description=registration.description,
+            tags={**tags, DIGEST: digest},
+            description="\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in provenance.items()),
             model_id=model_id,
         )
         number = str(made.version)
     _link(client, model_id, name, number)
-    if registration.alias is not None:
-        client.set_registered_model_alias(name, registration.alias, number)
+    client.set_registered_model_alias(name, alias, number)
     return Version(number, new)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
-from raykd.tracking.address import Address, hide_password, look, quiet, reason, short_calls
+from raykd.database_urls import hide_password
+from raykd.tracking.address import Address, look, quiet, reason, short_calls
 from raykd.tracking.dataset import Dataset
 from raykd.tracking.delivery import Delivery
 from raykd.tracking.outbox import Outbox
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("raykd.tracking")
 
-TrialState = Literal["finished", "stopped early", "diverged", "failed"]
+TrialState = Literal["finished", "stopped early", "diverged", "failed", "interrupted"]
 StudyState = Literal["finished", "interrupted", "failed"]
 
 SAVED_STUDENT = "mlflow_student"
@@ -120,7 +121,7 @@ class Tracker:
         reason: str | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Ends a trial's run: FINISHED, KILLED if stopped early, else FAILED; exactly in the tag `raykd.state`.
+        """Ends a trial's run: FINISHED, KILLED if stopped early or interrupted, else FAILED; exactly in `raykd.state`.
 
         Args:
             trial: The trial.
@@ -157,11 +158,8 @@ class Tracker:
         model: nn.Module,
         example: Tensor,
         metadata: Mapping[str, Any] | None = None,
-        provenance: Mapping[str, str | float] | None = None,
     ) -> None:
         """Logs the best student as the model `student` of the parent run, unless `log_model` is off.
-
-        Where `registered_name` is set it is registered under that name, too.
 
         The one call that takes seconds: it saves the model in the study's folder, from where it is delivered.
 
@@ -169,23 +167,18 @@ class Tracker:
             model: The student, on any device; its class must be importable where the model is loaded.
             example: A batch of images as the student takes them.
             metadata: Stored with the model; JSON types.
-            provenance: Where it comes from, by `raykd.results.provenance`; tags of its version in the registry.
         """
         if not self._settings.log_model:
             return
         from raykd.tracking.model import save_student
-        from raykd.tracking.registry import registration_of
 
         path = self._folder / SAVED_STUDENT
         try:
             save_student(model, example, path, metadata)
-            registration = registration_of(self._settings, path, provenance or {})
         except Exception as error:
             log.warning("the best student cannot be stored as an MLflow model: %s", reason(error))
         else:
             self._put("student", path=str(path))
-            if registration is not None:
-                self._put("register", path=str(path), registration=registration.as_data())
 
     def end_study(self, state: StudyState = "finished") -> None:
         """Ends the parent run: FINISHED, KILLED if interrupted, or FAILED."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raykd.config import TrackingSettings
+from raykd.database_urls import hide_password
 from raykd.errors import RaykdError
-from raykd.tracking.address import check_tracking, hide_password, quiet, reason, short_calls
+from raykd.tracking.address import check_tracking, quiet, reason, short_calls
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

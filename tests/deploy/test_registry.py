@@ -25,7 +25,6 @@ from raykd.config import Experiment, TrackingSettings
 from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.results.load import recorded_study
-from raykd.results.provenance import provenance_of_student
 from raykd.tracking import Tracker
 from tests.helpers.finished_models import DIGITS, HALF, finished_study, trained
 from tests.helpers.mlflow_places import DIRECT, Server
@@ -64,8 +63,7 @@ def logged(experiment: Experiment, settings: TrackingSettings) -> Tracker:
     tracker = Tracker(settings, experiment.folder, "small")
     tracker.start_study({})
     student = raykd.load_model(experiment.folder / "best")
-    provenance = provenance_of_student(experiment.folder / "best", experiment, recorded.result, best)
-    tracker.log_student(student, torch.rand(1, 1, 8, 8), {"study": "small", "trial": best.name}, provenance)
+    tracker.log_student(student, torch.rand(1, 1, 8, 8), {"study": "small", "trial": best.name})
     tracker.end_study()
     return tracker
 
@@ -142,7 +140,7 @@ def test_a_student_that_was_not_logged_is_logged_by_the_command(
 def test_what_cannot_be_registered(study: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(study.folder)
     assert "no study" in refused(capsys, str(tmp_path / "absent"), "--name", "digits")
-    assert "tracking.registered_name" in refused(capsys, folder, "--name", "a/b")
+    assert "--name 'a/b'" in refused(capsys, folder, "--name", "a/b")
     assert "means a version's number" in refused(capsys, folder, "--name", "digits", "--alias", "v1")
     outbox = study.folder / "mlflow_outbox.jsonl"
     first = outbox.read_text()
@@ -156,34 +154,38 @@ def test_what_cannot_be_registered(study: Experiment, tmp_path: Path, capsys: py
     assert "has no best student yet" in refused(capsys, folder, "--name", "digits")
 
 
-def test_registration_waits_for_the_server_and_happens_once(
+def test_a_server_that_is_away_is_named_and_registers_once_it_is_back(
     server: Server, tmp_path: Path, network: nn.Module, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = TrackingSettings(uri=server.uri, registered_name="digits", timeout_seconds=10)
+    settings = TrackingSettings(uri=server.uri, timeout_seconds=10)
     experiment = finished_study(tmp_path / "outputs", settings, network)
     server.kill()
     assert "connection refused" in refused(capsys, str(experiment.folder), "--name", "digits")
-    tracker = logged(experiment, settings)
-    left = tracker.close(1)
-    assert left is not None and left.events == 4
+    left = logged(experiment, settings).close(1)
+    assert left is not None and left.events == 3
     server.start()
     assert Tracker(settings, experiment.folder, "small").close(60) is None
 
+    for alias in ("champion", "challenger"):
+        main(["register", str(experiment.folder), "--name", "digits", "--alias", alias])
+        assert f"MLFLOW_TRACKING_URI={server.uri}" in capsys.readouterr().out
     client = MlflowClient(tracking_uri=server.uri, registry_uri=server.uri)
-    first = client.get_model_version_by_alias("digits", "champion")
-    assert (first.tags["raykd.trial"], first.tags["raykd.study"]) == ("trial-0000", "small")
-    again = Tracker(settings, experiment.folder, "small")
-    lines = [json.loads(line) for line in (experiment.folder / "mlflow_outbox.jsonl").read_text().splitlines()]
-    (event,) = [line for line in lines if line.get("kind") == "register"]
-    again._put("register", path=event["path"], registration=event["registration"])
-    # What was said of another student than the folder holds by now is not said of this one.
-    again._put("register", path=event["path"], registration=event["registration"] | {"digest": "0", "name": "stale"})
-    assert again.close(60) is None
-    main(["register", str(experiment.folder), "--name", "digits", "--alias", "challenger"])
-    assert f"MLFLOW_TRACKING_URI={server.uri}" in capsys.readouterr().out
     (version,) = client.search_model_versions("name = 'digits'")
+    assert (version.tags["raykd.trial"], version.tags["raykd.study"]) == ("trial-0000", "small")
     assert sorted(client.get_model_version("digits", version.version).aliases) == ["challenger", "champion"]
     assert [model.name for model in client.search_registered_models()] == ["digits"]
+
+
+def test_what_an_earlier_release_was_to_register_is_passed_over_with_a_word(
+    study: Experiment, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = Tracker(TrackingSettings(), study.folder, "small")
+    tracker._put("register", path=str(study.folder / "mlflow_student"), registration={"name": "digits"})
+    tracker.end_study()
+    assert tracker.close(60) is None
+    assert "raykd register STUDY --name NAME" in caplog.text
+    client = MlflowClient(tracking_uri=f"sqlite:///{study.folder}/mlflow.db")
+    assert client.search_registered_models() == []
 
 
 def test_mlflow_serves_the_champion(study: Experiment) -> None:

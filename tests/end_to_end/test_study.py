@@ -16,7 +16,8 @@ from mlflow.entities import Run
 import raykd
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
-from raykd.results.study import StudyResult, TrialSummary
+from raykd.results.study import StudyResult
+from raykd.results.trial_summary import TrialSummary
 from raykd.settings_io import load_experiment, override
 from raykd.training.folder import description
 from tests.helpers.mlflow_places import datasets

@@ -46,7 +46,7 @@ def test_accuracy_against_parameters(tmp_path: Path, cluster: str) -> None:
         assert parameter_count(student.network) == trial.parameters
     assert result.best == result.pareto[0]
     assert "Pareto front" in shown.getvalue()
-    assert (result.folder / "pareto.png").exists()
+    assert (result.folder / "pareto.html").exists()
 
     client = mlflow.MlflowClient(f"sqlite:///{result.folder}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("sizes").experiment_id])

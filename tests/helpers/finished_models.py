@@ -14,7 +14,7 @@ from raykd.data import ImageData, load_data, training_batches
 from raykd.models import build_model
 from raykd.places import JOURNAL, SETTINGS
 from raykd.results.load import recorded_study
-from raykd.search.searcher import open_study
+from raykd.search.optuna_study import open_study
 from raykd.settings_io import save_experiment
 from raykd.study.folder import remember_trained_teacher
 from raykd.training.digest import weights_digest

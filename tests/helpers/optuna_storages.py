@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from raykd.config import Experiment, StudySettings
-from raykd.search.searcher import OptunaSearcher, open_study
-from raykd.search.space import SearchSpace, load_space
+from raykd.search.optuna_study import open_study
+from raykd.search.searcher import OptunaSearcher
+from raykd.search.space import SearchSpace
+from raykd.search.space_file import load_space
 from raykd.search.storage import study_storage
 from raykd.study.folder import without_passwords
 

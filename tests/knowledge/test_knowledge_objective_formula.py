@@ -69,7 +69,9 @@ def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_r
                     right_weight=math.cos(math.pi * epoch / 20) ** 2,
                 )
 
-            assert total.item() == pytest.approx(expected(v), rel=1e-4, abs=1e-4)
+            # CTKD multiplies differences of nearly equal float32 log-probabilities by a T^2 of some 250.
+            precision = 3e-4 if method == "ctkd" else 1e-4
+            assert total.item() == pytest.approx(expected(v), rel=precision, abs=1e-4)
             along = (gradient(total, student).double().numpy() * direction).sum()
             assert along == pytest.approx(slope(expected, v, direction), rel=2e-3, abs=1e-3)
 

@@ -98,9 +98,12 @@ def test_it_is_listed_and_explained(workplace: Path, command: str) -> None:
 def test_it_is_on_the_page_of_methods_and_in_search_spaces(workplace: Path) -> None:
     (command,) = [command for command in COMMANDS if "methods_page" in command]
     run(workplace, "sh", "-c", command.replace("python", sys.executable, 1))
-    assert "| [js](#js) | answers | yes |" in (workplace / "docs/methods.md").read_text()
+    assert (
+        "| [js](#js) | compares the networks' answers, each sample for itself |"
+        in (workplace / "docs/methods.md").read_text()
+    )
     (entry,) = re.findall(r"`(method\.js.*?\})`", PAGE)
     (workplace / "space.yaml").write_text(f"{entry}\n")
     load = "print(load_space('./space.yaml', raykd.Experiment()).names)"
-    code = f"import raykd; from raykd.search.space import load_space; {load}"
+    code = f"import raykd; from raykd.search.space_file import load_space; {load}"
     assert run(workplace, sys.executable, "-c", code).strip() == "['method.js.share']"

@@ -1,12 +1,11 @@
-"""The page of the methods, and whether its table is true: every combination is built and tried on a batch."""
+"""The page of the methods, and whether its sentences are true: every combination is built and tried on a batch."""
 
 from __future__ import annotations
 
 import shlex
 from functools import cache
 from itertools import product
-from operator import gt, lt
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,13 +13,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from raykd.command_line import parse
-from raykd.config import Experiment, TrainingSpec
+from raykd.config import BiasSettings, Experiment, ScheduleSettings, TemperatureSettings, TrainingSpec
 from raykd.data import load_data
 from raykd.knowledge import Hints, Objective, Workers, captured
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.objective import ALONE
 from raykd.models import build_model
-from raykd.report.combinations import DENOMINATORS, FORMS, NO_SAY, POLICIES, SCHEDULES, SHARES, YES
+from raykd.report.combinations import APART, AS_ONE, FINITE, LEARNED
 from raykd.report.explanation import Explanation, explain
 from raykd.report.explanation_shown import shell_lines
 from raykd.report.methods_page import methods_page
@@ -30,6 +29,10 @@ from raykd.training.hint_layers import HintLayers, find_hint_layers
 from tests.helpers.paths import ROOT
 
 SAMPLES, CLASSES = 24, 10
+POLICIES: tuple[str, ...] = get_args(TemperatureSettings.model_fields["policy"].annotation)
+FORMS: tuple[str, ...] = get_args(BiasSettings.model_fields["form"].annotation)
+SCHEDULES: tuple[str, ...] = get_args(ScheduleSettings.model_fields["form"].annotation)
+DENOMINATORS: tuple[str, ...] = get_args(BiasSettings.model_fields["denominator"].annotation)
 
 explained = cache(explain)
 each_method = pytest.mark.parametrize("name", METHODS)
@@ -104,56 +107,62 @@ def test_the_page_is_what_the_code_says() -> None:
 @each_method
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("form", FORMS)
-def test_what_the_table_allows_works_and_what_it_forbids_is_refused(
+def test_what_the_sentences_allow_works_and_what_they_forbid_is_refused(
     batch: Class, name: str, policy: str, form: str
 ) -> None:
-    what = explained(name).combinations
+    explanation = explained(name)
     plain = batch.loss(spec(name))
     total, gradient = batch.loss(spec(name, policy, form=form))
     assert torch.isfinite(total) and torch.isfinite(gradient).all() and gradient.any()
-    assert (what.policies[policy] == NO_SAY) == (what.forms[form] == NO_SAY) == (what.kind == "no teacher")
-    if what.kind == "no teacher":
+    if explanation.kind == "no teacher":
         assert torch.equal(total, plain[0]) and torch.equal(gradient, plain[1])
     tried = set()
     for values in product((0.0, 0.5, 1.0), repeat=len(SHARES)):
         bias = {"form": form, **dict(zip(SHARES, values, strict=True))}
-        if not within(what.forms[form], bias):
+        if FINITE in explanation.combinations and takes_all_from_a_class(**bias):
             with pytest.raises(ValidationError, match=rf"method {name} .* with bias\.form {form}"):
                 spec(name, policy, **bias)
             continue
         allowed = spec(name, policy, **bias)
-        repair = batch.objective(allowed)[0].repair
-        if repair not in tried:
-            tried.add(repair)
+        used = tuple(value for share, value in bias.items() if share in USED.get(form, ()))
+        if used not in tried:
+            tried.add(used)
             total, gradient = batch.loss(allowed)
             assert torch.isfinite(total) and torch.isfinite(gradient).all()
 
 
-def within(limit: str, bias: dict[str, Any]) -> bool:
-    """Whether a bias keeps to the limit that a cell of the table names."""
-    if limit in (YES, NO_SAY):
-        return True
-    compare = {"<": lt, ">": gt}
-    conditions = [[condition.split() for condition in part.split(" or ")] for part in limit.split(" and ")]
-    return all(any(compare[sign](bias[share], float(edge)) for share, sign, edge in part) for part in conditions)
+SHARES = ("strength", "smoothing", "margin")
+USED = {"pair": ["strength"], "one_hot": ["strength"], "smooth": ["strength", "smoothing"], "margin": ["margin"]}
+"""Shares on which a form of repair depends."""
+
+
+def takes_all_from_a_class(form: str, strength: float, smoothing: float, margin: float) -> bool:
+    """As the sentence says it, with the settings of the form."""
+    match form:
+        case "pair" | "one_hot":
+            return not strength < 1
+        case "smooth":
+            return not (strength < 1 or smoothing > 0)
+        case "margin":
+            return not margin < 1
+    return False
 
 
 @each_method
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("denominator", DENOMINATORS)
 def test_schedules_and_denominators(batch: Class, name: str, schedule: str, denominator: str) -> None:
-    what = explained(name).combinations
     for form in FORMS:
         plain, _ = batch.loss(spec(name, form=form))
         total, gradient = batch.loss(spec(name, schedule=schedule, form=form, denominator=denominator))
         assert torch.isfinite(total) and torch.isfinite(gradient).all()
-        if what.schedule == what.denominator == NO_SAY or form == "keep":
+        if explained(name).kind == "no teacher" or form == "keep":
             assert torch.equal(total, plain)
 
 
 @each_method
 def test_several_workers(batch: Class, name: str) -> None:
-    what = explained(name).combinations
+    explanation = explained(name)
     alone, _ = batch.loss(spec(name))
     # Unlike halves: sizes and shares of wrong answers differ.
     halves = (slice(0, 7), slice(7, SAMPLES))
@@ -163,9 +172,10 @@ def test_several_workers(batch: Class, name: str) -> None:
     workers = Workers(2, lambda local: sum(counts, torch.zeros(())))
     shares = [batch.loss(spec(name), workers, rows)[0] for rows in halves]
     same = torch.allclose(sum(shares, torch.zeros(())) / 2, alone, rtol=1e-5)
-    if what.workers == "as one":
+    if AS_ONE in explanation.combinations or explanation.kind == "no teacher":
         assert same
-    elif what.kind == "batch":
+    elif explanation.kind == "batch":
+        assert APART in explanation.combinations
         assert not same
 
 
@@ -173,7 +183,7 @@ def test_several_workers(batch: Class, name: str) -> None:
 def test_learned_parts(batch: Class, name: str) -> None:
     objective, _ = batch.objective(spec(name))
     learned = any(parameter.requires_grad for part in objective.modules for parameter in part.parameters())
-    assert explained(name).combinations.learned == learned
+    assert (LEARNED in explained(name).combinations) == learned
 
 
 def as_typed(found: Explanation, width: int) -> list[str]:
@@ -202,4 +212,4 @@ def test_every_setting_is_explained(name: str) -> None:
     ]
     assert all(setting.default and setting.help for setting in found.settings)
     assert found.formula and found.source and found.summary.endswith(".")
-    assert bool(found.layers) == (found.combinations.kind == "features")
+    assert bool(found.layers) == (found.kind == "features")

@@ -143,5 +143,5 @@ def test_what_is_not_at_hand_is_said(tmp_path: Path, missing: str) -> None:
     else:
         (experiment.folder / "best" / "model.json").unlink()
     (section,) = [each for each in sections(facts_of(experiment.folder)) if each.key == "beyond_teacher"]
-    assert section.said[0].startswith("Not known: ")
+    assert section.paragraphs[0].startswith("Not known: ")
     assert not section.plots

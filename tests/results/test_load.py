@@ -7,7 +7,7 @@ import pytest
 import raykd
 from raykd.config import Experiment
 from raykd.places import SETTINGS
-from raykd.search.searcher import open_study
+from raykd.search.optuna_study import open_study
 from raykd.settings_io import save_experiment
 
 

@@ -22,7 +22,7 @@ from raykd.models import build_model
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
 from raykd.search.goals import check_goals, goals_of
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.search.student_size import StudentSizes, architectures, latency_ms
 from raykd.tracking import Address
 from tests.helpers.optuna_storages import Launch, experiment_in
@@ -145,7 +145,7 @@ def test_the_front_is_kept_and_shown(tmp_path: Path) -> None:
         (folder / "model.safetensors").write_text(trial.name)
         (folder / "checkpoint.pt").write_text("large")
     (tmp_path / "pareto" / "trial-0009").mkdir(parents=True)
-    keep_front(result, str(tmp_path))
+    keep_front(result.pareto, result.folder, str(tmp_path))
     kept = sorted(str(file.relative_to(tmp_path / "pareto")) for file in (tmp_path / "pareto").rglob("*.*"))
     assert kept == [f"trial-000{number}/model.{kind}" for number in (0, 2) for kind in ("json", "safetensors")]
     console = Console(width=120, record=True, file=(tmp_path / "shown.txt").open("w"))
@@ -162,8 +162,7 @@ def test_the_plots_are_files_that_can_be_opened(tmp_path: Path) -> None:
     for i in range(4):
         launch.suggest(f"t{i}")
         launch.end(f"t{i}", 0.5 + i / 10)
-    page, picture = draw_front(launch.study, tmp_path)
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    page = draw_front(launch.study, tmp_path)
     assert "student.arguments.width" in page.read_text()
     assert "http" not in page.read_text().partition("<body>")[0]  # opened without a network, too
 

@@ -23,9 +23,11 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
+from raykd.search.optuna_study import open_study
 from raykd.search.schedulers import feed_history, make_scheduler
-from raykd.search.searcher import OptunaSearcher, open_study
-from raykd.search.space import SearchSpace, load_space
+from raykd.search.searcher import OptunaSearcher
+from raykd.search.space import SearchSpace
+from raykd.search.space_file import load_space
 from tests.helpers.paths import ROOT
 
 SPACE = """

@@ -16,7 +16,8 @@ import raykd
 import raykd.shipped
 from raykd.config import Experiment
 from raykd.errors import RaykdError
-from raykd.search.space import Row, SearchSpace, load_space, space_names
+from raykd.search.space import Row, SearchSpace
+from raykd.search.space_file import load_space, space_names
 from raykd.settings_io import override
 from tests.helpers.paths import ROOT
 
@@ -187,13 +188,30 @@ def test_table_names_and_repr(tmp_path: Path) -> None:
         ("bias.strength: {low: 0, high: .inf}", "{f}: bias.strength: low, high and step must be finite"),
         (
             "bias.strength: {low: 0, high: 1, log: true}",
-            "{f}: bias.strength: a log range needs a low above 0, got 0",
+            "{f}: bias.strength: `low > 0` must hold for `log=True`, but got (low=0, high=1)",
         ),
         (
             "bias.strength: {low: 0.1, high: 1, log: true, step: 0.1}",
-            "{f}: bias.strength: log and step exclude each other",
+            "{f}: bias.strength: The parameter `step` is not supported when `log` is true",
         ),
-        ("bias.strength: {low: 0, high: 1, step: 0}", "{f}: bias.strength: step must be above 0, got 0"),
+        (
+            "training.batch_size: {low: 0, high: 64, log: true}",
+            "{f}: training.batch_size: `low >= 1` must hold for `log=True`, but got (low=0, high=64)",
+        ),
+        (
+            "training.batch_size: {low: 2, high: 64, log: true, step: 2}",
+            "{f}: training.batch_size: Samplers and other components in Optuna only accept step is 1 "
+            "when `log` argument is True",
+        ),
+        ("bias.strength: {low: 0, high: 1, step: 0}", "{f}: bias.strength: `step > 0` must hold, but got step=0"),
+        (
+            "training.batch_size: {low: 32, high: 64, step: -32}",
+            "{f}: training.batch_size: `step > 0` must hold, but got step=-32",
+        ),
+        (
+            "bias.strength: {low: 0, high: 1, step: 0.3}",
+            "{f}: bias.strength: steps of 0.3 from 0 do not meet high 1; the last before it is 0.9",
+        ),
         (
             "training.batch_size: {low: 32, high: 100, step: 32}",
             "{f}: training.batch_size: steps of 32 from 32 do not meet high 100; the last before it is 96",
@@ -210,7 +228,7 @@ def test_table_names_and_repr(tmp_path: Path) -> None:
             "bias.strength: 0.5",
             "{f}: bias.strength: expected {{low: ..., high: ...}} or {{choices: [...]}}, got 0.5",
         ),
-        ("bias.form: {choices: []}", "{f}: bias.form: choices is empty"),
+        ("bias.form: {choices: []}", "{f}: bias.form: The `choices` must contain one or more elements"),
         ("bias.form: {choices: [pair, pair]}", "{f}: bias.form: choice pair is given twice"),
         (
             "bias.form: {choices: [pair, pears]}",

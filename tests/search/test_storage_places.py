@@ -10,21 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import optuna
 import pytest
 import ray.cloudpickle as cloudpickle
-from hypothesis import given
-from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 import raykd
 from raykd.errors import RaykdError
 from raykd.places import SETTINGS
 from raykd.results.load import recorded_study
-from raykd.search.storage import check_optuna_storage, study_storage
-from raykd.search.storage_address import storage_address, without_password
+from raykd.search.storage import check_optuna_storage, storage_address, study_storage
 from raykd.settings_io import load_experiment
 from raykd.study.folder import LOCK, begin_folder, check_folder, locked_folder, locked_optuna_storage
 from tests.helpers.mlflow_places import PostgreSQL, postgresql_programs
@@ -247,16 +243,6 @@ def test_relative_places_are_taken_from_a_folder(tmp_path: Path) -> None:
     )
     experiment, _ = experiment_in(tmp_path)
     assert study_storage(experiment.study, Path("/moved")) == Path("/moved/study.journal")
-
-
-@given(st.text("abcXYZ019#:%/?&=_-", min_size=8), st.booleans(), st.booleans())
-def test_addresses_lose_their_password_and_nothing_else(password: str, port: bool, options: bool) -> None:
-    tail = f"{':5432' if port else ''}/db{'?sslmode=require' if options else ''}"
-    address = f"postgresql+psycopg2://me:{password}@host{tail}#study"
-    assert without_password(address) == f"postgresql+psycopg2://me@host{tail}#study"
-    as_option = f"postgresql://me@host/db?password={quote(password)}"
-    assert without_password(as_option) == "postgresql://me@host/db"
-    assert without_password(without_password(address)) == without_password(address)
 
 
 def test_optunas_own_tools_find_the_study_by_raykds_names(tmp_path: Path) -> None:

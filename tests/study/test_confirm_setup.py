@@ -16,7 +16,7 @@ from raykd.config import DataSettings, Experiment, ModelSettings, StudySettings,
 from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.places import JOURNAL, SETTINGS
-from raykd.search.searcher import open_study
+from raykd.search.optuna_study import open_study
 from raykd.settings_io import override, save_experiment
 from raykd.study.confirm.setup import RECORD, USES, set_up
 from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER

@@ -11,7 +11,7 @@ from raykd.config import DataSettings, Experiment, ModelSettings, TeacherSetting
 from raykd.data import load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.results.confirm import ChosenTrial
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.settings_io import override
 from raykd.study.confirm.contenders import BASELINES, as_published, contenders, named_teachers
 from raykd.training.identity import identity

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from raykd.config import Experiment, MethodSettings
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
-from raykd.search.space import load_space
+from raykd.search.space_file import load_space
 from raykd.settings_io import override
 from raykd.study.distill import distill
 from raykd.study.preflight import preflight, rehearse

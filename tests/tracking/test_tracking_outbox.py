@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from raykd.config import TrackingSettings
+from raykd.config import Experiment, StudySettings, TrackingSettings
+from raykd.database_urls import hide_password
 from raykd.errors import RaykdError
+from raykd.study.folder import with_lasting_paths
 from raykd.tracking import check_tracking
-from raykd.tracking.address import hide_password, look, short_calls
+from raykd.tracking.address import look, short_calls
 from raykd.tracking.outbox import Outbox
 
 
@@ -120,6 +122,14 @@ def test_the_default_needs_no_check() -> None:
 def test_a_sqlite_file_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(RaykdError, match="there is no folder"):
         check_tracking(TrackingSettings(uri=f"sqlite:///{tmp_path}/missing/mlflow.db"))
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///:memory:", "sqlite://", "sqlite:///"])
+def test_a_database_in_memory_is_refused_as_tracking_uri(uri: str, tmp_path: Path) -> None:
+    given = Experiment(study=StudySettings(output=tmp_path), tracking=TrackingSettings(uri=uri))
+    experiment = with_lasting_paths(given)  # every job first makes its paths absolute
+    with pytest.raises(RaykdError, match=r"^tracking\.uri 'sqlite.*' names no file.*\nuse sqlite:///PATH/mlflow\.db"):
+        check_tracking(experiment.tracking)
 
 
 def test_the_users_own_limits_stay(monkeypatch: pytest.MonkeyPatch) -> None:

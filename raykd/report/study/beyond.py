@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -89,7 +88,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Beyond:
-    """What was found on the validation split.
+    """Answers to the validation split.
 
     - student: counts of the best student
     - plain: those of the plain student on the same images, or None if there is none
@@ -158,7 +157,7 @@ def _answers(data: ImageData, folders: dict[str, str | Path]) -> tuple[Answers, 
             labels.append(batch.labels.cpu().numpy())
             for name, model in models.items():
                 answers[name].append(model(batch.pixels).argmax(1).cpu().numpy())
-    return np.concatenate(labels), {name: np.concatenate(found) for name, found in answers.items()}
+    return np.concatenate(labels), {name: np.concatenate(batches) for name, batches in answers.items()}
 
 
 def _found(data: ImageData, labels: Answers, answers: dict[str, Answers]) -> Beyond:
@@ -189,18 +188,15 @@ def _sources(data: ImageData, rows: Answers) -> list[str]:
     """PNGs of validation images as data URIs."""
     from dataclasses import replace
 
-    from matplotlib.image import imsave
+    from torchvision.io import encode_png
 
     from raykd.data import evaluation_batches
 
     chosen = replace(data, splits={**data.splits, "validation": data.split("validation").take(rows)})
     sources = []
     for batch in evaluation_batches(chosen, "validation", batch_size=1):
-        pixels = (batch.pixels[0] * 255).round().byte().permute(1, 2, 0).numpy()
-        file = io.BytesIO()
-        if pixels.shape[2] == 1:
-            imsave(file, pixels[:, :, 0], format="png", cmap="gray", vmin=0, vmax=255)
-        else:
-            imsave(file, pixels[:, :, :3], format="png")
-        sources.append(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
+        pixels = (batch.pixels[0] * 255).round().byte()
+        # A PNG has one channel or three.
+        picture = encode_png(pixels[: 3 if len(pixels) >= 3 else 1].contiguous())
+        sources.append(f"data:image/png;base64,{base64.b64encode(picture.numpy().tobytes()).decode()}")
     return sources

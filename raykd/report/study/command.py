@@ -7,48 +7,49 @@ from pathlib import Path
 
 from rich.console import Console
 
+from raykd.database_urls import sqlite_file
 from raykd.report.study.facts import StudyFacts, facts_of
-from raykd.tracking.address import sqlite_file, tracking_uri
+from raykd.tracking.address import tracking_uri
 from raykd.tracking.parent_run import log_files
 
 FOLDER, PAGE = "report", "report.html"
 
 
-def report(study: str | Path, output: Path | None = None, console: Console | None = None) -> list[Path]:
-    """Write a study's page and PNGs, and log them to the study's MLflow run in place of those of an earlier report.
+def report(study: str | Path, output: Path | None = None, console: Console | None = None) -> Path:
+    """Write a study's page, and log it to the study's MLflow run in place of an earlier one.
 
     Args:
         study: The study's folder, or its name below `outputs/`.
-        output: File of the page; the PNGs go beside it, and nothing is logged. None: `report/report.html` in the
-            study's folder.
-        console: Where it tells what it did. None: standard output.
+        output: File of the page; then nothing is logged. None: `report/report.html` in the study's folder.
+        console: Where the outcome is printed. None: standard output.
 
     Returns:
-        The files, the page first.
+        The page.
 
     Raises:
-        RaykdError: there is no such study, it has no teacher yet, or the files cannot be written.
+        RaykdError: there is no such study, it has no teacher yet, or the page cannot be written.
     """
     console = console or Console(soft_wrap=True, highlight=False)
     facts = facts_of(study)
-    # Heavy: plotly, and through the figures matplotlib.
+    # Heavy: plotly.
     from raykd.report.study.page import write_page
     from raykd.report.study.words import headline
 
-    files = write_page(facts, (output or facts.recorded.folder / FOLDER / PAGE).expanduser().absolute())
+    page = (output or facts.recorded.folder / FOLDER / PAGE).expanduser().absolute()
+    write_page(facts, page)
     for sentence in headline(facts):
         console.print(sentence, markup=False)
-    console.print(f"report: {files[0]}, and {len(files) - 1} PNGs beside it", markup=False)
+    console.print(f"report: {page}", markup=False)
     if output is None:
-        logged = _log(facts, files)
+        logged = _log(facts, page)
         console.print(f"logged to the study's MLflow run, under {FOLDER}/" if logged else "not logged to MLflow")
-    return files
+    return page
 
 
-def _log(facts: StudyFacts, files: list[Path]) -> bool:
+def _log(facts: StudyFacts, page: Path) -> bool:
     settings, folder = facts.recorded.experiment.tracking, facts.recorded.folder
     database = sqlite_file(tracking_uri(settings, folder))
     if database is not None and not database.exists():
         logging.getLogger("raykd.tracking").warning("the study's MLflow database %s is gone", database)
         return False
-    return log_files(settings, folder, facts.name, files, FOLDER)
+    return log_files(settings, folder, facts.name, [page], FOLDER)

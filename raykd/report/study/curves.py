@@ -84,13 +84,13 @@ def learning_curves(facts: StudyFacts) -> tuple[list[Curve], list[Curve]]:
 
 def weights(facts: StudyFacts) -> list[Weights]:
     """Of the best trials, as far as their epochs are logged and have a teacher's part."""
-    found = []
+    rows = []
     for trial in facts.highlighted:
         epochs = {n: metrics for n, metrics in facts.epochs.get(trial.name, {}).items() if "right_weight" in metrics}
         if epochs:
             columns = ([epoch.get(key) for epoch in epochs.values()] for key in WEIGHTS)
-            found.append(Weights(trial.name, list(epochs), *columns))
-    return found
+            rows.append(Weights(trial.name, list(epochs), *columns))
+    return rows
 
 
 WEIGHTS = ("wrong_share", "right_weight", "kd_weight")
@@ -138,14 +138,14 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 def is_numeric(trials: Sequence[FrozenTrial], name: str) -> bool:
     """Whether a setting is a number."""
-    found = next(trial.distributions[name] for trial in trials if name in trial.distributions)
-    return not isinstance(found, CategoricalDistribution)
+    distribution = next(trial.distributions[name] for trial in trials if name in trial.distributions)
+    return not isinstance(distribution, CategoricalDistribution)
 
 
 def is_logarithmic(trials: Sequence[FrozenTrial], name: str) -> bool:
     """Whether a setting is searched on a logarithmic scale."""
-    found = next(trial.distributions[name] for trial in trials if name in trial.distributions)
-    return bool(getattr(found, "log", False))
+    distribution = next(trial.distributions[name] for trial in trials if name in trial.distributions)
+    return bool(getattr(distribution, "log", False))
 
 
 def _differs(trials: Sequence[FrozenTrial], name: str) -> bool:

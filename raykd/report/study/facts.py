@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raykd.places import trial_name
 from raykd.results.load import RecordedStudy, recorded_study
-from raykd.results.study import StudyResult, TrialSummary
-from raykd.tracking.epochs import logged_epochs
+from raykd.results.study import StudyResult
+from raykd.results.trial_summary import TrialSummary
+from raykd.tracking.outbox import logged_epochs
 
 CONFIRMED = Path("confirm", "result.json")
 HIGHLIGHTED = 3
@@ -105,11 +106,11 @@ class StudyFacts:
 
     def best_over_trials(self) -> BestSoFar:
         """In the order of their numbers."""
-        found = self.finished
+        finished = self.finished
         return BestSoFar(
-            [trial_name(trial.number) for trial in found],
-            [float(trial.number) for trial in found],
-            [self.accuracy(trial) for trial in found],
+            [trial_name(trial.number) for trial in finished],
+            [float(trial.number) for trial in finished],
+            [self.accuracy(trial) for trial in finished],
         )
 
     def best_over_cost(self) -> BestSoFar:
@@ -117,11 +118,13 @@ class StudyFacts:
         ended = [trial for trial in self.frozen if trial.datetime_complete is not None]
         ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
         spent = accumulate(self.seconds(self.result.trials[trial.number]) for trial in ended)
-        found = [(trial, cost) for trial, cost in zip(ended, spent, strict=True) if trial.state == TrialState.COMPLETE]
+        finished = [
+            (trial, cost) for trial, cost in zip(ended, spent, strict=True) if trial.state == TrialState.COMPLETE
+        ]
         return BestSoFar(
-            [trial_name(trial.number) for trial, _ in found],
-            [cost for _, cost in found],
-            [self.accuracy(trial) for trial, _ in found],
+            [trial_name(trial.number) for trial, _ in finished],
+            [cost for _, cost in finished],
+            [self.accuracy(trial) for trial, _ in finished],
         )
 
 

@@ -1,4 +1,4 @@
-"""The figures of a study's page, for plotly; what a PNG needs too is computed in `raykd.report.study.facts`."""
+"""The figures of a study's page, for plotly."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from raykd.results.pareto import AXES
 PERCENT = ".1%"
 
 
-def best_so_far(found: BestSoFar, references: Mapping[str, float], along: str) -> go.Figure:
+def best_so_far(data: BestSoFar, references: Mapping[str, float], along: str) -> go.Figure:
     """Accuracy of each finished trial, and the best one up to it.
 
     Args:
-        found: The trials.
+        data: The trials.
         references: Accuracies to hold them against, by name.
         along: What the horizontal axis counts.
     """
     figure = go.Figure()
-    text = [f"{name}: {accuracy:.2%}" for name, accuracy in zip(found.names, found.accuracies, strict=True)]
+    text = [f"{name}: {accuracy:.2%}" for name, accuracy in zip(data.names, data.accuracies, strict=True)]
     figure.add_scatter(
-        x=found.along,
-        y=found.accuracies,
+        x=data.along,
+        y=data.accuracies,
         mode="markers",
         name="a trial",
         text=text,
@@ -39,9 +39,9 @@ def best_so_far(found: BestSoFar, references: Mapping[str, float], along: str) -
         marker={"color": GREY, "size": 6},
     )
     figure.add_scatter(
-        x=found.along, y=found.best, mode="lines", name="best so far", line={"color": BEST, "width": 2.5, "shape": "hv"}
+        x=data.along, y=data.best, mode="lines", name="best so far", line={"color": BEST, "width": 2.5, "shape": "hv"}
     )
-    _add_references(figure, references, found.along)
+    _add_references(figure, references, data.along)
     return figure.update_layout(xaxis_title=along, yaxis_tickformat=PERCENT)
 
 
@@ -69,11 +69,11 @@ def learning_curves(
     return figure.update_layout(xaxis_title="epoch", yaxis_tickformat=PERCENT)
 
 
-def importance(found: Importances, labels: Mapping[str, str]) -> go.Figure:
+def importance(data: Importances, labels: Mapping[str, str]) -> go.Figure:
     """A bar a setting for each evaluator, the most important one on top."""
-    names = list(reversed(found.names))
+    names = list(reversed(data.names))
     figure = go.Figure()
-    for (evaluator, values), colour in zip(found.by_evaluator.items(), COLOURS, strict=False):
+    for (evaluator, values), colour in zip(data.by_evaluator.items(), COLOURS, strict=False):
         figure.add_bar(
             y=[labels[name] for name in names],
             x=[values[name] for name in names],
@@ -153,15 +153,15 @@ def schedules(weights: Sequence[Weights]) -> go.Figure:
     return figure.update_layout(xaxis_title="epoch", yaxis={"title": "weight", "rangemode": "tozero"})
 
 
-def confusion(found: Confusion, answer: str) -> go.Figure:
+def confusion(data: Confusion, answer: str) -> go.Figure:
     """Labels against answers, with the counts."""
-    counts = found.counts
+    counts = data.counts
     text = [[str(count) if count else "" for count in row] for row in counts.tolist()]
     figure = go.Figure(
         go.Heatmap(
             z=counts.tolist(),
-            x=found.classes,
-            y=found.classes,
+            x=data.classes,
+            y=data.classes,
             text=text,
             texttemplate="%{text}",
             colorscale=SCALE,

@@ -1,4 +1,4 @@
-"""The page of a study: one file that needs no network, and PNGs beside it."""
+"""The page of a study: one file that needs no network."""
 
 from __future__ import annotations
 
@@ -16,41 +16,36 @@ from raykd.report.study.sections import Plot, Section, sections
 from raykd.report.study.words import headline
 from raykd.storage import replacing
 
-DPI = 130
+PICTURES_OF_EARLIER_RELEASES = (
+    "best_so_far",
+    "learning_curves",
+    "importance",
+    "slices",
+    "schedule",
+    "beyond_teacher",
+)
+"""They lay beside the page as PNGs, which would be out of date beside a newer page."""
 
 
-def write_page(facts: StudyFacts, file: Path) -> list[Path]:
-    """Write a study's page, and its figures as PNGs beside it, named after it.
+def write_page(facts: StudyFacts, file: Path) -> None:
+    """Write a study's page.
 
     Args:
         facts: The study's.
         file: Where the page goes; its folder is made.
 
-    Returns:
-        The files, the page first.
-
     Raises:
-        RaykdError: the files cannot be written.
+        RaykdError: the page cannot be written.
     """
-    parts = list(sections(facts))
-    text = page(facts, parts)
+    text = page(facts, list(sections(facts)))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        drawn = []
-        for part in parts:
-            picture = file.with_name(f"{file.stem}-{part.key}.png")
-            if part.draw is None:
-                # Of an earlier report, when there was something to draw.
-                picture.unlink(missing_ok=True)
-                continue
-            with replacing(picture) as temporary:
-                part.draw().savefig(temporary, dpi=DPI, format="png")
-            drawn.append(picture)
+        for picture in PICTURES_OF_EARLIER_RELEASES:
+            file.with_name(f"{file.stem}-{picture}.png").unlink(missing_ok=True)
     except OSError as error:
         raise RaykdError(f"{file} cannot be written: {error.strerror or error}") from error
-    return [file, *drawn]
 
 
 def page(facts: StudyFacts, parts: Sequence[Section]) -> str:
@@ -70,7 +65,7 @@ def page(facts: StudyFacts, parts: Sequence[Section]) -> str:
     environment.filters["figure"] = _figure
     return environment.get_template("page.html.j2").render(
         name=facts.name,
-        said=headline(facts),
+        sentences=headline(facts),
         sections=parts,
         look=facts.result.place.look,
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

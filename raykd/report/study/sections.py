@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raykd.errors import RaykdError
-from raykd.report.study import curves, figures, pictures, words
+from raykd.report.study import curves, figures, words
 from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts, Picture, beyond_teacher
 from raykd.report.study.facts import StudyFacts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-    from matplotlib.figure import Figure
 
 NONE_FINISHED = "No trial has finished yet, so there is nothing to show."
 
@@ -36,20 +35,18 @@ class Plot:
 class Section:
     """A part of the page.
 
-    - key: its anchor, and the name of its PNG
-    - said: paragraphs
+    - key: its anchor, and in the names of its figures
+    - paragraphs: of text
     - wide: whether each plot has the whole width
-    - draw: draws the PNG, or None
     """
 
     key: str
     title: str
-    said: Sequence[str]
+    paragraphs: Sequence[str]
     table: words.TableRows | None = None
     plots: Sequence[Plot] = ()
     pictures: Sequence[Picture] = ()
     wide: bool = True
-    draw: Callable[[], Figure] | None = field(default=None, repr=False)
 
 
 def sections(facts: StudyFacts) -> Iterator[Section]:
@@ -76,8 +73,8 @@ def sections(facts: StudyFacts) -> Iterator[Section]:
 
 
 def _best(facts: StudyFacts) -> Section:
-    said = [words.trials_said(facts), *words.failures(facts)]
-    return Section("best", "Best students", said, words.best_table(facts))
+    paragraphs = [words.trials_said(facts), *words.failures(facts)]
+    return Section("best", "Best students", paragraphs, words.best_table(facts))
 
 
 def _progress(facts: StudyFacts) -> Section:
@@ -91,11 +88,10 @@ def _progress(facts: StudyFacts) -> Section:
         title,
         ["Finished trials only. The cost counts all trials that ended, stopped ones too, in the order of their ends."],
         plots=[
-            Plot(figures.best_so_far(found, facts.references, along), f"over {name}")
-            for (along, found), name in zip(over.items(), ("trials", "cost"), strict=True)
+            Plot(figures.best_so_far(progress, facts.references, along), f"over {name}")
+            for (along, progress), name in zip(over.items(), ("trials", "cost"), strict=True)
         ],
         wide=False,
-        draw=lambda: pictures.best_so_far(over, facts.references),
     )
 
 
@@ -104,50 +100,48 @@ def _curves(facts: StudyFacts) -> Section:
     highlighted, others = curves.learning_curves(facts)
     if not highlighted and not others:
         return Section(key, title, ["No trial has had an epoch yet, so there is nothing to show."])
-    told = sum(bool(trial.intermediate_values) for trial in facts.frozen)
+    drawable = sum(bool(trial.intermediate_values) for trial in facts.frozen)
     shown = len(highlighted) + len(others)
-    some = f" {shown} of {told} trials are drawn." if shown < told else ""
+    some = f" {shown} of {drawable} trials are drawn." if shown < drawable else ""
     return Section(
         key,
         title,
         [f"Accuracy on the validation split after each epoch; teacher and plain student after their last.{some}"],
         plots=[Plot(figures.learning_curves(highlighted, others, facts.references), height=420)],
-        draw=lambda: pictures.learning_curves(highlighted, others, facts.references),
     )
 
 
 def _pareto(facts: StudyFacts) -> Section:
     if not facts.finished:
         return Section("pareto", "Pareto front", [NONE_FINISHED])
-    said = "No other student is better than these in all goals: " + ", ".join(
+    paragraphs = "No other student is better than these in all goals: " + ", ".join(
         trial.name for trial in facts.result.pareto
     )
-    return Section("pareto", "Pareto front", [f"{said}."], plots=[Plot(figures.pareto(facts), height=420)])
+    return Section("pareto", "Pareto front", [f"{paragraphs}."], plots=[Plot(figures.pareto(facts), height=420)])
 
 
 def _importance(facts: StudyFacts) -> Section:
     key, title = "importance", "Which settings mattered"
-    found = curves.importances(facts)
-    if found is None:
+    importances = curves.importances(facts)
+    if importances is None:
         few = f"{len(facts.finished)} trials have finished, all alike or too few to tell"
         return Section(key, title, [f"{few}: {curves.FEWEST} that differ are the least."])
     trust = (
-        f"{found.trials} finished trials are too few for {len(found.names)} settings: take the order for chance below "
-        f"some {found.enough}."
-        if found.trials < found.enough
-        else f"From {found.trials} finished trials."
+        f"{importances.trials} finished trials are few for {len(importances.names)} settings: the order may be chance "
+        f"below some {importances.enough}."
+        if importances.trials < importances.enough
+        else f"From {importances.trials} finished trials."
     )
-    left_out = f" Left out, for not all trials have them or all have the same: {', '.join(found.left_out)}."
-    labels = curves.short_names(found.names)
+    left_out = f" Left out, for not all trials have them or all have the same: {', '.join(importances.left_out)}."
+    labels = curves.short_names(importances.names)
     return Section(
         key,
         title,
         [
             f"{trust} fANOVA asks what explains the differences among all, PED-ANOVA what sets the best ones apart."
-            + (left_out if found.left_out else "")
+            + (left_out if importances.left_out else "")
         ],
-        plots=[Plot(figures.importance(found, labels), height=130 + 44 * len(found.names))],
-        draw=lambda: pictures.importance(found, labels),
+        plots=[Plot(figures.importance(importances, labels), height=130 + 44 * len(importances.names))],
     )
 
 
@@ -179,15 +173,14 @@ def _slices(facts: StudyFacts) -> Section:
         ["Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."],
         plots=[Plot(figures.one_slice(facts, name), name, height=250) for name in names],
         wide=False,
-        draw=lambda: pictures.slices(facts, names),
     )
 
 
 def _schedule(facts: StudyFacts) -> Section:
     key, title = "schedule", "Right and wrong knowledge over the training"
-    found = curves.weights(facts)
-    if not found:
-        return Section(key, title, ["No finished trial has told of its teacher's answers by epoch (in the outbox)."])
+    weights = curves.weights(facts)
+    if not weights:
+        return Section(key, title, ["No finished trial has logged its teacher's answers by epoch (in the outbox)."])
     return Section(
         key,
         title,
@@ -196,58 +189,58 @@ def _schedule(facts: StudyFacts) -> Section:
             "Weights: of its right answers against the repaired ones, which have the rest to 1 (solid), and of "
             "the teacher's whole part beside the labels (dotted)."
         ],
-        plots=[Plot(figures.shares(found), "wrong share"), Plot(figures.schedules(found), "weights")],
+        plots=[Plot(figures.shares(weights), "wrong share"), Plot(figures.schedules(weights), "weights")],
         wide=False,
-        draw=lambda: pictures.schedules(found),
     )
 
 
 def _beyond(facts: StudyFacts) -> Section:
     key, title = "beyond_teacher", "Where the teacher is wrong"
     try:
-        found = beyond_teacher(facts)
+        answers = beyond_teacher(facts)
     except RaykdError as error:
         return Section(key, title, [f"Not known: {str(error).splitlines()[0]}."])
-    said = _beyond_said(found, facts)
-    if not found.student.teacher_wrong:
-        return Section(key, title, said)
-    height = 200 + 30 * len(found.of_teacher.classes)
+    paragraphs = _beyond_words(answers, facts)
+    if not answers.student.teacher_wrong:
+        return Section(key, title, paragraphs)
+    height = 200 + 30 * len(answers.of_teacher.classes)
     return Section(
         key,
         title,
-        said,
+        paragraphs,
         plots=[
-            Plot(figures.confusion(found.of_teacher, "teacher's answer"), "the teacher there", height, 330),
-            Plot(figures.confusion(found.of_student, "student's answer"), "the best student there", height, 330),
+            Plot(figures.confusion(answers.of_teacher, "teacher's answer"), "the teacher there", height, 330),
+            Plot(figures.confusion(answers.of_student, "student's answer"), "the best student there", height, 330),
         ],
-        pictures=found.pictures,
+        pictures=answers.pictures,
         wide=False,
-        draw=lambda: pictures.confusions(found),
     )
 
 
-def _beyond_said(found: Beyond, facts: StudyFacts) -> list[str]:
-    counts = found.student
+def _beyond_words(answers: Beyond, facts: StudyFacts) -> list[str]:
+    counts = answers.student
     some = f" (the first {MOST_IMAGES:,})" if counts.images < facts.images else ""
     of = f"{counts.images:,} validation images{some}"
     if not counts.teacher_wrong:
         return [f"The teacher answers all {of} rightly; the best student errs on {counts.lost:,} of them."]
     assert facts.result.best is not None
-    said = [
+    paragraphs = [
         f"The teacher is wrong on {counts.teacher_wrong:,} of {of}. There the best student is right on "
         f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in "
         f"its own way on {counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
     ]
-    if found.plain is not None:
-        said.append(
-            f"The plain student, which never saw the teacher, is right on {found.plain.beyond:,} "
-            f"({_share(found.plain)}) of the same images, repeats its answer on {found.plain.same:,}, and errs on "
-            f"{found.plain.lost:,} of the others: so the teaching changed the right answers there by "
-            f"{counts.beyond - found.plain.beyond:+,}."
+    if answers.plain is not None:
+        paragraphs.append(
+            f"The plain student, which never saw the teacher, is right on {answers.plain.beyond:,} "
+            f"({_share(answers.plain)}) of the same images, repeats its answer on {answers.plain.same:,}, and errs on "
+            f"{answers.plain.lost:,} of the others: so the teaching changed the right answers there by "
+            f"{counts.beyond - answers.plain.beyond:+,}."
         )
     if any(name.startswith("teacher.") for name in facts.result.best.values):
-        said.append("The teacher here is the study's; the search chose among several, so the student's may be another.")
-    return said
+        paragraphs.append(
+            "The teacher here is the study's; the search chose among several, so the student's may be another."
+        )
+    return paragraphs
 
 
 def _share(counts: Counts) -> str:

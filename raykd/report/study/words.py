@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raykd.report.study.facts import StudyFacts
-from raykd.results.study import TrialSummary
+from raykd.results.trial_summary import TrialSummary
 
 SHOWN_TRIALS = 10
 
@@ -104,15 +104,15 @@ def points(share: float) -> str:
 
 def _outcome(facts: StudyFacts) -> str:
     best, known = facts.result.best, facts.references
-    said = [f"the {name} {percent(accuracy)}" for name, accuracy in known.items()]
+    sentences = [f"the {name} {percent(accuracy)}" for name, accuracy in known.items()]
     if best is None or best.accuracy is None:
         states = {trial.state for trial in facts.result.trials}
         none = "All trials failed" if states == {"failed"} else "No trial has finished yet"
-        return f"{none}, so there is no best student. On the validation split {', '.join(said)}."
+        return f"{none}, so there is no best student. On the validation split {', '.join(sentences)}."
     differences = [f"{points(best.accuracy - accuracy)} against the {name}" for name, accuracy in known.items()]
     return (
         f"The best student is {best.name}: {percent(best.accuracy)} of the validation split right after its last "
-        f"epoch; {', '.join(said)}. That is {' and '.join(differences)}."
+        f"epoch; {', '.join(sentences)}. That is {' and '.join(differences)}."
     )
 
 
@@ -139,10 +139,10 @@ def _test(confirmed: Mapping[str, Any] | None) -> list[str]:
     if confirmed is None:
         return ["The test split was not touched: raykd confirm holds the best settings against baselines there."]
     seeds = len(confirmed["seeds"])
-    said = []
+    sentences = []
     for against, answer in confirmed["answers"].items():
         if answer is None:
-            said.append(f"{against}: nothing to compare")
+            sentences.append(f"{against}: nothing to compare")
             continue
         verdict = {"yes": "beaten", "no": "not beaten, it is worse"}.get(answer["beats"], "not shown")
         between = (
@@ -150,10 +150,10 @@ def _test(confirmed: Mapping[str, Any] | None) -> list[str]:
             if answer["low"] is not None and answer["high"] is not None
             else ""
         )
-        said.append(f"{against}: {verdict} ({points(answer['mean'])}{between})")
+        sentences.append(f"{against}: {verdict} ({points(answer['mean'])}{between})")
     return [
         f"Confirmed on the {confirmed['test_images']:,} test images over {seeds} seeds, {confirmed['winner']} against "
-        f"{'; '.join(said)}."
+        f"{'; '.join(sentences)}."
     ]
 
 

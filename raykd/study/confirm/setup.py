@@ -16,7 +16,7 @@ from raykd.places import SETTINGS, teachers_folder
 from raykd.results.confirm import ChosenTrial, Fixed, Use
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
-from raykd.search.searcher import remaining_trials
+from raykd.search.optuna_study import remaining_trials
 from raykd.settings_io import override, setting_names, setting_value
 from raykd.storage import below, check_writable, is_url, replacing
 from raykd.study.confirm.contenders import seeds_of

@@ -11,17 +11,9 @@ from ray.tune.experiment import Trial
 from raykd.places import trial_name
 from raykd.progress import RunProgress
 from raykd.search.names import METRIC, TIME, TRIAL
+from raykd.search.outcome import Outcome, outcome_of_result
 from raykd.study.mlflow_log import TrialLog
-from raykd.tracking import Tracker, TrialState
-
-
-def state_of(result: dict[str, Any]) -> TrialState:
-    """How a trial that Tune has ended came to its end."""
-    if "failure" in result:
-        return "failed"
-    if result.get("diverged"):
-        return "diverged"
-    return "finished" if result.get("finished") else "stopped early"
+from raykd.tracking import Tracker
 
 
 class StudyCallback(tune.Callback):
@@ -61,20 +53,20 @@ class StudyCallback(tune.Callback):
         self._progress.epoch(name, metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._end(trial, state_of(trial.last_result), trial.last_result.get("failure"))
+        self._end(trial, outcome_of_result(trial.last_result))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._end(trial, "failed", _reason(trial))
+        self._end(trial, outcome_of_result(trial.last_result, given_up=_reason(trial)))
 
-    def _end(self, trial: Trial, state: TrialState, reason: str | None) -> None:
+    def _end(self, trial: Trial, outcome: Outcome) -> None:
         name = _name(trial)
         self._broker.withdraw.remote(name)
         epochs = self._seen.get(name, 0)
-        self._log.end(name, state, reason, epochs, trial.last_result.get("weights"))
-        accuracy = trial.last_result.get(METRIC) if state in ("finished", "stopped early") else None
-        self._progress.end_trial(name, state, epochs, self._epochs, accuracy)
-        if state == "failed":
-            self._progress.say(f"{name} failed: {reason}")
+        self._log.end(name, outcome.state, outcome.reason, epochs, trial.last_result.get("weights"))
+        accuracy = trial.last_result.get(METRIC) if outcome.state in ("finished", "stopped early") else None
+        self._progress.end_trial(name, outcome.state, epochs, self._epochs, accuracy)
+        if outcome.state == "failed":
+            self._progress.say(f"{name} failed: {outcome.reason}")
 
 
 class SizeCallback(tune.Callback):

@@ -1,0 +1,69 @@
+"""One trial of a study, as Optuna's record has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from raykd.places import trial_name
+from raykd.search.goals import GOALS
+from raykd.search.outcome import outcome_of_trial
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """One trial.
+
+    - name: as in folders and MLflow
+    - state: finished, stopped early, diverged, failed or interrupted
+    - values: the searched settings by dotted name
+    - accuracy: on the validation split after its last epoch, or None
+    - best_accuracy, best_epoch: of its best epoch
+    - epochs: how many it had
+    - seconds: of its class, while it was taught
+    - parameters, latency_ms: of its student, if they are goals of the study (see `raykd.search.student_size`)
+    - error: why it failed, or None
+    """
+
+    name: str
+    state: str
+    values: Mapping[str, Any]
+    accuracy: float | None
+    best_accuracy: float | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    parameters: int | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> TrialSummary:
+        """The summary of an Optuna trial."""
+        accuracies = trial.intermediate_values
+        last, outcome = max(accuracies, default=0), outcome_of_trial(trial)
+        return cls(
+            name=trial_name(trial.number),
+            state=outcome.state,
+            values=dict(trial.params),
+            accuracy=accuracies.get(last),
+            best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
+            best_epoch=trial.user_attrs.get("best_epoch"),
+            epochs=last,
+            seconds=trial.user_attrs.get("seconds", 0.0),
+            parameters=trial.user_attrs.get(GOALS["parameters"].key),
+            latency_ms=trial.user_attrs.get(GOALS["latency"].key),
+            error=outcome.reason,
+        )
+
+    @property
+    def settings(self) -> str:
+        """The searched settings in a line."""
+        return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,64 @@
+"""A study as Optuna has it: opened or begun, and how much of it is left to do. It needs no Ray."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from raykd.config import Goal
+from raykd.search.goals import GOALS
+from raykd.search.sampler import SeededByTrial
+from raykd.search.storage import open_storage
+
+
+def open_study(
+    storage: Path | str,
+    name: str,
+    seed: int,
+    goals: Sequence[Goal] = ("accuracy",),
+    trials: int | None = None,
+    earlier: Sequence[FrozenTrial] = (),
+) -> Study:
+    """Open the Optuna study of this name in a storage, or begin it.
+
+    Every trial draws from a random stream of its own, derived from the seed and the trial's number. So a resumed study
+    never repeats the stream of its first launch, and draws what it would have drawn without the interruption.
+
+    Args:
+        storage: A journal file, or the URL of a database; see `raykd.search.storage.storage_address`.
+        name: Name of the study.
+        seed: Seeds the sampler.
+        goals: What it optimises, in the order of Optuna's values.
+        trials: How many trials the study will have. A quarter of them, 4 to 10, are drawn at random before TPE begins.
+            None: 10, as Optuna does.
+        earlier: Finished trials of earlier studies, from which TPE learns as well; see `raykd.search.sampler`.
+
+    Raises:
+        RaykdError: the storage cannot be used.
+    """
+    startup = 10 if trials is None else min(max(trials // 4, 4), 10)
+    study = optuna.create_study(
+        storage=open_storage(storage),
+        study_name=name,
+        directions=[GOALS[goal].direction for goal in goals],
+        sampler=SeededByTrial(seed, startup, earlier),
+        pruner=optuna.pruners.NopPruner(),  # Tune's scheduler decides who is stopped
+        load_if_exists=True,
+    )
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([GOALS[goal].key for goal in goals])
+    return study
+
+
+def remaining_trials(study: Study, trials: int) -> int:
+    """Of so many trials of a study, those that have not ended."""
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return trials - len(study.get_trials(deepcopy=False, states=ended))
