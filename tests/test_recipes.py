@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ BATCH, STEPS = 6, 2
 each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 
 
+@cache
 def script(name: str) -> Experiment:
     """The settings of an experiment's script."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f"experiments/{name}.py")
