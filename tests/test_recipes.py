@@ -18,7 +18,6 @@ from raykd.models import build_model
 from raykd.settings_io import load_experiment, override
 from raykd.shipped import purpose, shipped
 from raykd.training.classroom import Classroom
-from raykd.training.identity import identity
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
 from raykd.training.teacher_cache import teachers
@@ -61,7 +60,7 @@ def identities(experiment: Experiment) -> list[dict[str, Any]]:
         specs.append(experiment.standard_teacher_spec())
     if experiment.teacher.kind == "generous":
         specs.append(experiment.generous_teacher_spec())
-    return [identity(spec) for spec in specs]
+    return [spec.identity() for spec in specs]
 
 
 def test_there_is_a_recipe_for_every_pair_and_paper() -> None:
@@ -99,10 +98,10 @@ def test_the_other_methods_of_its_comments_exist(recipe: Path) -> None:
     variants = re.findall(r"^#   \w.*?  +(--.+?)(?: {2,}\(.*)?$", text, re.MULTILINE)
     assert len(variants) >= 2
     base = script("distill")
-    specs = [identity(load_experiment(recipe, base).training_spec())]
+    specs = [load_experiment(recipe, base).training_spec().identity()]
     for words in variants:
         variant = parse(base, arguments=["--config", str(recipe), *words.split()])
-        specs.append(identity(variant.training_spec()) | {"teacher": variant.teacher.kind})
+        specs.append(variant.training_spec().identity() | {"teacher": variant.teacher.kind})
     assert all(specs.count(spec) == 1 for spec in specs)
 
 

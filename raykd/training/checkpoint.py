@@ -13,7 +13,6 @@ from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
 from raykd.storage import below, read, write
 from raykd.training.folder import CHECKPOINT, description
-from raykd.training.identity import identity
 from raykd.training.messages import Report, TrainRequest
 
 
@@ -34,7 +33,7 @@ class Checkpoint:
 def write_checkpoint(request: TrainRequest, spec: TrainingSpec, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint in the student's folder, in one move."""
     content = {
-        "lesson": identity(spec),
+        "lesson": spec.identity(),
         "state": dict(checkpoint.state),
         "views": list(checkpoint.views),
         "history": [
@@ -62,7 +61,7 @@ def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.dev
     if file is None:
         return None
     content = torch.load(io.BytesIO(file), map_location=device, weights_only=True)
-    if content["lesson"] != identity(spec):
+    if content["lesson"] != spec.identity():
         raise RaykdError(
             f"{below(request.folder, CHECKPOINT)} was written with other settings than {request.student}'s: "
             "use another study.name, or delete the folder"

@@ -8,7 +8,6 @@ import json
 from raykd.config import Experiment, TrainingSpec
 from raykd.places import teachers_folder
 from raykd.storage import below, name_of
-from raykd.training.identity import identity
 from raykd.training.messages import TrainRequest
 
 FORMAT = 1
@@ -44,7 +43,7 @@ def _request(
 ) -> TrainRequest:
     content = {
         "format": FORMAT,
-        "lesson": identity(spec),
+        "lesson": spec.identity(),
         "data": fingerprint,
         "teacher": None if taught_by is None else taught_by.student,
     }
