@@ -189,5 +189,5 @@ def _given_up(entry: _Student) -> Report:
         student=entry.request.student,
         ticket=entry.request.ticket,
         epoch=len(entry.reports) + 1,
-        failure=f"its classroom died {entry.failures} times while it was being taught",
+        failure=f"its classroom died {entry.failures} times while it was being trained",
     )

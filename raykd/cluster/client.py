@@ -66,7 +66,7 @@ def train_to_end(
         epoch += 1
     client.leave()
     if report.failure is not None:
-        raise RaykdError(f"{request.student} could not be taught: {report.failure}")
+        raise RaykdError(f"{request.student} could not be trained: {report.failure}")
     if report.diverged:
         raise RaykdError(
             f"{request.student} diverged in epoch {report.epoch}: its loss is not finite. Lower its learning_rate"
@@ -93,7 +93,7 @@ def wait_for_model(
     while (model := description(request.folder)) is None:
         if clock() > end:
             raise RaykdError(
-                f"{request.student} has been taught, but its model is not in {request.folder} on this machine:\n"
+                f"{request.student} has been trained, but its model is not in {request.folder} on this machine:\n"
                 "every node must see this folder; set cluster.storage to a shared folder or an object store's URL"
             )
         sleep(0.5)

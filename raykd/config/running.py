@@ -90,7 +90,7 @@ class ClusterSettings(Settings):
     restarts: CountOrZero = 8
     """How often each classroom may be restarted after a fault."""
     lease_seconds: Positive = 30.0
-    """A classroom that has not been heard of for so many seconds loses its students to the others."""
+    """A classroom that has not reported for so many seconds loses its students to the others."""
     wait_seconds: NonNegative | None = None
     """How long to wait for nodes. None: not at the start; 600 for one to come back when the last classroom is lost."""
 

@@ -41,7 +41,7 @@ class TeacherSettings(Settings):
     """Who teaches. Teachers are cached by content: settings and data."""
 
     kind: Literal["standard", "generous"] = "standard"
-    """standard: trained by cross-entropy; generous: the same network, taught once more by a standard teacher."""
+    """standard: trained by cross-entropy; generous: the same network, trained once more by a standard teacher."""
     model: ModelSettings = ModelSettings(name="resnet56")
     training: TrainingSettings = TrainingSettings()
     generous: GenerousSettings = GenerousSettings()

@@ -206,8 +206,8 @@ def _described(file: FileInfo) -> str:
     return f"{file.path} {file.size} {file.mtime_ns}"
 
 
-def _version(*told: str | None) -> str:
-    return hashlib.sha256("\n".join(map(str, told)).encode()).hexdigest()[:16]
+def _version(*parts: str | None) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 def _unpack(archive: Path, kind: str | None, folder: Path, url: str) -> None:

@@ -50,7 +50,7 @@ class View:
 
 
 def augment(images: Tensor, offsets: Tensor, flips: Tensor, padding: int) -> Tensor:
-    """Crop each image from itself with a zero border, then flip it left to right where told.
+    """Crop each image from itself with a zero border, then flip it left to right where asked for.
 
     Args:
         images: uint8 (B, C, H, W), on any device.

@@ -1,7 +1,7 @@
 """Hints: the features of a network's layers, captured by layer name from any model.
 
 A layer is named as in ``network.named_modules()``: ``layer2`` is what the layer gives, ``fc:input`` what enters it.
-The layers that a method listens to unless it is told others are found in any convolutional network by a trial run.
+The layers that a method listens to unless others are named are found in any convolutional network by a trial run.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def _some(what: str, names: list[str]) -> str:
 
 
 def _mix_up(network: nn.Module, missing: list[str], unknown: list[str], misshapen: list[str]) -> str:
-    """What was probably confused, told from which entries do not fit."""
+    """What was probably confused, judged by the entries that do not fit."""
     last, _ = _last_layer(network)
     first = next((path for path, module in network.named_modules() if isinstance(module, nn.Conv2d)), "")
     if missing and unknown:

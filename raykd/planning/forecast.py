@@ -124,7 +124,7 @@ def forecasts(task: Task, workers: tuple[int, ...]) -> list[Forecast]:
         RaykdError: All clusters are too small.
     """
     simulated: dict[Search, Outcome] = {}
-    found: list[Forecast] = []
+    results: list[Forecast] = []
     refused: RaykdError | None = None
     # Smaller classes are compared with what a full class saves by sharing.
     full_class = min(task.experiment.cluster.seats or SEATS, task.experiment.study.trials)
@@ -137,10 +137,10 @@ def forecasts(task: Task, workers: tuple[int, ...]) -> list[Forecast]:
         search = _search(task, plan, count)
         if search not in simulated:
             simulated[search] = simulate(search, task.costs, task.overheads)
-        found.append(_forecast(task, plan, count, simulated[search], full_class))
-    if not found:
+        results.append(_forecast(task, plan, count, simulated[search], full_class))
+    if not results:
         raise refused or RaykdError("no sizes to plan for")
-    return found
+    return results
 
 
 def efficiency(forecast: Forecast, smallest: Forecast) -> float:

@@ -23,7 +23,7 @@ class TrialSummary:
     - accuracy: on the validation split after its last epoch, or None
     - best_accuracy, best_epoch: of its best epoch
     - epochs: how many it had
-    - seconds: of its class, while it was taught
+    - seconds: of its class, while it was trained
     - parameters, latency_ms: of its student, if they are goals of the study (see `raykd.search.student_size`)
     - error: why it failed, or None
     """

@@ -50,7 +50,7 @@ class OptunaSearcher(Searcher):
     - as PRUNED, if it was stopped before, with the metric of the last one (with several goals: without values);
     - as PRUNED with the attribute ``diverged``, and infeasible, if it diverged: TPE ranks stopped trials by their
       epochs, and would otherwise be drawn to those that diverged late;
-    - as FAIL with the attribute ``error``, if its student could not be taught (``failure``) or Tune gave it up.
+    - as FAIL with the attribute ``error``, if its student could not be trained (``failure``) or Tune gave it up.
 
     Its student's size, from `sizes`, becomes attributes when the trial is handed out for the first time, and is valid
     for all launches. When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``,

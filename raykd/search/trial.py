@@ -42,7 +42,7 @@ class TrialContext:
 
 
 class StudentTrial(tune.Trainable):
-    """One student of a study. Its step is one epoch, taught in a classroom.
+    """One student of a study. Its step is one epoch, trained in a classroom.
 
     The config is flat: dotted setting names to values, and ``trial``, the Optuna trial's number.
     """
@@ -67,7 +67,7 @@ class StudentTrial(tune.Trainable):
         self._epoch += 1
         report = self._seat.report(self._epoch)
         result: dict[str, Any] = {
-            # What schedulers see; 0 of a student that could not be taught.
+            # What schedulers see; 0 of a student that could not be trained.
             METRIC: report.metrics.get(METRIC, 0.0),
             "metrics": dict(report.metrics),
             "seconds": report.metrics.get("seconds", 0.0),

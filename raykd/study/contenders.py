@@ -26,7 +26,7 @@ STUDENTS = "students"
 
 @dataclass(frozen=True)
 class Contender:
-    """A named setting that is taught under several seeds and compared.
+    """A named setting that is trained under several seeds and compared.
 
     - name: in tables and in MLflow
     - experiment: its settings; the seeds are those of its students

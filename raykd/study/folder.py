@@ -185,7 +185,7 @@ def _refused(experiment: Experiment, held: str) -> RaykdError:
 
 
 def _remove_what_was_not_begun(folder: Path, made: Sequence[Path]) -> None:
-    """Remove the lock's file and the folders that were made for it, unless something else lies there by now."""
+    """Remove the lock's file and the folders that were made for it, unless something else lies there."""
     with suppress(OSError):  # something lies there, or another process has come
         if [file.name for file in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()

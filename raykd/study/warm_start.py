@@ -72,7 +72,7 @@ class Taken:
             reasons = "; ".join(f"{count}: {reason}" for reason, count in self.misfits.items())
             text += f" (left out {reasons})"
         if self.differs:
-            text += f"; taught otherwise: {', '.join(self.differs)}"
+            text += f"; trained otherwise: {', '.join(self.differs)}"
         return text
 
 
@@ -147,7 +147,7 @@ def _taken(name: str, study: Study, experiment: Experiment, space: SearchSpace, 
     goals = experiment.study.objectives
     spec, ours = study.user_attrs.get(SETTINGS_ATTRIBUTE), _deciding_settings(experiment)
     if spec is None:
-        raise _incomparable(name, "it does not say what it was taught on")
+        raise _incomparable(name, "it does not say what it was trained on")
     if study.user_attrs[FINGERPRINT] != fingerprint:
         raise _incomparable(name, "its data or its splits are others")
     for setting in SAME:

@@ -64,7 +64,7 @@ def logged_epochs(folder: Path) -> dict[str, dict[int, Mapping[str, float]]]:
             event = json.loads(line)
         except ValueError:  # the last line of a study that is running, or damage
             continue
-        # Epoch 0 holds what is known of a student before it is taught.
+        # Epoch 0 holds what is known of a student before it is trained.
         if event.get("kind") == "metrics" and "trial" in event and event["step"] > 0:
             epochs.setdefault(event["trial"], {}).setdefault(event["step"], event["metrics"])
     return {trial: dict(sorted(epochs[trial].items())) for trial in sorted(epochs)}

@@ -253,7 +253,7 @@ def test_a_student_is_given_up_when_its_classroom_keeps_dying() -> None:
     assert not visit(state, "room")
     found = state.request_epoch("ada", 1)
     assert found is not None
-    assert (found.epoch, found.failure) == (1, "its classroom died 5 times while it was being taught")
+    assert (found.epoch, found.failure) == (1, "its classroom died 5 times while it was being trained")
     assert found.last
 
 

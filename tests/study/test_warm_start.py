@@ -189,7 +189,7 @@ def test_a_study_that_says_nothing_of_its_data_is_refused(tmp_path: Path) -> Non
     begin_folder(setting[0])
     Launch(*setting)
     new, space = experiment_in(tmp_path, name="new", warm_start=("old",))
-    with pytest.raises(RaykdError, match="it does not say what it was taught on"):
+    with pytest.raises(RaykdError, match="it does not say what it was trained on"):
         earlier_trials(new, space, DATA)
 
 
@@ -198,7 +198,7 @@ def test_other_settings_are_told(tmp_path: Path) -> None:
     new, space = experiment_in(tmp_path, name="new", warm_start=("old",))
     (taken,) = earlier_trials(new, space, DATA)
     assert taken.differs == ("student.name resnet14 (here resnet20)",)
-    assert "taught otherwise: student.name resnet14 (here resnet20)" in str(taken)
+    assert "trained otherwise: student.name resnet14 (here resnet20)" in str(taken)
 
 
 def test_of_several_goals_those_of_the_new_study_are_taken(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -107,7 +108,7 @@ def beyond_teacher(facts: StudyFacts) -> Beyond:
     """Ask teacher, best student and plain student for the validation images.
 
     Raises:
-        RaykdError: there is no best student yet, a model or the data are not at hand, or the data are others by now.
+        RaykdError: there is no best student yet, a model or the data are missing, or the data have changed since.
     """
     from raykd.data import load_data
 
@@ -117,7 +118,7 @@ def beyond_teacher(facts: StudyFacts) -> Beyond:
     settings = facts.recorded.experiment.data.model_copy(update={"loader_processes": 0})
     data = load_data(settings)
     if data.info.fingerprint != facts.result.teacher["data"]["fingerprint"]:
-        raise RaykdError(f"the images of {settings.name} are others by now")
+        raise RaykdError(f"the images of {settings.name} have changed since the study")
     folders = {"teacher": facts.result.teacher["folder"], "student": best}
     if facts.result.plain is not None:
         folders["plain"] = facts.recorded.folder / PLAIN
@@ -188,7 +189,7 @@ def _sources(data: ImageData, rows: Answers) -> list[str]:
     """PNGs of validation images as data URIs."""
     from dataclasses import replace
 
-    from torchvision.io import encode_png
+    from PIL import Image
 
     from raykd.data import evaluation_batches
 
@@ -197,6 +198,8 @@ def _sources(data: ImageData, rows: Answers) -> list[str]:
     for batch in evaluation_batches(chosen, "validation", batch_size=1):
         pixels = (batch.pixels[0] * 255).round().byte()
         # A PNG has one channel or three.
-        picture = encode_png(pixels[: 3 if len(pixels) >= 3 else 1].contiguous())
-        sources.append(f"data:image/png;base64,{base64.b64encode(picture.numpy().tobytes()).decode()}")
+        colours = pixels[0] if len(pixels) < 3 else pixels[:3].permute(1, 2, 0)
+        picture = io.BytesIO()
+        Image.fromarray(colours.numpy()).save(picture, "PNG")
+        sources.append(f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}")
     return sources

@@ -71,7 +71,7 @@ def cost_table(facts: StudyFacts) -> TableRows:
     rows = []
     for name, model in (("teacher", facts.result.teacher), ("plain student", facts.result.plain)):
         if model is not None:
-            # One that was taught in a class with others has the seconds of all of them.
+            # One that was trained in a class with others has the seconds of all of them.
             own = f"{model['seconds']:.1f}" if model.get("alone") else "not known"
             rows.append(Row([name, "1", str(model["epochs"] or "not known"), own]))
     trials = facts.result.trials

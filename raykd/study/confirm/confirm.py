@@ -1,4 +1,4 @@
-"""The command `raykd confirm`: a study's best settings taught anew beside baselines, and measured on the test split."""
+"""The command `raykd confirm`: the best settings trained again beside baselines, and measured on the test split."""
 
 from __future__ import annotations
 
