@@ -37,7 +37,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 for CIFAR: half-width unless told otherwise, seven stages of inverted residuals.
+    """MobileNetV2 for CIFAR: half-width by default, seven stages of inverted residuals.
 
     Takes images (N, in_channels, H, W) of any size (8x8 and up make sense), returns logits (N, num_classes). Unlike
     torchvision's it has plain ReLUs, halves the size four times instead of five, and starts each block with a 1x1
