@@ -12,7 +12,7 @@ from torch import nn
 
 import raykd
 from raykd.cluster.classrooms import Classrooms
-from raykd.cluster.resources import Plan, Resources, plan
+from raykd.cluster.resources import Plan, Resources, plan_for
 from raykd.data import load_data
 from raykd.places import JOURNAL, RAY, trial_name
 from raykd.progress import RunProgress
@@ -45,16 +45,16 @@ def open_classrooms(experiment: raykd.Experiment, students: int) -> Iterator[tup
         experiment: The experiment.
         students: How many there are to train, at the most.
     """
-    sizes = plan(experiment.cluster, Resources.now(), students=students)
-    with Classrooms(sizes, experiment.cluster, experiment.folder / RAY) as classrooms:
+    plan = plan_for(experiment.cluster, Resources.now(), students=students)
+    with Classrooms(plan, experiment.cluster, experiment.folder / RAY) as classrooms:
         chain = teachers(experiment, load_data(experiment.data).info.fingerprint)
         train_teachers(classrooms.broker, chain, SILENT)
-        yield classrooms, sizes
+        yield classrooms, plan
 
 
-def trials_at_once(experiment: raykd.Experiment, sizes: Plan) -> int:
+def trials_at_once(experiment: raykd.Experiment, plan: Plan) -> int:
     """How many trials of a study run at once."""
-    return min(sizes.classrooms * sizes.seats, experiment.study.trials)
+    return min(plan.classrooms * plan.seats, experiment.study.trials)
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ class MeasuredSearch:
         self._tracker = Tracker(experiment.tracking, folder, settings.name)
         self._tracker.start_study({})
 
-    def run(self, classrooms: Classrooms, sizes: Plan) -> SearchResult:
+    def run(self, classrooms: Classrooms, plan: Plan) -> SearchResult:
         """Run all trials in open classrooms."""
         experiment, trials = self._experiment, self._experiment.study.trials
         data = load_data(experiment.data).info
-        context = TrialContext(classrooms.name, experiment, data.fingerprint, trials_at_once(experiment, sizes))
+        context = TrialContext(classrooms.name, experiment, data.fingerprint, trials_at_once(experiment, plan))
         reports = _Reports(trials)
-        log = TrialLog(self._tracker, Provenance(experiment, data, sizes))
+        log = TrialLog(self._tracker, Provenance(experiment, data, plan))
         callback = StudyCallback(log, reports, classrooms.broker, experiment.training.epochs)
         started = time.perf_counter()
         search(context, self.study, self._space, [callback], trials)

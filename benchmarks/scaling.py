@@ -26,7 +26,7 @@ from rich.table import Table
 
 import raykd
 from raykd.cluster.classrooms import Classrooms
-from raykd.cluster.client import teach
+from raykd.cluster.client import train_to_end
 from raykd.cluster.resources import Plan
 from raykd.cluster.session import ray_session
 from raykd.places import PLAIN
@@ -137,19 +137,19 @@ def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
     started = time.perf_counter()
     study = experiment.study
     with ray_session(experiment.cluster):
-        with open_classrooms(experiment, students=study.trials) as (classrooms, sizes):
+        with open_classrooms(experiment, students=study.trials) as (classrooms, plan):
             start_up = time.perf_counter() - started
-            overheads = _measured_overheads(experiment, classrooms, sizes, cores)
+            overheads = _measured_overheads(experiment, classrooms, plan, cores)
             spec = experiment.training_spec().without_teacher()
             with ThreadPoolExecutor(1) as beside:
                 plain = TrainRequest(PLAIN, spec, teacher=None, folder=str(experiment.folder / PLAIN))
-                beside.submit(teach, classrooms.broker, plain)
-                real = MeasuredSearch(experiment).run(classrooms, sizes)
+                beside.submit(train_to_end, classrooms.broker, plain)
+                real = MeasuredSearch(experiment).run(classrooms, plan)
             over = time.perf_counter()
         closing = time.perf_counter() - over
     costs = costs_of_reports(real.metrics)
     # The reports of several workers already contain their speed.
-    planned = Search(study, experiment.training.epochs, sizes.classrooms, seats=sizes.seats, cpus=cores)
+    planned = Search(study, experiment.training.epochs, plan.classrooms, seats=plan.seats, cpus=cores)
     simulated = simulate(planned, costs, overheads, real.accuracy)
     return Row(
         size=size,
@@ -170,9 +170,9 @@ def _run(experiment: raykd.Experiment, size: str, cores: int) -> Row:
     )
 
 
-def _measured_overheads(experiment: raykd.Experiment, classrooms: Classrooms, sizes: Plan, cores: int) -> Overheads:
+def _measured_overheads(experiment: raykd.Experiment, classrooms: Classrooms, plan: Plan, cores: int) -> Overheads:
     """What the epochs' surroundings cost on this machine at present: two searches of students that cost nothing."""
-    at_once = trials_at_once(experiment, sizes)
+    at_once = trials_at_once(experiment, plan)
     trials = 2 * at_once
     free = override(
         experiment,
@@ -190,12 +190,12 @@ def _measured_overheads(experiment: raykd.Experiment, classrooms: Classrooms, si
             "training.epochs": 1,
         },
     )
-    short = MeasuredSearch(free).run(classrooms, sizes)
+    short = MeasuredSearch(free).run(classrooms, plan)
     longer = {"study.name": f"{experiment.study.name}-longer", "training.epochs": 1 + EPOCHS_MORE}
-    long = MeasuredSearch(override(free, longer)).run(classrooms, sizes)
+    long = MeasuredSearch(override(free, longer)).run(classrooms, plan)
     overheads = Overheads(epoch=0.0)
     # What the students report themselves is counted with the epochs.
-    training = long.training / sizes.classrooms
+    training = long.training / plan.classrooms
     more = long.seconds - long.first - (short.seconds - short.first) - training
     result = max(more / (trials * EPOCHS_MORE), overheads.result)
     trial = max((short.seconds - short.first) / trials - result, 0.0)

@@ -27,9 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 import raykd
-from raykd.cluster.classrooms import WORKER_ENVIRONMENT, Classrooms
+from raykd.cluster.classrooms import Classrooms
 from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources
 from raykd.cluster.session import ray_session
+from raykd.cluster.trainer import WORKER_ENVIRONMENT
 from raykd.data import load_data
 from raykd.places import RAY
 from raykd.settings_io import override
@@ -92,13 +93,13 @@ def study_of(experiment: raykd.Experiment, trials: int) -> raykd.Experiment:
     return override(experiment, {"study.name": f"study-{trials}", "study.trials": trials})
 
 
-def in_classrooms(experiment: raykd.Experiment, search: MeasuredSearch, classrooms: Classrooms, sizes: Plan) -> Row:
+def in_classrooms(experiment: raykd.Experiment, search: MeasuredSearch, classrooms: Classrooms, plan: Plan) -> Row:
     """Run the trials of a study in open classrooms."""
     trials = experiment.study.trials
-    result = search.run(classrooms, sizes)
+    result = search.run(classrooms, plan)
     complete = search.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     assert len(complete) == trials
-    at_once = trials_at_once(experiment, sizes)
+    at_once = trials_at_once(experiment, plan)
     return Row("classrooms", trials, at_once, result.seconds, result.first, result.training)
 
 
@@ -160,10 +161,10 @@ def measure(options: Options, folder: Path) -> tuple[float, list[Row]]:
     started = time.perf_counter()
     with ray_session(experiment.cluster):
         cpus = int(Resources.now().cpus)
-        with open_classrooms(experiment, students=max(options.trials)) as (classrooms, sizes):
+        with open_classrooms(experiment, students=max(options.trials)) as (classrooms, plan):
             start_up = time.perf_counter() - started
             pairs = zip(studies, searches, strict=True)
-            rows = [in_classrooms(study, search, classrooms, sizes) for study, search in pairs]
+            rows = [in_classrooms(study, search, classrooms, plan) for study, search in pairs]
         if options.stock_trials:
             rows.append(stock(experiment, options.stock_trials, min(cpus, options.stock_trials)))
     return start_up, rows

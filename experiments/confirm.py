@@ -2,7 +2,7 @@
 
     python experiments/confirm.py                                     # the study of experiments/tune_dkd.py
     python experiments/confirm.py --study.name fashion --confirm.seeds 3
-    raykd confirm outputs/digits-dkd                                  # the same by the study's folder
+    raykd confirm outputs/digits-dkd                                  # the same, for the study in this folder
 
 Settings: --help; networks, data and training are the study's. Results: outputs/<study.name>/confirm/ and MLflow.
 """
@@ -13,7 +13,7 @@ EXPERIMENT = raykd.Experiment(study=raykd.StudySettings(name="digits-dkd"))
 
 
 def main(experiment: raykd.Experiment) -> None:
-    """Confirm a study: teach its best settings and the baselines anew, and measure all on the test split."""
+    """Confirm a study: train its best settings and the baselines again, and measure all of them on the test split."""
     raykd.confirm(experiment)
 
 

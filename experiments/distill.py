@@ -1,4 +1,4 @@
-"""Distil one student with the settings as they are: a single run through the same classroom as a study's trials.
+"""Distil one student with the settings as they are: a single run in a classroom like those of a study's trials.
 
     python experiments/distill.py
     python experiments/distill.py --method kd --temperature.policy constant --temperature.value 4
@@ -23,7 +23,7 @@ EXPERIMENT = raykd.Experiment(
 
 
 def main(experiment: raykd.Experiment) -> None:
-    """Distil one student: train or find its teacher, teach it once, keep it."""
+    """Distil one student: train its teacher or take it from the cache, train the student once, and keep it."""
     raykd.distill(experiment)
 
 

@@ -1,10 +1,10 @@
-"""The generous teacher in three stages: a standard teacher, the generous one it teaches, and the student of each.
+"""The generous teacher in three stages: a standard teacher, the generous one that it teaches, and a student of each.
 
     python experiments/generous_teacher.py                            # scikit-learn's digits, minutes on a laptop
-    python experiments/generous_teacher.py --comparison.ablations     # none of them: the two teachers alone
+    python experiments/generous_teacher.py --comparison.ablations     # without ablations: only the two teachers
     python experiments/generous_teacher.py --data.name fashion_mnist --study.name generous-fashion
 
-The same student learns from each teacher, and from none, at the same budget over several seeds. Settings: --help.
+The same student is trained with each teacher, and without one, at the same budget over several seeds. Settings: --help.
 Results: outputs/<study.name>/ and MLflow.
 """
 
@@ -32,7 +32,7 @@ EXPERIMENT = raykd.Experiment(
 
 
 def main(experiment: raykd.Experiment) -> None:
-    """Compare teachers by their students: train the standard and the generous one, teach the same student by each."""
+    """Compare teachers by their students: train the standard and the generous one, and the same student with each."""
     raykd.compare_teachers(experiment)
 
 

@@ -1,4 +1,4 @@
-"""Train a teacher into the cache, so that studies find it there: standard, or generous (taught by the standard one).
+"""Train a teacher into the cache, where studies find it: a standard one, or a generous one that the standard teaches.
 
     python experiments/train_teacher.py
     python experiments/train_teacher.py --teacher.kind generous
@@ -20,7 +20,7 @@ EXPERIMENT = raykd.Experiment(
 
 
 def main(experiment: raykd.Experiment) -> None:
-    """Train a teacher: the standard one, and with --teacher.kind generous the generous one it teaches."""
+    """Train a teacher: the standard one, and with --teacher.kind generous the generous one that it teaches."""
     raykd.train_teacher(experiment)
 
 

@@ -1,4 +1,4 @@
-"""The command `raykd`: what there is, and what it means. Experiments are scripts, see experiments/."""
+"""The command `raykd`: lists and explains what there is, and works on studies. The scripts in experiments/ run them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
     Args:
         kind: methods, models, datasets, spaces or recipes.
     """
-    from raykd.report.catalogue import aligned, catalogue
+    from raykd.report.catalogue import catalogue, two_columns
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(aligned(catalogue(kind), width))
+    print(two_columns(catalogue(kind), width))
 
 
 def explain(method: Annotated[str, tyro.conf.Positional]) -> None:
@@ -34,14 +34,14 @@ def explain(method: Annotated[str, tyro.conf.Positional]) -> None:
     """
     from rich.console import Console
 
-    from raykd.report.explanation import explain as explained
-    from raykd.report.explanation_shown import show_explanation
+    from raykd.report.explanation import explain as explain_method
+    from raykd.report.terminal import print_explanation
 
-    show_explanation(explained(method), Console(highlight=False))
+    print_explanation(explain_method(method), Console(highlight=False))
 
 
 def plan(*arguments: str) -> None:
-    """Simulate a study on 1 to 1,000 GPUs: wall time, GPU hours, and where it stops scaling, and why.
+    """Simulate a study on 1 to 1,000 GPUs: wall time, GPU hours, and where and why it stops scaling.
 
     Args:
         arguments: Options and settings; see `raykd plan --help`.
@@ -69,14 +69,14 @@ def export(
     format: tuple[Literal["torch_export", "onnx", "safetensors"], ...] = ("torch_export", "safetensors"),
     tolerance: float = 1e-4,
 ) -> None:
-    """Export a finished model for use without raykd: images in [0, 1] in, logits out. Each file is checked against it.
+    """Export a finished model for use without raykd: images in [0, 1] in, logits out. Each file is compared with it.
 
     Args:
         model: Folder of a model, such as outputs/digits-dkd/best, or of a study, whose best student is taken.
-        output: Folder for the files and card.json; an earlier export there is replaced.
+        output: Folder for the files and card.json; an earlier export in it is replaced.
         format: torch_export (model.pt2), onnx (model.onnx; pip install 'raykd[export]'), safetensors (weights alone).
         tolerance: Largest difference between the logits of file and model, in units of the model's largest logit;
-            float32 on other kernels differs by some 1e-6.
+            float32 differs by about 1e-6 between kernels.
     """
     from raykd.deploy.export import export as export_model
 
@@ -93,8 +93,8 @@ def register(
 
     Args:
         study: Folder of the study, or its name below outputs/.
-        name: Name of the registered model; it is made if it is not there.
-        alias: Leads to this version from now on, as in models:/NAME@champion.
+        name: Name of the registered model; it is created if it does not exist.
+        alias: Points to this version from now on, as in models:/NAME@champion.
     """
     from raykd.deploy.publish import register as register_best
 
@@ -111,36 +111,36 @@ def replay(
     teacher_source: str | None = None,
     cluster_address: str | None = None,
 ) -> None:
-    """Teach one trial's student again, alone, and say whether it came out the same to the bit, or what differs.
+    """Train one trial's student again, alone, and say whether the result is the same to the bit, or what differs.
 
     Args:
         run: STUDY/trial-0007 (the study's folder, or its name below --output), or the id of the trial's MLflow run.
-        uri: MLflow's tracking URI. None: the study's own; needed with a run's id.
-        output: Folder of the studies; the replay goes into STUDY/replay/ below it. None: outputs.
-        data_root: As data.root, where the data lie elsewhere than they did.
+        uri: MLflow's tracking URI. None: that of the study. Required with a run's id.
+        output: Folder of the studies; the replay is written to STUDY/replay/ in it. None: outputs.
+        data_root: As data.root, if the data have been moved since.
         teacher_cache: As teacher.cache.
         teacher_source: As teacher.source.
         cluster_address: As cluster.address. None: the cluster of RAY_ADDRESS, else a local one.
     """
-    from raykd.study.replay import replay as replayed
+    from raykd.study.replay import replay as replay_run
 
-    given = {
+    overrides = {
         "data.root": data_root,
         "teacher.cache": teacher_cache,
         "teacher.source": teacher_source,
         "cluster.address": cluster_address,
     }
-    result = replayed(run, uri, output, {name: value for name, value in given.items() if value is not None})
+    result = replay_run(run, uri, output, {name: value for name, value in overrides.items() if value is not None})
     if not result.same:
-        raise RaykdError(f"{result.trial.name} did not come out the same; see what differs above")
+        raise RaykdError(f"the replay of {result.trial.name} differs from the trial; see the differences above")
 
 
 def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
-    """Write a study's page: what it found, how sure that is, what mattered, where the teacher is wrong, what it cost.
+    """Write a study's report: its results, how certain they are, what mattered, where the teacher is wrong, its cost.
 
     Args:
         study: Folder of the study, or its name below outputs/.
-        output: File of the page. None: report/report.html in the study's folder, and MLflow.
+        output: HTML file to write. None: report/report.html in the study's folder, and the study's MLflow run.
     """
     from raykd.report.study.command import report as write_report
 
@@ -157,19 +157,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "replay": replay,
     "report": report,
 }
-"""Each command is a function whose signature is its command line; heavy imports stand inside."""
-SETTINGS_TAKEN = ("plan", "confirm")
-"""Commands that take settings of a study, too many for a signature."""
+"""Each command is a function whose signature is its command line; it imports heavy packages when it is called."""
+WITH_SETTINGS = ("plan", "confirm")
+"""Commands that take a study's settings as well, which are too many for a signature, and parse their own arguments."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; users' errors end in a line or two and exit code 1."""
+    """Run the command line; a user's error is printed without traceback, and the exit code is 1."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
 
     def command() -> None:
         if not words[0].startswith("-") and words[0] not in COMMANDS:
             raise unknown_name("command", words[0], COMMANDS)
-        if words[0] in SETTINGS_TAKEN:
+        if words[0] in WITH_SETTINGS:
             COMMANDS[words[0]](*words[1:])
             return
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="raykd", description=__doc__, args=words)

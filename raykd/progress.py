@@ -13,38 +13,38 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_SECONDS = 10.0
-"""A log gets a line of progress at most so often at first, besides one for each trial that ends."""
+"""Least seconds between two lines of progress in a log, not counting the line for each trial that ends."""
 
 LINE_SHARE = 0.02
-"""Later at most one in so large a share of the time gone by: ten hours give some 250 lines, not 3,600."""
+"""Later, the least time between two lines as a share of the elapsed time: ten hours give some 250 lines, not 3,600."""
 
 LOG_WIDTH = 240
-"""Columns of a log, which wraps no lines: whole paths, and tables as wide as they need."""
+"""Columns of a log, enough for whole paths and wide tables."""
 
 
 def standard_output() -> Console:
-    """Standard output; a job's log, which has no width of its own, is not cut off at 80 columns."""
+    """A console on standard output; in a job's log, which has no width, lines may have `LOG_WIDTH` columns, not 80."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
 
 
 def _has_widgets() -> bool:
-    """Whether a notebook can redraw a bar; without ipywidgets rich would show nothing at all there."""
+    """Whether a notebook can redraw a bar; without ipywidgets, rich would show nothing in it."""
     return find_spec("ipywidgets") is not None
 
 
 class RunProgress:
-    """Counts epochs towards a total, with a note on the best so far.
+    """Counts epochs towards a total, with a note on the best result so far.
 
-    A trial that ends early gives its remaining epochs up, so that time left stays honest.
+    The remaining epochs of a trial that ends early are taken off the total, so that the time left is right.
 
     Args:
-        console: Where it is shown.
-        title: What is going on.
-        epochs: Epochs to come, over all networks of this run.
-        trials: How many trials the epochs belong to. None: a single network.
-        noun: What they are called.
-        held_out: The split that they are measured on.
+        console: Where progress is printed.
+        title: Name of the job.
+        epochs: Epochs to come, of all networks together.
+        trials: Number of trials to which the epochs belong. None: a single network.
+        noun: What to call the trials.
+        held_out: The split on which accuracy is measured.
     """
 
     def __init__(
@@ -87,7 +87,12 @@ class RunProgress:
         self._progress.stop()
 
     def epoch(self, name: str, metrics: Mapping[str, float]) -> None:
-        """One epoch of one network is done."""
+        """Count one epoch of one network.
+
+        Args:
+            name: Of the network.
+            metrics: Of the epoch, with the accuracy on the held-out split.
+        """
         self._progress.advance(self._task)
         if self._trials is None:
             self._keep_best(name, metrics[self._metric])
@@ -97,7 +102,15 @@ class RunProgress:
             self._line(accuracy if self._trials is None else f"{name} at {accuracy}")
 
     def end_trial(self, name: str, state: str, epochs: int, of: int, accuracy: float | None) -> None:
-        """A trial ended after some of its epochs; only finished ones can be the best."""
+        """Count a trial that ended; only a finished one can be the best.
+
+        Args:
+            name: Of the trial.
+            state: How it ended; the best is chosen among trials with the state "finished".
+            epochs: How many it has had.
+            of: How many it was to have.
+            accuracy: Its last. None: it has none.
+        """
         self._ended += 1
         total = self._progress.tasks[self._task].total
         self._progress.update(self._task, total=(total or 0) - (of - epochs))
@@ -108,7 +121,7 @@ class RunProgress:
             self._line(f"{name} {state} after {epochs} of {of} epochs" + (f" at {accuracy:.2%}" if accuracy else ""))
 
     def say(self, text: str) -> None:
-        """A line of its own, above the bar."""
+        """Print a line above the bar."""
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _keep_best(self, name: str, accuracy: float) -> None:
@@ -119,8 +132,8 @@ class RunProgress:
         trials = f", {self._ended}/{self._trials} {self._noun}" if self._trials is not None else ""
         best = ""
         if self._best is not None:
-            owner = f" ({self._best[1]})" if self._trials is not None else ""
-            best = f", best {self._best[0]:.2%}{owner}"
+            accuracy, name = self._best
+            best = f", best {accuracy:.2%}" + (f" ({name})" if self._trials is not None else "")
         return trials + best
 
     def _line_is_due(self) -> bool:
@@ -130,13 +143,13 @@ class RunProgress:
     def _show(self) -> None:
         self._progress.update(self._task, note=self._note())
 
-    def _line(self, what: str) -> None:
+    def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
         task = self._progress.tasks[self._task]
         left = task.time_remaining
         time_left = f", about {left / 60:.1f} min left" if left else ""
         self._console.print(
-            f"{self._title}: {what} | {task.completed:.0f}/{task.total:.0f} epochs{self._note()}{time_left}",
+            f"{self._title}: {text} | {task.completed:.0f}/{task.total:.0f} epochs{self._note()}{time_left}",
             highlight=False,
             soft_wrap=True,
         )

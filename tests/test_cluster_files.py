@@ -1,15 +1,12 @@
-"""The launch files in clusters/ against the schemas and tools that will read them, and what a job uploads."""
+"""The launch files in clusters/ are valid for the schemas and tools that read them."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-import tomllib
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
-from ray._private import ray_constants
-from ray._private.runtime_env import packaging
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.runtime_env import RuntimeEnv
 from ray.scripts.scripts import cli
 
 from tests.helpers.paths import ROOT
@@ -31,7 +25,6 @@ from tests.helpers.paths import ROOT
 CLUSTERS = ROOT / "clusters"
 LAUNCHERS = sorted((CLUSTERS / "launcher").glob("*.yaml"), key=lambda file: file.name)
 SCRIPTS = [CLUSTERS / "local/two_nodes.sh", CLUSTERS / "slurm/study.sbatch"]
-MIB = 2**20
 
 # KubeRay 1.7's fields (docs.ray.io, "KubeRay CRD API reference"), as far as the files here could use them.
 RAY_JOB = {
@@ -58,7 +51,7 @@ def documents(file: Path) -> list[dict[str, Any]]:
 
 
 def tool(name: str) -> str:
-    """A program that a package of the dev extra puts beside this Python; linters have no wheel for every machine."""
+    """A program that the dev extra installs beside this Python. Not every machine has wheels of the linters."""
     program = Path(sys.executable).parent / name
     if name in ("hadolint", "shellcheck") and platform.machine() != "x86_64":
         pytest.skip(f"{name} has no wheel for {platform.machine()}")
@@ -66,9 +59,9 @@ def tool(name: str) -> str:
 
 
 def pinned(package: str) -> str:
-    found = re.search(rf"^{package}==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    assert found
-    return found[1]
+    version = re.search(rf"^{package}==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert version
+    return version[1]
 
 
 # --- Ray's cluster launcher ---
@@ -105,7 +98,7 @@ def test_clouds_keep_no_stopped_nodes_and_take_their_workers_from_spot(cloud: st
     assert config["docker"]["image"].startswith(f"rayproject/ray:{pinned('ray')}-")
 
 
-def test_a_misspelt_launcher_field_is_noticed() -> None:
+def test_a_misspelt_launcher_field_is_refused() -> None:
     config = prepare_config(yaml.safe_load(LAUNCHERS[0].read_text()))
     with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minuts"):
         validate_config({**config, "idle_timeout_minuts": 5})
@@ -114,7 +107,7 @@ def test_a_misspelt_launcher_field_is_noticed() -> None:
 # --- Kubernetes ---
 
 KUBERAY = ["cluster", "job"]
-PLAIN = [document for name in ("mlflow", "storage") for document in documents(CLUSTERS / f"kuberay/{name}.yaml")]
+OBJECTS = [document for name in ("mlflow", "storage") for document in documents(CLUSTERS / f"kuberay/{name}.yaml")]
 
 
 def ray_cluster(name: str) -> dict[str, Any]:
@@ -128,7 +121,7 @@ def groups(cluster: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from cluster["workerGroupSpecs"]
 
 
-@pytest.mark.parametrize("document", PLAIN, ids=lambda document: f"{document['kind']}-{document['metadata']['name']}")
+@pytest.mark.parametrize("document", OBJECTS, ids=lambda document: f"{document['kind']}-{document['metadata']['name']}")
 def test_kubernetes_takes_the_object(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
@@ -173,7 +166,7 @@ def test_the_custom_resource_definition_takes_the_file(name: str) -> None:
 
 
 def closed(schema: Any) -> Any:
-    """The schema as `kubectl apply` reads it: fields that it does not name are refused, where it names any."""
+    """The schema as `kubectl apply` reads it: if it names fields, all others are refused."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -201,15 +194,15 @@ def test_secrets_are_referred_to_and_never_stated() -> None:
     assert files
     for document in (document for file in files for document in documents(file)):
         assert document["kind"] != "Secret"
-        for variable in every("env", document):
+        for variable in items_of("env", document):
             secret = re.search("PASSWORD|SECRET|TOKEN", variable["name"])
             assert not secret or "secretKeyRef" in variable["valueFrom"], variable["name"]
 
 
-def every(name: str, value: Any) -> Iterator[Any]:
-    """All items of all lists of this name, however deep."""
+def items_of(name: str, value: Any) -> Iterator[Any]:
+    """All items of all lists of this name, at any depth."""
     for key, item in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else []):
-        yield from item if key == name else every(name, item)
+        yield from item if key == name else items_of(name, item)
 
 
 # --- Containers and scripts ---
@@ -246,68 +239,3 @@ def test_ray_has_the_options_that_files_and_pages_use(command: str) -> None:
     start_options = {"--num-cpus", "--num-gpus"} if command == "symmetric-run" else set()
     assert used or command == "get-auth-token"
     assert not [option for option in used - start_options if not re.search(rf"{option}\b", help_text)]
-
-
-# --- What a job uploads ---
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A working checkout: the repository's files, and the heavy things that gather beside them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
-    names = listed.stdout.splitlines()
-    if listed.returncode:
-        pytest.skip("no git checkout")
-    root = tmp_path / "checkout"
-    for name in names:
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
-    heavy = [
-        *(".venv/lib/torch.so", "venv/lib/torch.so", ".git/objects/pack", "outputs/digits/best/model.safetensors"),
-        *("outputs/digits/mlflow.db", "data/train.bin", "teacher.pt", "photos.tar.gz", "raykd/__pycache__/a.pyc"),
-    ]
-    for name in heavy:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-        os.truncate(root / name, 11 * MIB)
-    return root
-
-
-def uploaded(root: Path, package: Path, excludes: list[str]) -> zipfile.ZipFile:
-    """What Ray makes of a working directory before it sends it."""
-    packaging.create_package(
-        str(root),
-        package,
-        include_gitignore=True,
-        excludes=[*ray_constants.get_runtime_env_default_excludes(), *excludes],
-    )
-    return zipfile.ZipFile(package)
-
-
-@pytest.mark.parametrize("with_runtime_env", [False, True])
-def test_a_job_uploads_the_code_and_no_more(checkout: Path, tmp_path: Path, with_runtime_env: bool) -> None:
-    excludes = yaml.safe_load((ROOT / "runtime_env.yaml").read_text())["excludes"] if with_runtime_env else []
-    package = tmp_path / "package.zip"
-    names = set(uploaded(checkout, package, excludes).namelist())
-    # Unpacked as well: the heavy files here would be small in the package, as they are empty.
-    assert package.stat().st_size < 10 * MIB
-    assert sum(file.file_size for file in zipfile.ZipFile(package).infolist()) < 10 * MIB
-    needed = {
-        str(file.relative_to(checkout))
-        for folder in ("raykd", "experiments", "search_spaces")
-        for file in (checkout / folder).rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
-    }
-    assert len(needed) > 100 and not needed - names
-    assert not [name for name in names if name.startswith(("tests/", "outputs/", ".venv/", "data/"))]
-
-
-def test_the_runtime_environment_has_raykds_dependencies_but_rays() -> None:
-    settings = yaml.safe_load((ROOT / "runtime_env.yaml").read_text())
-    RuntimeEnv(**settings)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [name for name in project["dependencies"] if not name.startswith("ray[")]
-    assert settings["pip"]["packages"] == wanted

@@ -32,7 +32,6 @@ def test_schemes(url: str, name: str) -> None:
     [
         ("sqlite:////a b/mlflow.db", Path("/a b/mlflow.db")),
         ("sqlite+pysqlite:////there/study.db?timeout=9", Path("/there/study.db")),
-        ("sqlite:///study.db", Path.cwd() / "study.db"),
         ("sqlite:///:memory:", None),
         ("sqlite://", None),
         ("sqlite://me:hush/db", None),
@@ -42,6 +41,11 @@ def test_schemes(url: str, name: str) -> None:
 )
 def test_files_of_sqlite(url: str, file: Path | None) -> None:
     assert sqlite_file(url) == file
+
+
+def test_a_relative_file_of_sqlite_is_in_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sqlite_file("sqlite:///study.db") == tmp_path / "study.db"
 
 
 def test_relative_paths_are_taken_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,11 @@ import raykd
 from raykd.command_line import parse, run
 from raykd.config import Experiment
 from tests.helpers.paths import ROOT
+from tests.helpers.scripts import failed_script
 
 FOLDERS = ("search_spaces", "experiments/recipes")
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+TUNE = ROOT / "experiments/tune_dkd.py"
 
 
 def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -113,7 +115,6 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_pa
     assert parse(script, arguments=["--student.arguments"]).student.arguments == {}
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -129,19 +130,32 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_pa
         (["--data.name", "cifar10", "--data.root", "nowhere"], ["nowhere", "data.root"]),
         (["--tracking.uri", "ftp://somewhere"], ["tracking.uri", "ftp"]),
         (["--student.name", "no_such_package:build"], ["no_such_package"]),
-        (["--cluster.classrooms", "99"], ["99 workers", "do not fit"]),
     ],
 )
-def test_a_users_error_ends_in_two_lines_and_leaves_nothing(tmp_path, arguments, words):
-    done = python(str(ROOT / "experiments/tune_dkd.py"), *arguments, "--teacher.cache", "cache", cwd=tmp_path)
+def test_a_users_error_ends_in_two_lines_and_leaves_nothing(
+    tmp_path, monkeypatch, capfd, caplog, recwarn, arguments, words
+):
+    arguments = [*arguments, "--teacher.cache", "cache"]
+    message = failed_script(TUNE, arguments, tmp_path, monkeypatch, capfd, caplog, recwarn)
+    assert message.startswith("error: ")
+    assert len(message.splitlines()) <= 2
+    assert "Traceback" not in message
+    for word in words:
+        assert word in message
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.xdist_group("ray")
+def test_an_error_after_all_imports_and_rays_start_ends_in_two_lines_as_well(tmp_path):
+    done = python(str(TUNE), "--cluster.classrooms", "99", "--teacher.cache", "cache", cwd=tmp_path)
     assert done.returncode == 1
     # Ray itself tells of a machine without any network.
-    told = [line for line in done.stderr.splitlines() if "Failed to determine local IP" not in line]
-    assert told[0].startswith("error: ")
-    assert len(told) <= 2
+    lines = [line for line in done.stderr.splitlines() if "Failed to determine local IP" not in line]
+    assert lines[0].startswith("error: ")
+    assert len(lines) <= 2
     assert "Traceback" not in done.stdout + done.stderr
-    for word in words:
-        assert word in done.stderr
+    for words in ("99 workers", "do not fit"):
+        assert words in done.stderr
     assert not (tmp_path / "outputs").exists()
 
 

@@ -1,4 +1,4 @@
-"""Progress as a job's log shows it: plain lines, honest counts, and nothing redrawn."""
+"""Progress in a job's log: plain lines, right counts, and nothing redrawn; and in a terminal."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def log() -> StringIO:
     return StringIO()
 
 
-def taught(progress: RunProgress, name: str, epochs: int) -> None:
+def train(progress: RunProgress, name: str, epochs: int) -> None:
     for _ in range(epochs):
         progress.epoch(name, {"validation_accuracy": 0.5})
 
 
-def test_a_log_gets_a_line_for_each_trial_that_ends(log):
+def test_a_log_has_a_line_for_each_trial_that_ends(log):
     with RunProgress(Console(file=log), "search", epochs=16, trials=2) as progress:
-        taught(progress, "trial-0000", 8)
+        train(progress, "trial-0000", 8)
         progress.end_trial("trial-0000", "finished", 8, 8, 0.875)
-        taught(progress, "trial-0001", 2)
+        train(progress, "trial-0001", 2)
         progress.end_trial("trial-0001", "stopped early", 2, 8, 0.9)
     finished, stopped = log.getvalue().splitlines()
     assert finished.startswith(
         "search: trial-0000 finished after 8 of 8 epochs at 87.50% | 8/16 epochs, 1/2 trials, best 87.50% (trial-0000)"
     )
-    # The epochs that a stopped trial gave up are not to come any more, and it is not the best.
+    # The remaining epochs of a stopped trial are taken off the total, and it is not the best.
     assert stopped.startswith(
         "search: trial-0001 stopped early after 2 of 8 epochs at 90.00% | 10/10 epochs, 2/2 trials"
     )
@@ -49,10 +49,10 @@ def test_a_single_network_shows_its_best_epoch(log, monkeypatch):
     assert second.startswith("standard teacher: 50.00% | 2/2 epochs, best 75.00%")
 
 
-def test_a_terminal_gets_one_line_that_is_redrawn(log):
+def test_a_terminal_has_one_line_that_is_redrawn(log):
     console = Console(file=log, force_terminal=True, width=120)
     with RunProgress(console, "search", epochs=4, trials=1) as progress:
-        taught(progress, "trial-0000", 4)
+        train(progress, "trial-0000", 4)
         progress.end_trial("trial-0000", "finished", 4, 4, 0.875)
         progress.say("a line above")
     assert "4/4" in log.getvalue()

@@ -1,9 +1,10 @@
-"""Every recipe: read, checked, said truly in its comments, and driven for two steps on data of the genuine format."""
+"""Every recipe is read, checked, described truly by its comments, and trained for two steps on data of its format."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from raykd.models import build_model
 from raykd.settings_io import load_experiment, override
 from raykd.shipped import purpose, shipped
 from raykd.training.classroom import Classroom
-from raykd.training.identity import identity
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
 from raykd.training.teacher_cache import teachers
@@ -31,14 +31,15 @@ BATCH, STEPS = 6, 2
 each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 
 
+@cache
 def script(name: str) -> Experiment:
-    """The settings that an experiment's script states."""
+    """The settings of an experiment's script."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f"experiments/{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Experiment = module.EXPERIMENT
-    return found
+    experiment: Experiment = module.EXPERIMENT
+    return experiment
 
 
 @pytest.fixture(scope="session")
@@ -52,14 +53,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def decisive(experiment: Experiment) -> list[dict[str, Any]]:
-    """All that decides the weights of the recipe's networks."""
+def identities(experiment: Experiment) -> list[dict[str, Any]]:
+    """Everything that decides the weights of the recipe's networks."""
     specs = [experiment.training_spec()]
     if experiment.teacher.source is None:
         specs.append(experiment.standard_teacher_spec())
     if experiment.teacher.kind == "generous":
         specs.append(experiment.generous_teacher_spec())
-    return [identity(spec) for spec in specs]
+    return [spec.identity() for spec in specs]
 
 
 def test_there_is_a_recipe_for_every_pair_and_paper() -> None:
@@ -70,18 +71,18 @@ def test_there_is_a_recipe_for_every_pair_and_paper() -> None:
 
 
 @each_recipe
-def test_a_recipe_says_all_that_matters_whatever_script_reads_it(recipe: Path) -> None:
-    # Under a constant temperature the settings of the other policy have no say.
-    mute = {"temperature.multiplier": 1.0, "temperature.loss_weight": "temperature"}
+def test_a_recipe_gives_the_same_networks_in_every_script(recipe: Path) -> None:
+    # With a constant temperature the settings of the other policy have no effect.
+    without_effect = {"temperature.multiplier": 1.0, "temperature.loss_weight": "temperature"}
     bases = (Experiment(), script("distill"), script("tune_dkd"), script("train_teacher"))
-    loaded = [override(load_experiment(recipe, base), mute) for base in bases]
+    loaded = [override(load_experiment(recipe, base), without_effect) for base in bases]
     assert loaded[0].temperature.policy == "constant"
-    assert all(decisive(other) == decisive(loaded[0]) for other in loaded)
+    assert all(identities(other) == identities(loaded[0]) for other in loaded)
     assert {experiment.study.name for experiment in loaded} == {recipe.stem}
 
 
 @each_recipe
-def test_the_comments_tell_what_it_is_how_to_run_it_and_which_epoch_is_meant(recipe: Path) -> None:
+def test_the_comments_say_what_it_is_how_to_run_it_and_which_epoch_is_meant(recipe: Path) -> None:
     first, _, command, *_ = lines = recipe.read_text().splitlines()
     assert first == f"# {purpose(recipe)}"
     assert command.split() == ["#", "python", "experiments/distill.py", "--config", f"{recipe.relative_to(ROOT)}"]
@@ -92,15 +93,15 @@ def test_the_comments_tell_what_it_is_how_to_run_it_and_which_epoch_is_meant(rec
 
 
 @each_recipe
-def test_the_other_methods_of_its_comments_can_be_had(recipe: Path) -> None:
+def test_the_other_methods_of_its_comments_exist(recipe: Path) -> None:
     text = re.sub(r"\n# {9,}(?=--)", " ", recipe.read_text())
     variants = re.findall(r"^#   \w.*?  +(--.+?)(?: {2,}\(.*)?$", text, re.MULTILINE)
     assert len(variants) >= 2
     base = script("distill")
-    specs = [identity(load_experiment(recipe, base).training_spec())]
+    specs = [load_experiment(recipe, base).training_spec().identity()]
     for words in variants:
-        found = parse(base, arguments=["--config", str(recipe), *words.split()])
-        specs.append(identity(found.training_spec()) | {"teacher": found.teacher.kind})
+        variant = parse(base, arguments=["--config", str(recipe), *words.split()])
+        specs.append(variant.training_spec().identity() | {"teacher": variant.teacher.kind})
     assert all(specs.count(spec) == 1 for spec in specs)
 
 
@@ -125,7 +126,7 @@ def test_a_recipe_takes_two_steps(recipe: Path, data: Path, tmp_path: Path, monk
     spec = experiment.training_spec()
     student = TrainRequest("student", spec, chain[-1].folder, str(tmp_path / "student"))
     for request in (*chain, student):
-        report = taught(request)
+        report = train(request)
         assert report.failure is None
         assert report.finished
         assert torch.isfinite(torch.tensor(list(report.metrics.values()))).all()
@@ -145,10 +146,10 @@ def shortened(recipe: Path) -> dict[str, Any]:
     return settings | {"teacher.cache": "cache"}
 
 
-def taught(request: TrainRequest) -> Report:
-    """The last report of a student that is taught to the end."""
-    room = Classroom(Team())
-    reports = list(room.follow(WorkerCommands(enter=(request,))))
-    while room.seated:
-        reports += room.follow(WorkerCommands(learn=room.seated))
+def train(request: TrainRequest) -> Report:
+    """Train a network to the end; its last report."""
+    classroom = Classroom(Team())
+    reports = list(classroom.follow(WorkerCommands(enter=(request,))))
+    while classroom.seated:
+        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
     return reports[-1]

@@ -20,6 +20,7 @@ from raykd.errors import RaykdError
 from raykd.storage import StorageError, below, check_writable, is_empty, name_of, read, write
 from tests.helpers.object_store import ObjectStore, Request
 from tests.helpers.paths import ROOT
+from tests.helpers.scripts import failed_script
 
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=6).filter(lambda name: name.strip("."))
 FILES = st.lists(st.tuples(st.lists(NAMES, max_size=2).map(tuple), NAMES.map("{}.txt".format), st.binary(max_size=99)))
@@ -167,18 +168,24 @@ def test_what_cannot_be_a_storage_is_refused(url: str, message: str) -> None:
     ],
 )
 def test_a_wrong_bucket_or_address_ends_before_anything_starts(
-    url: str, words: list[str], object_store: ObjectStore, tmp_path: Path
+    url: str,
+    words: list[str],
+    object_store: ObjectStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     url = url.format(endpoint=object_store.endpoint)
-    script = str(ROOT / "experiments/tune_dkd.py")
-    command = [sys.executable, script, "--teacher.cache", "cache", "--cluster.storage", url]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    first, *rest = done.stderr.splitlines()
+    script = ROOT / "experiments/tune_dkd.py"
+    arguments = ["--teacher.cache", "cache", "--cluster.storage", url]
+    message = failed_script(script, arguments, tmp_path, monkeypatch, capfd, caplog, recwarn)
+    first, *rest = message.splitlines()
     assert first.startswith(f"error: cluster.storage {url} cannot be used: AWS Error")
     assert len(rest) == 1
     for word in words:
-        assert word in done.stderr
+        assert word in message
     assert list(tmp_path.iterdir()) == []
 
 

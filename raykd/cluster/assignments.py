@@ -1,7 +1,7 @@
-"""Who wants to be taught, who sits where, and what came of it: the broker's book, without any waiting or Ray.
+"""Which student is trained in which classroom, and what it reported: the broker's state, without any waiting or Ray.
 
-A seat is a lease: a student stays in the book until it is withdrawn, with all its reports, and a classroom that starts
-afresh or falls silent gives its students back. They are seated again from their last checkpoints.
+A seat is a lease: a student stays known until it is withdrawn, with all its reports, and a classroom that restarts or
+falls silent gives its students back. They are seated again and continue from their last checkpoints.
 """
 
 from __future__ import annotations
@@ -11,47 +11,48 @@ from dataclasses import dataclass, field
 
 from raykd.training.messages import Report, TrainRequest, WorkerCommands, WorkerPoll
 
-LOST_SEATS_ALLOWED = 5
-"""A student whose classroom died so often without finishing an epoch is given up: it is likely the cause."""
+MAX_FAILURES = 5
+"""A student whose classroom failed so often without an epoch between is given up: it is likely the cause."""
 
-SUSPICIOUS_LOSSES = 2
-"""Students whose classroom died so often are taught one at a time, so that the harmless ones prove it by an epoch."""
+FAILURES_BEFORE_ISOLATION = 2
+"""Students whose classroom failed so often are trained one at a time: an epoch then clears those that are harmless."""
 
 
 @dataclass
 class _Student:
     request: TrainRequest
     reports: list[Report] = field(default_factory=list)
-    wanted_epoch: int = 0
+    requested_epoch: int = 0
     classroom: str | None = None
-    called: bool = False
-    """By its classroom's last agenda it was to enter or to learn: if the classroom dies now, it may be the cause."""
-    lost_seats: int = 0
+    active: bool = False
+    """Its classroom's last commands were to seat or to train it: if the classroom fails now, it may be the cause."""
+    failures: int = 0
+    """How often its classroom failed while it was active, since its last epoch."""
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         return bool(self.reports) and self.reports[-1].last
 
     @property
-    def may_learn(self) -> bool:
-        return not self.over and self.wanted_epoch > len(self.reports)
+    def may_train(self) -> bool:
+        return not self.ended and self.requested_epoch > len(self.reports)
 
     @property
-    def suspicious(self) -> bool:
-        return self.lost_seats >= SUSPICIOUS_LOSSES
+    def isolated(self) -> bool:
+        return self.failures >= FAILURES_BEFORE_ISOLATION
 
 
 @dataclass
 class _Classroom:
     seats: int
-    heard_of: float
+    last_seen: float
 
 
 class Assignments:
-    """The book itself. Every method is quick; `now` is a monotonic time in seconds.
+    """Students, classrooms, and who sits where. Every method is quick; `now` is a monotonic time in seconds.
 
     Args:
-        lease_seconds: A classroom not heard of for so long loses its students to the others.
+        lease_seconds: A classroom that was silent for so long loses its students to the others.
     """
 
     def __init__(self, lease_seconds: float) -> None:
@@ -60,124 +61,127 @@ class Assignments:
         self._classrooms: dict[str, _Classroom] = {}
 
     def submit(self, request: TrainRequest) -> None:
-        """Take a student in. Enrolling again with the same lesson, as after a fault, changes nothing."""
+        """Add a student. The same request again, as after a fault, changes nothing; another spec begins anew."""
         known = self._students.get(request.student)
         if known is None or known.request.spec != request.spec:
             self._students[request.student] = _Student(request)
 
     def withdraw(self, student: str) -> None:
-        """Forget a student; its classroom hears of it at its next attendance."""
+        """Forget a student; its classroom is asked to remove it at its next poll."""
         self._students.pop(student, None)
 
     def knows(self, student: str) -> bool:
-        """Whether the student is enrolled."""
+        """Whether the student was submitted, and not withdrawn."""
         return student in self._students
 
-    def want(self, student: str, epoch: int) -> Report | None:
-        """Ask for the report of an epoch (1-based), and let the student learn that far. None: not there yet."""
+    def request_epoch(self, student: str, epoch: int) -> Report | None:
+        """Allow a student to train up to an epoch (1-based), and return that epoch's report. None: not there yet."""
         entry = self._students[student]
-        entry.wanted_epoch = max(entry.wanted_epoch, epoch)
+        entry.requested_epoch = max(entry.requested_epoch, epoch)
         if len(entry.reports) >= epoch:
             return entry.reports[epoch - 1]
-        return entry.reports[-1] if entry.over else None
+        return entry.reports[-1] if entry.ended else None
 
     def poll(self, worker_poll: WorkerPoll, now: float) -> None:
-        """Write down what a classroom says: its reports, and who really sits there."""
+        """Record what a classroom sent: its reports, and who really sits there."""
         name = worker_poll.classroom
         self._classrooms[name] = _Classroom(worker_poll.seats, now)
         for report in worker_poll.reports:
-            self._note(report)
+            self._record(report)
         for entry in self._students.values():
-            if entry.classroom != name or entry.over:
+            if entry.classroom != name or entry.ended:
                 continue
             if entry.request.ticket in worker_poll.seated:
-                entry.called = False
+                entry.active = False
             else:
-                self._lose_seat(entry)
+                self._unseat(entry)
 
     def heartbeat(self, classroom: str, now: float) -> None:
-        """A sign of life between two attendances."""
+        """A sign of life between two polls."""
         if classroom in self._classrooms:
-            self._classrooms[classroom].heard_of = now
+            self._classrooms[classroom].last_seen = now
 
-    def dismiss(self, classroom: str, *, blameless: bool = False) -> int:
+    def remove_classroom(self, classroom: str, *, count_failure: bool = True) -> int:
         """A classroom is gone for good; its students wait for another.
 
         Args:
             classroom: Its name.
-            blameless: None of its students can be the cause: its node has left, or it was sent home.
+            count_failure: Whether one of its students may be the cause; not if its node has left, or if it was closed
+                on purpose.
 
         Returns:
             How many students wait for another.
         """
         self._classrooms.pop(classroom, None)
-        leaving = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.over]
+        leaving = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
         for entry in leaving:
-            entry.called &= not blameless
-            self._lose_seat(entry)
+            entry.active &= count_failure
+            self._unseat(entry)
         return len(leaving)
 
-    def expire(self, now: float) -> None:
-        """Dismiss the classrooms that have been silent for longer than their lease."""
-        for name in [n for n, room in self._classrooms.items() if now - room.heard_of > self._lease_seconds]:
-            self.dismiss(name)
+    def expire_leases(self, now: float) -> None:
+        """Remove the classrooms that have been silent for longer than their lease."""
+        for name in [n for n, room in self._classrooms.items() if now - room.last_seen > self._lease_seconds]:
+            self.remove_classroom(name)
 
     def commands(self, worker_poll: WorkerPoll) -> WorkerCommands:
-        """What a classroom that attends should do next; students that enter may learn at once."""
+        """What a classroom that polls should do next; students that enter may train at once."""
         name = worker_poll.classroom
-        here = [entry for entry in self._students.values() if entry.classroom == name and not entry.over]
+        here = [entry for entry in self._students.values() if entry.classroom == name and not entry.ended]
         staying = {entry.request.ticket for entry in here}
-        enter = _one_suspect_or_all(self._waiting()[: self._free_places(name, len(here))])
-        learn = _one_suspect_or_all([entry for entry in [*here, *enter] if entry.may_learn])
+        enter = _one_isolated_or_all(self._waiting()[: self._free_seats(name, len(here))])
+        learn = _one_isolated_or_all([entry for entry in [*here, *enter] if entry.may_train])
         for entry in enter:
             entry.classroom = name
         for entry in [*enter, *learn]:
-            entry.called = True
+            entry.active = True
         return WorkerCommands(
             leave=tuple(ticket for ticket in worker_poll.seated if ticket not in staying),
             enter=tuple(entry.request for entry in enter),
             learn=tuple(entry.request.ticket for entry in learn),
         )
 
-    def undecided(self, worker_poll: WorkerPoll) -> bool:
-        """Whether some student that sits there has not been asked for its next epoch yet, but may be any moment."""
+    def awaits_requests(self, worker_poll: WorkerPoll) -> bool:
+        """Whether the next epoch of a student that sits there has not been requested, but may be at any moment."""
         return any(
-            entry.request.ticket in worker_poll.seated and not entry.over and not entry.may_learn
+            entry.request.ticket in worker_poll.seated and not entry.ended and not entry.may_train
             for entry in self._students.values()
         )
 
     def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""
-        return {name: entry.classroom for name, entry in self._students.items() if entry.classroom and not entry.over}
+        return {name: entry.classroom for name, entry in self._students.items() if entry.classroom and not entry.ended}
 
     def _waiting(self) -> list[_Student]:
-        return [entry for entry in self._students.values() if entry.classroom is None and not entry.over]
+        return [entry for entry in self._students.values() if entry.classroom is None and not entry.ended]
 
-    def _free_places(self, classroom: str, seated: int) -> int:
-        """Free seats there, but no more than its fair part of all students, so that no classroom stands idle."""
-        present = sum(not entry.over for entry in self._students.values())
+    def _free_seats(self, classroom: str, seated: int) -> int:
+        """Free seats there, but no more than its fair part of all students, so that no classroom is idle."""
+        present = sum(not entry.ended for entry in self._students.values())
         fair = math.ceil(present / max(len(self._classrooms), 1))
         return max(min(self._classrooms[classroom].seats, fair) - seated, 0)
 
-    def _note(self, report: Report) -> None:
+    def _record(self, report: Report) -> None:
         entry = self._students.get(report.student)
         if entry is None or entry.request.ticket != report.ticket:
-            return  # withdrawn, or enrolled anew since
-        # After a fault the same epochs may be told again; the first telling counts.
-        if not entry.over and (report.failure is not None or report.epoch == len(entry.reports) + 1):
+            return  # withdrawn, or submitted anew since
+        # After a fault the same epochs may be reported again; the first report counts.
+        if not entry.ended and (report.failure is not None or report.epoch == len(entry.reports) + 1):
             entry.reports.append(report)
-            entry.lost_seats = 0
+            entry.failures = 0
 
-    def _lose_seat(self, entry: _Student) -> None:
+    def _unseat(self, entry: _Student) -> None:
+        """Take a student's seat away; the failure counts only against students that were active."""
         entry.classroom = None
-        entry.lost_seats += entry.called
-        entry.called = False
-        if entry.lost_seats >= LOST_SEATS_ALLOWED:
+        entry.failures += entry.active
+        entry.active = False
+        if entry.failures >= MAX_FAILURES:
             entry.reports.append(_given_up(entry))
 
 
-def _one_suspect_or_all(entries: list[_Student]) -> list[_Student]:
-    return [entry for entry in entries if entry.suspicious][:1] or entries
+def _one_isolated_or_all(entries: list[_Student]) -> list[_Student]:
+    """The first isolated student alone, so that a failure is its own; all students if none is isolated."""
+    return [entry for entry in entries if entry.isolated][:1] or entries
 
 
 def _given_up(entry: _Student) -> Report:
@@ -185,5 +189,5 @@ def _given_up(entry: _Student) -> Report:
         student=entry.request.student,
         ticket=entry.request.ticket,
         epoch=len(entry.reports) + 1,
-        failure=f"its classroom died {entry.lost_seats} times while it was being taught",
+        failure=f"its classroom died {entry.failures} times while it was being taught",
     )

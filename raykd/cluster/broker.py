@@ -1,14 +1,13 @@
 """The broker: one small named actor between the trials of a study and its classrooms.
 
-Trials enrol students and ask for epochs; classrooms attend between epochs and are told what to do next. The book
-itself is `Assignments`; here is only the waiting. The actor may die and come back with an empty book: trials enrol
-again when they hear that they are unknown, and classrooms hear that nobody should sit there.
+Trials submit students and ask for epochs; classrooms poll it between epochs for what to do next. The state itself is
+`Assignments`; this is only the waiting. The actor may die and restart with empty state: trials submit their students
+again when they learn that these are unknown, and classrooms learn that nobody should sit there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raykd.cluster.assignments import Assignments
-from raykd.training.messages import NAMESPACE, Report, TrainRequest, WorkerCommands, WorkerPoll
+from raykd.cluster.session import NAMESPACE
+from raykd.training.messages import Report, TrainRequest, WorkerCommands, WorkerPoll
 
 LOCKSTEP_SECONDS = 1.0
 """How long a classroom waits for seated students whose next epoch Tune has not asked for yet."""
@@ -31,13 +31,13 @@ POLL_SECONDS = 1.0
 
 
 class Broker:
-    """The actor's class; create it with `start_broker`."""
+    """The actor's class; create it with `start_broker`. Its clock is the event loop's."""
 
     def __init__(self, lease_seconds: float) -> None:
         self._assignments = Assignments(lease_seconds)
         self._changed = asyncio.Condition()
-        self._polls: dict[str, int] = {}
-        self._recalled: set[str] = set()
+        self._polls: Counter[str] = Counter()
+        self._closing: set[str] = set()
         self._closed: str | None = None
         self._assembled: Counter[str] = Counter()
         self._usage: dict[str, dict[str, float]] = {}
@@ -51,23 +51,23 @@ class Broker:
         """
         self._assembled[study] += 1
         await self._notify()
-        patience_ends = time.monotonic() + ASSEMBLY_SECONDS
-        while self._assembled[study] < size and self._closed is None and time.monotonic() < patience_ends:
+        end = _now() + ASSEMBLY_SECONDS
+        while self._assembled[study] < size and self._closed is None and _now() < end:
             await self._wait()
 
     async def submit(self, request: TrainRequest) -> None:
-        """Take a student in; see `Assignments.enrol`."""
+        """Add a student; see `Assignments.submit`."""
         self._assignments.submit(request)
         await self._notify()
 
     async def submit_for_all_epochs(self, requests: Sequence[TrainRequest]) -> None:
-        """Take in students that nobody will stop: those that are seated together go from first to last epoch in step.
+        """Add students that nobody will stop: those that are seated together train in step, from first to last epoch.
 
-        Had each to be asked for by itself, the first would begin alone, and each see the views in another order.
+        Were each requested by itself, the first would begin alone, and each see the views in another order.
         """
         for request in requests:
             self._assignments.submit(request)
-            self._assignments.want(request.student, request.spec.training.epochs)
+            self._assignments.request_epoch(request.student, request.spec.training.epochs)
         await self._notify()
 
     async def withdraw(self, student: str) -> None:
@@ -76,11 +76,12 @@ class Broker:
         await self._notify()
 
     async def report(self, student: str, epoch: int) -> Report | None:
-        """Let a student learn up to an epoch (1-based) and wait for its report. None: the student is unknown."""
-        await self._notify(self._assignments.knows(student) and self._assignments.want(student, epoch) is None)
-        while self._assignments.knows(student):
-            if found := self._assignments.want(student, epoch):
-                return found
+        """Allow a student to train up to an epoch (1-based) and wait for its report. None: the student is unknown."""
+        assignments = self._assignments
+        await self._notify(assignments.knows(student) and assignments.request_epoch(student, epoch) is None)
+        while assignments.knows(student):
+            if report := assignments.request_epoch(student, epoch):
+                return report
             if self._closed is not None:
                 return Report(student=student, ticket="", epoch=epoch, failure=self._closed)
             await self._wait()
@@ -89,63 +90,68 @@ class Broker:
     async def poll(self, worker_poll: WorkerPoll) -> WorkerCommands:
         """Take a classroom's reports and wait until there is something to do for it."""
         name = worker_poll.classroom
-        # A restarted classroom attends anew while the call of its dead predecessor may still be waiting here.
-        call = self._polls[name] = self._polls.get(name, 0) + 1
-        self._assignments.poll(worker_poll, time.monotonic())
+        # A restarted classroom polls while the call of its dead predecessor may still be waiting here.
+        self._polls[name] += 1
+        call = self._polls[name]
+        self._assignments.poll(worker_poll, _now())
         await self._notify()
-        patience_ends = time.monotonic() + LOCKSTEP_SECONDS
-        while self._polls[name] == call and self._closed is None and name not in self._recalled:
-            self._assignments.heartbeat(name, time.monotonic())
-            self._assignments.expire(time.monotonic())
-            patient = self._assignments.undecided(worker_poll) and time.monotonic() < patience_ends
-            if not patient and (commands := self._assignments.commands(worker_poll)):
+        lockstep_end = _now() + LOCKSTEP_SECONDS
+        while self._polls[name] == call and self._closed is None and name not in self._closing:
+            now = _now()
+            self._assignments.heartbeat(name, now)
+            self._assignments.expire_leases(now)
+            if now < lockstep_end and self._assignments.awaits_requests(worker_poll):
+                await self._wait(min(POLL_SECONDS, max(lockstep_end - now, 0.01)))
+            elif commands := self._assignments.commands(worker_poll):
                 return commands
-            await self._wait(
-                min(POLL_SECONDS, max(patience_ends - time.monotonic(), 0.01)) if patient else POLL_SECONDS
-            )
-        if name in self._recalled:
-            self._assignments.dismiss(name, blameless=True)
+            else:
+                await self._wait()
+        if name in self._closing:
+            self._assignments.remove_classroom(name, count_failure=False)
             await self._notify()
         return WorkerCommands(close=True)
 
     async def heartbeat(self, classroom: str) -> None:
         """A classroom's sign of life during a long epoch."""
-        self._assignments.heartbeat(classroom, time.monotonic())
+        self._assignments.heartbeat(classroom, _now())
 
-    async def dismiss(self, classroom: str) -> None:
+    async def remove_classroom(self, classroom: str) -> None:
         """A classroom is gone for good; its students go to the others, and its last call ends."""
-        self._polls[classroom] = self._polls.get(classroom, 0) + 1
-        self._assignments.dismiss(classroom)
+        self._polls[classroom] += 1
+        self._assignments.remove_classroom(classroom)
         await self._notify()
 
-    async def recall(self, classroom: str) -> None:
-        """Send a classroom home after its epoch, as it is to open again elsewhere. Its students go to the others."""
-        self._recalled.add(classroom)
+    async def close_classroom(self, classroom: str) -> None:
+        """Close a classroom after its epoch, as it is to open again elsewhere. Its students go to the others."""
+        self._closing.add(classroom)
         await self._notify()
 
-    async def lose(self, classroom: str) -> int:
-        """A classroom's node has left: its students go to the others from their last epoch. Returns how many they are.
+    async def remove_lost_classroom(self, classroom: str) -> int:
+        """A classroom's node has left: its students continue elsewhere from their last epoch.
 
-        What is left of it, as workers on other nodes, hears that it is closed.
+        What is left of it, such as workers on other nodes, is closed at its next poll.
+
+        Returns:
+            How many students that are.
         """
-        self._recalled.add(classroom)
-        leaving = self._assignments.dismiss(classroom, blameless=True)
+        self._closing.add(classroom)
+        leaving = self._assignments.remove_classroom(classroom, count_failure=False)
         await self._notify()
         return leaving
 
     async def close(self, reason: str) -> None:
-        """Send all classrooms home; whoever still waits for a report hears the reason as a failure."""
+        """Close all classrooms; whoever still waits for a report gets the reason as a failure."""
         self._closed = reason
         await self._notify()
 
-    async def note_usage(self, node: str, usage: Mapping[str, float]) -> None:
+    async def record_usage(self, node: str, usage: Mapping[str, float]) -> None:
         """How busy a node is, from one of its workers."""
         self._usage.setdefault(node, {}).update(usage)
 
     async def usage(self) -> dict[str, dict[str, float]]:
-        """How busy each node is that has been heard of since the last call."""
-        found, self._usage = self._usage, {}
-        return found
+        """How busy each node is that has been recorded since the last call."""
+        usage, self._usage = self._usage, {}
+        return usage
 
     async def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""
@@ -162,16 +168,20 @@ class Broker:
                 await asyncio.wait_for(self._changed.wait(), seconds)
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def start_broker(name: str, lease_seconds: float) -> Any:
     """Start the named broker; it lives as long as the driver. Returns its actor handle."""
     actor = ray.remote(Broker)
-    here = ray.get_runtime_context().get_node_id()
+    driver_node = ray.get_runtime_context().get_node_id()
     return actor.options(
         name=name,
         namespace=NAMESPACE,
         num_cpus=0,
-        # Beside the driver, without which there is no study: no other node takes the book with it.
-        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+        # Beside the driver, without which there is no study: no other node's end takes the state with it.
+        scheduling_strategy=NodeAffinitySchedulingStrategy(driver_node, soft=False),
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=10_000,

@@ -1,4 +1,4 @@
-"""The classrooms of a run: long-lived Ray Train worker groups on the cluster's nodes, and the broker they attend."""
+"""The classrooms of a run: long-lived Ray Train worker groups on the cluster's nodes, and the broker they poll."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import _thread
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,65 +14,56 @@ from typing import Any, Self
 from uuid import uuid4
 
 import ray
-from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train import ControllerError
 from rich.console import Console
 
 from raykd.cluster.broker import start_broker
-from raykd.cluster.gloo import ClusterTorchConfig
 from raykd.cluster.node_checks import NodeChecks
-from raykd.cluster.placement import Changes, Nodes, PlacedClassroom, Placement
-from raykd.cluster.resources import Plan, count, living_nodes, worker_resources
-from raykd.cluster.worker import work_until_closed
+from raykd.cluster.placement import Nodes, PlacedClassroom, Placement
+from raykd.cluster.resources import Plan, living_nodes
+from raykd.cluster.trainer import classroom_trainer, lacked_resources, lost_storage, reason_of
 from raykd.config import ClusterSettings
-from raykd.storage import StorageError
 
 logger = logging.getLogger(__name__)
 
-WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait must not spin: on a busy machine that made an epoch ten times slower."""
-
-NODE_ID_LABEL = "ray.io/node-id"
-"""The label that Ray gives every node."""
-
-GOODBYE_SECONDS = 30.0
+CLOSING_SECONDS = 30.0
 """How long classrooms get to finish their epoch when a run ends."""
 
-LOOK_SECONDS = 2.0
-"""How often the nodes are looked at."""
+NODE_CHECK_SECONDS = 2.0
+"""How often the classrooms are compared with the living nodes."""
 
-NODE_SECONDS = 600.0
+NODE_WAIT_SECONDS = 600.0
 """How long a run without any classroom waits for a node, unless `cluster.wait_seconds` says otherwise."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Who hears how busy the workers' nodes are.
+    """Monitoring of how busy the workers' nodes are.
 
-    - seconds: between two looks; 0: nobody looks
-    - told: called with each node's figures, by node; see `raykd.cluster.usage`
+    - seconds: between two measurements; 0: none are made
+    - on_usage: called with each node's figures, by node; see `raykd.cluster.usage`
     """
 
     seconds: float
-    told: Callable[[Mapping[str, Mapping[str, float]]], object]
+    on_usage: Callable[[Mapping[str, Mapping[str, float]]], object]
 
 
 class Classrooms:
-    """Classrooms that teach as long as the context is open, on the nodes that there are.
+    """Classrooms that train students as long as the context is open, on the nodes that there are.
 
     A classroom that lost a node is closed, and opened again where there is room for it.
 
     Attributes:
         name: Name of the broker.
-        broker: Its actor handle; see `raykd.cluster.client.Seat`.
+        broker: Its actor handle; see `raykd.cluster.client.StudentClient`.
 
     Args:
         plan: How many, and how large.
-        settings: Restarts, leases, and what becomes of them as nodes come and go.
+        settings: Restarts, leases, and how to react as nodes join and leave.
         storage: Folder for Ray Train's own files, a path or URL, seen by all nodes.
-        console: Where it is said what became of them. None: nobody hears of it.
-        usage: Hears how busy their nodes are. None: nobody looks.
-        sight: Tells which nodes see what they need, also of those that join. None: all do.
+        console: Where changes of the classrooms are printed. None: nowhere.
+        usage: How busy their nodes are is reported there. None: it is not measured.
+        node_checks: Decides which nodes may carry a classroom, also of those that join. None: all may.
     """
 
     def __init__(
@@ -103,13 +94,13 @@ class Classrooms:
     def __enter__(self) -> Self:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         self.broker = start_broker(self.name, self._settings.lease_seconds)
-        first = self._placement.look(self._nodes(), time.monotonic()).opened
-        self._open(first)
-        for line in short_of_workers(first, self._plan):
+        first = self._placement.update(self._nodes(), time.monotonic())
+        self._open(first.opened)
+        for line in first.incomplete(self._plan):
             self._say(line)
-        threading.Thread(target=self._look_after, name="look-after", daemon=True).start()
+        threading.Thread(target=self._follow_nodes, name="nodes", daemon=True).start()
         if self._usage:
-            threading.Thread(target=self._pass_on, args=(self._usage,), name="usage", daemon=True).start()
+            threading.Thread(target=self._pass_usage_on, args=(self._usage,), name="usage", daemon=True).start()
         return self
 
     def __exit__(
@@ -120,50 +111,50 @@ class Classrooms:
             if self._node_checks is not None:
                 self._node_checks.close()
         ray.get(self.broker.close.remote("the run ended"))
-        patience_ends = time.monotonic() + GOODBYE_SECONDS
+        end = time.monotonic() + CLOSING_SECONDS
         for thread in self._threads:
-            thread.join(max(patience_ends - time.monotonic(), 0.0))
+            thread.join(max(end - time.monotonic(), 0.0))
         ray.kill(self.broker)
 
     @property
     def seats(self) -> int:
-        """How many students can be taught at once, as the cluster is now."""
+        """How many students can be trained at once, as the cluster is now."""
         with self._lock:
             return self._placement.seats
 
-    def _look_after(self) -> None:
-        """Follow the nodes that come and go, until the run ends."""
-        while not self._closing.wait(LOOK_SECONDS):
+    def _follow_nodes(self) -> None:
+        """Adapt the classrooms to the nodes that join and leave, until the run ends."""
+        while not self._closing.wait(NODE_CHECK_SECONDS):
             try:
-                self._look()
+                self._update()
             except Exception:
-                logger.debug("the nodes could not be looked at", exc_info=True)
+                logger.debug("the classrooms could not be compared with the nodes", exc_info=True)
 
-    def _pass_on(self, usage: Usage) -> None:
+    def _pass_usage_on(self, usage: Usage) -> None:
         while not self._closing.wait(usage.seconds):
             try:
-                usage.told(ray.get(self.broker.usage.remote()))
+                usage.on_usage(ray.get(self.broker.usage.remote()))
             except Exception:
-                logger.debug("it could not be heard how busy the nodes are", exc_info=True)
+                logger.debug("the usage of the nodes could not be passed on", exc_info=True)
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         with self._lock:
             if self._closing.is_set():
                 return
-            changes = self._placement.look(self._nodes(), time.monotonic())
-            for room in changes.recalled:
-                self.broker.recall.remote(room.name)
+            changes = self._placement.update(self._nodes(), time.monotonic())
+            for room in changes.growing:
+                self.broker.close_classroom.remote(room.name)
             self._open(changes.opened)
-            moved: int = sum(ray.get([self.broker.lose.remote(room.name) for room in changes.lost]))
-            for line in told(changes, self._plan, moved, self._placement.seats):
+            moved: int = sum(ray.get([self.broker.remove_lost_classroom.remote(room.name) for room in changes.lost]))
+            for line in changes.messages(self._plan, moved, self._placement.seats):
                 self._say(line)
             self._wait_for_any()
 
     def _nodes(self) -> Nodes:
-        """The living nodes, without those that do not see what they need, or have not answered yet."""
+        """The living nodes, without those that cannot use the shared folders, or have not answered yet."""
         if self._node_checks is None:
             return living_nodes()
-        nodes, lines = self._node_checks.admitted(living_nodes())
+        nodes, lines = self._node_checks.usable(living_nodes())
         for line in lines:
             self._say(line)
         return nodes
@@ -176,34 +167,13 @@ class Classrooms:
 
     def _keep_open(self, room: PlacedClassroom) -> None:
         """Run one classroom until the broker closes it; Ray Train restarts it after faults."""
-        plan = self._plan
-        trainer = TorchTrainer(
-            work_until_closed,
-            train_loop_config={
-                "broker": self.name,
-                "classroom": room.name,
-                "seats": plan.seats,
-                "threads": plan.threads_per_worker,
-                "usage_seconds": self._usage.seconds if self._usage else 0.0,
-            },
-            scaling_config=ScalingConfig(  # type: ignore[call-arg]
-                num_workers=len(room.nodes),
-                use_gpu=plan.gpus_per_worker > 0,
-                resources_per_worker=worker_resources(plan.cpus_per_worker, plan.gpus_per_worker),
-                label_selector=[{NODE_ID_LABEL: node} for node in room.nodes],
-            ),
-            run_config=RunConfig(
-                # A name of its own for every launch: what to resume is the students' business, not Ray Train's.
-                name=f"{self.name}-{room.name}",
-                storage_path=str(self._storage),
-                # Where its resources are gone, Train would try for ever; here it is opened elsewhere.
-                failure_config=FailureConfig(  # type: ignore[call-arg]
-                    max_failures=self._settings.restarts, controller_failure_limit=0
-                ),
-                worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            ),
-            # NCCL refuses two workers on one GPU, as fractions may put them.
-            torch_config=ClusterTorchConfig(backend="nccl" if plan.gpus_per_worker >= 1 else "gloo"),
+        trainer = classroom_trainer(
+            room,
+            self._plan,
+            broker=self.name,
+            storage=str(self._storage),
+            restarts=self._settings.restarts,
+            usage_seconds=self._usage.seconds if self._usage else 0.0,
         )
         try:
             trainer.fit()
@@ -214,25 +184,25 @@ class Classrooms:
             self._end(room, None)
 
     def _end(self, room: PlacedClassroom, error: Exception | None) -> None:
-        """A classroom's workers are gone: for want of resources, for faults, or because they were sent home."""
+        """A classroom's workers are gone: for want of resources, because of faults, or because it was closed."""
         with self._lock:
             if self._closing.is_set():
                 return
-            starved = _starved(error)
-            self._failed_starts += isinstance(error, ControllerError) and not starved
-            given_up = error is not None and not starved and not self._may_start_again(error)
-            if not self._placement.ended(room.name, given_up=given_up, busy=starved, now=time.monotonic()):
+            busy = lacked_resources(error)
+            self._failed_starts += isinstance(error, ControllerError) and not busy
+            given_up = error is not None and not busy and not self._may_start_again(error)
+            if not self._placement.ended(room.name, given_up=given_up, busy=busy, now=time.monotonic()):
                 return
-            self.broker.dismiss.remote(room.name)
-            if starved:
+            self.broker.remove_classroom.remote(room.name)
+            if busy:
                 self._say(f"{room.name} cannot open: its nodes' resources are taken; tried again later")
-            if given_up:
-                self._say(f"{room.name} is given up: {_reason(error)}")
-                if self._placement.exhausted and _cut_off(error):
+            if given_up and error is not None:
+                self._say(f"{room.name} is given up: {reason_of(error)}")
+                if self._placement.exhausted and lost_storage(error):
                     self._interrupt("no classroom reaches cluster.storage: the run ends here")
                 elif self._placement.exhausted:
                     self._closing.set()
-                    self.broker.close.remote(f"no classroom is left ({_reason(error)})")
+                    self.broker.close.remote(f"no classroom is left ({reason_of(error)})")
 
     def _may_start_again(self, error: Exception) -> bool:
         return isinstance(error, ControllerError) and self._failed_starts <= self._settings.restarts
@@ -242,14 +212,14 @@ class Classrooms:
         if self._placement.open:
             self._empty_since = None
             return
-        now, patience = time.monotonic(), self._settings.wait_seconds
-        patience = NODE_SECONDS if patience is None else patience
+        now, limit = time.monotonic(), self._settings.wait_seconds
+        limit = NODE_WAIT_SECONDS if limit is None else limit
         if self._empty_since is None:
             self._empty_since = now
-            self._say(f"no classroom is left: waiting for a node that can carry one, {patience:g} s at the most")
-        if now - self._empty_since < patience:
+            self._say(f"no classroom is left: waiting for a node that can carry one, {limit:g} s at the most")
+        if now - self._empty_since < limit:
             return
-        self._interrupt(f"no node has come within {patience:g} s (cluster.wait_seconds): the run ends here")
+        self._interrupt(f"no node has come within {limit:g} s (cluster.wait_seconds): the run ends here")
 
     def _interrupt(self, reason: str) -> None:
         """End the run so that it can be resumed."""
@@ -263,50 +233,3 @@ class Classrooms:
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def told(changes: Changes, plan: Plan, moved: int, seats: int) -> list[str]:
-    """Changes of the classrooms in words, each a line.
-
-    Args:
-        changes: What changed.
-        plan: Sizes of a classroom.
-        moved: Students of lost classrooms.
-        seats: In all classrooms from now on.
-    """
-    lines = []
-    if changes.lost:
-        moves = f", {count(moved, 'student')} to go on elsewhere" if moved else ""
-        lines.append(f"{count(changes.left, 'node')} left: {count(len(changes.lost), 'classroom')} lost{moves}")
-    lines += [f"{room.name} closes after its epoch, to open with more workers" for room in changes.recalled]
-    joined = f"{count(changes.joined, 'node')} joined: " if changes.joined else ""
-    rooms = len(changes.opened)
-    if rooms:
-        opens = "opens" if rooms == 1 else "open"
-        lines.append(f"{joined}{count(rooms, 'classroom')} {opens}, {count(seats, 'seat')} in all")
-    return lines + short_of_workers(changes.opened, plan)
-
-
-def short_of_workers(rooms: Iterable[PlacedClassroom], plan: Plan) -> list[str]:
-    """A line for each classroom that opens with fewer workers than it should have."""
-    return [
-        f"{room.name} has {len(room.nodes)} of {plan.workers} workers until there are more nodes"
-        for room in rooms
-        if len(room.nodes) < plan.workers
-    ]
-
-
-def _starved(error: Exception | None) -> bool:
-    """Whether a classroom never got its workers' resources. Ray Train exports the outer error only."""
-    cause = error.controller_failure if isinstance(error, ControllerError) else None
-    return type(cause).__name__ == "WorkerGroupStartupTimeoutError"
-
-
-def _cut_off(error: Exception | None) -> bool:
-    """Whether a worker could not reach the storage. Ray Train tells of its workers' errors by text."""
-    return StorageError.__name__ in str(error)
-
-
-def _reason(error: Exception | None) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__

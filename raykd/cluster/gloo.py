@@ -1,7 +1,7 @@
-"""Process groups across nodes: Gloo listens on the address that Ray knows a node by.
+"""Process groups across nodes: Gloo listens on the address by which Ray knows a node.
 
-By itself Gloo takes the address that the machine's own name resolves to. Debian's ``/etc/hosts`` says 127.0.1.1 there,
-and containers often know nothing of their name: then workers on two nodes never find each other.
+By default Gloo takes the address to which the machine's own name resolves. On Debian that is 127.0.1.1 (`/etc/hosts`),
+and in containers the name often has no address: then workers on two nodes never find each other.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ INTERFACE = "GLOO_SOCKET_IFNAME"
 
 
 class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
-    """Ray Train's own, which sets the process group up."""
+    """Ray Train's own backend, which sets the process group up, after the interface is chosen."""
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        worker_group.execute(name_interface)
+        worker_group.execute(choose_interface)
         super().on_start(worker_group, backend_config)
 
 
 class ClusterTorchConfig(TorchConfig):
-    """Ray Train's `TorchConfig`, with Gloo told on each worker which network interface is the cluster's."""
+    """Ray Train's `TorchConfig`; on each worker Gloo uses the cluster's network interface."""
 
     @property
     def backend_cls(self) -> type[_Backend]:
         return _Backend
 
 
-def name_interface() -> None:
+def choose_interface() -> None:
     """Set Gloo's interface for this process, unless the environment names one or none has the node's address."""
     address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     if INTERFACE not in os.environ and (name := interface_of(address)) is not None:
@@ -50,7 +50,7 @@ def interface_of(address: str) -> str | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             with suppress(OSError):  # it has no IPv4 address
-                found = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-                if socket.inet_ntoa(found[20:24]) == address:
+                answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                if socket.inet_ntoa(answer[20:24]) == address:
                     return name
     return None

@@ -1,10 +1,10 @@
-"""Whether nodes see the folders that a run's workers share: found out before anybody is taught there."""
+"""Checks that nodes can use the folders that a run's workers share, before a classroom opens there."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,13 @@ from raykd.errors import RaykdError
 from raykd.places import shared_folder, teachers_folder
 from raykd.storage import StorageError, check_writable, delete, is_url, read, write
 
-PATIENCE_SECONDS = 5.0
-"""How long a node looks for a new file: file systems of networks show it late."""
+FILE_SECONDS = 5.0
+"""How long a node waits for a new file: network file systems show it late."""
 
 ANSWER_SECONDS = 90.0
 """How long a node may take to answer: it starts a process first, and a share that hangs never answers."""
 
-SHOWN = 3
+NODES_NAMED = 3
 """How many nodes an error names."""
 
 ADVICE = {
@@ -39,10 +39,10 @@ OWN_FOLDERS = (
 
 
 @dataclass(frozen=True)
-class Complaint:
+class FolderProblem:
     """What a node cannot do with a folder that it needs.
 
-    - setting: which names the folder
+    - setting: that names the folder
     - folder: path or URL
     - problem: the rest of a sentence that begins with the folder
     """
@@ -56,13 +56,13 @@ class Complaint:
 
 
 class NodeChecks:
-    """What the nodes have answered. Each that can carry a worker is asked once, by a task that is pinned to it.
+    """Each node that can carry a worker is checked once, by a task that is pinned to it.
 
-    The driver's own node is not asked: the driver sees its folders.
+    The driver's own node is not checked: the driver sees its folders.
 
     Args:
         folders: Paths or URLs that workers read and write, with the setting that names each.
-        data: A folder that workers read. None: none, or each node sees to its own.
+        data: A folder that workers read. None: none, or each node fetches its own.
         plan: What a worker needs.
     """
 
@@ -70,107 +70,111 @@ class NodeChecks:
         self._folders = folders
         self._data = data
         self._plan = plan
-        self._here = ray.get_runtime_context().get_node_id()
-        self._asked: dict[str, tuple[ray.ObjectRef[Any], float]] = {}
-        self._answers: dict[str, Complaint | None] = {}
-        self._told: set[str] = set()
+        self._driver_node = ray.get_runtime_context().get_node_id()
+        self._tasks: dict[str, tuple[ray.ObjectRef[Any], float]] = {}
+        self._results: dict[str, FolderProblem | None] = {}
+        self._reported: set[str] = set()
         self._tokens = ExitStack()
 
     def close(self) -> None:
-        """Take what was written for nodes away that have not answered yet."""
+        """Delete what was written for nodes that have not answered yet."""
         self._tokens.close()
 
     def check(self) -> None:
-        """Ask all nodes, and wait for their answers.
+        """Check all nodes, and wait for their results.
 
         Raises:
             RaykdError: one of them cannot see or use a folder.
         """
         try:
-            self._ask(living_nodes())
-            while self._asked:
-                self._hear(1.0)
+            self._start(living_nodes())
+            while self._tasks:
+                self._collect(1.0)
         finally:
             self.close()
-        refused = {node: complaint for node, complaint in self._answers.items() if complaint is not None}
+        refused = {node: problem for node, problem in self._results.items() if problem is not None}
         if refused:
             first = next(iter(refused.values()))
-            nodes = [node for node, complaint in refused.items() if complaint == first]
+            nodes = [node for node, problem in refused.items() if problem == first]
             advice = ADVICE.get(first.setting, OWN_FOLDERS)
             raise RaykdError(f"{first} {_on(nodes)}, where a classroom would run:\n{advice}")
 
-    def admitted(self, nodes: Mapping[str, dict[str, float]]) -> tuple[dict[str, dict[str, float]], list[str]]:
-        """Those nodes on which classrooms may open by now, and a line for each that is left out, once. Never waits."""
-        self._ask(nodes)
-        self._hear(0.0)
+    def usable(self, nodes: Mapping[str, dict[str, float]]) -> tuple[dict[str, dict[str, float]], list[str]]:
+        """The nodes on which classrooms may open by now, and a line, once, for each that failed. Never waits."""
+        self._start(nodes)
+        self._collect(0.0)
         lines = []
-        for node, complaint in self._answers.items():
-            if complaint is not None and node in nodes and node not in self._told:
-                self._told.add(node)
-                lines.append(f"no classroom opens {_on([node])}: {complaint} there")
-        return {node: nodes[node] for node in nodes if not self._is_asked(nodes[node], node) or self._sees(node)}, lines
+        for node, problem in self._results.items():
+            if problem is not None and node in nodes and node not in self._reported:
+                self._reported.add(node)
+                lines.append(f"no classroom opens {_on([node])}: {problem} there")
+        usable = [node for node in nodes if not self._needs_check(nodes[node], node) or self._passed(node)]
+        return {node: nodes[node] for node in usable}, lines
 
-    def _sees(self, node: str) -> bool:
-        return node in self._answers and self._answers[node] is None
+    def _passed(self, node: str) -> bool:
+        return node in self._results and self._results[node] is None
 
-    def _is_asked(self, resources: dict[str, float], node: str) -> bool:
+    def _needs_check(self, resources: dict[str, float], node: str) -> bool:
         plan = self._plan
-        return node != self._here and room_for(resources, plan.cpus_per_worker, plan.gpus_per_worker) > 0
+        return node != self._driver_node and room_for(resources, plan.cpus_per_worker, plan.gpus_per_worker) > 0
 
-    def _ask(self, nodes: Mapping[str, dict[str, float]]) -> None:
-        new = [node for node in nodes if self._is_asked(nodes[node], node)]
-        new = [node for node in new if node not in self._answers and node not in self._asked]
+    def _start(self, nodes: Mapping[str, dict[str, float]]) -> None:
+        new = [node for node in nodes if self._needs_check(nodes[node], node)]
+        new = [node for node in new if node not in self._results and node not in self._tasks]
         if not new:
             return
         name, content = f"raykd-token-{uuid4().hex}", uuid4().hex.encode()
         for folder in self._folders:
             self._tokens.enter_context(_token(folder, name, content))
-        task = ray.remote(num_cpus=0, max_retries=0)(look)
+        task = ray.remote(num_cpus=0, max_retries=0)(check_folders)
         ends = time.monotonic() + ANSWER_SECONDS
         for node in new:
             pinned = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-            self._asked[node] = (pinned.remote(dict(self._folders), self._data, name, content), ends)
+            self._tasks[node] = (pinned.remote(dict(self._folders), self._data, name, content), ends)
 
-    def _hear(self, patience: float) -> None:
-        if not self._asked:
+    def _collect(self, timeout: float) -> None:
+        if not self._tasks:
             return
-        tasks = [task for task, _ in self._asked.values()]
-        ready, _ = ray.wait(tasks, num_returns=len(tasks), timeout=patience)
-        for node, (task, ends) in tuple(self._asked.items()):
+        tasks = [task for task, _ in self._tasks.values()]
+        ready, _ = ray.wait(tasks, num_returns=len(tasks), timeout=timeout)
+        for node, (task, ends) in tuple(self._tasks.items()):
             if task not in ready and time.monotonic() < ends:
                 continue
-            del self._asked[node]
-            answer = self._answer(task) if task in ready else self._silent()
-            # A node that has left is no longer anybody's business, and a new one has another id.
-            if answer is None or node in living_nodes():
-                self._answers[node] = answer
-        if not self._asked:
+            del self._tasks[node]
+            problem = self._result(task) if task in ready else self._no_answer()
+            # The problem of a node that has left does not matter any more; a new node has another id.
+            if problem is None or node in living_nodes():
+                self._results[node] = problem
+        if not self._tasks:
             self._tokens.close()
 
-    def _answer(self, task: ray.ObjectRef[Any]) -> Complaint | None:
+    def _result(self, task: ray.ObjectRef[Any]) -> FolderProblem | None:
         try:
-            answer: Complaint | None = ray.get(task)
+            problem: FolderProblem | None = ray.get(task)
         except Exception as error:
-            folder, setting = next(iter(self._folders.items()))
-            return Complaint(setting, folder, f"cannot be looked for ({str(error).strip().splitlines()[-1]})")
-        return answer
+            return self._unknown(f"cannot be looked for ({str(error).strip().splitlines()[-1]})")
+        return problem
 
-    def _silent(self) -> Complaint:
+    def _no_answer(self) -> FolderProblem:
+        return self._unknown(f"is still being looked for after {ANSWER_SECONDS:g} s")
+
+    def _unknown(self, problem: str) -> FolderProblem:
+        """The check itself failed: the first folder stands for all."""
         folder, setting = next(iter(self._folders.items()))
-        return Complaint(setting, folder, f"is still being looked for after {ANSWER_SECONDS:g} s")
+        return FolderProblem(setting, folder, problem)
 
 
 def check_nodes(experiment: Experiment, plan: Plan, *, folder: str | None = None, teacher: bool = True) -> NodeChecks:
-    """Make sure that all nodes of the connected cluster see what a run's workers share.
+    """Make sure that all nodes of the connected cluster can use what a run's workers share.
 
     Args:
         experiment: The experiment, with absolute paths.
         plan: What a worker needs.
         folder: The run's shared folder. None: as the settings say.
-        teacher: Whether anybody needs the teachers' folder.
+        teacher: Whether the run needs the teachers' folder.
 
     Raises:
-        RaykdError: a node does not; two lines say which folder, which nodes, and what to do.
+        RaykdError: a node cannot; two lines say which folder, which nodes, and what to do.
     """
     stored = experiment.cluster.storage is not None
     folders = {folder or shared_folder(experiment): "cluster.storage" if stored and folder is None else "study.output"}
@@ -184,29 +188,38 @@ def check_nodes(experiment: Experiment, plan: Plan, *, folder: str | None = None
     return node_checks
 
 
-def look(folders: Mapping[str, str], data: str | None, name: str, content: bytes) -> Complaint | None:
-    """What this node cannot do with the folders; None: nothing.
+def check_folders(
+    folders: Mapping[str, str],
+    data: str | None,
+    name: str,
+    content: bytes,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> FolderProblem | None:
+    """What this node cannot do with the folders. None: it can do all.
 
     Args:
         folders: Paths or URLs with the setting that names each; in each lies a token.
         data: A folder that must be readable, or None.
         name: Of the token.
         content: Of the token.
+        clock: A monotonic time in seconds.
+        sleep: Waits for so many seconds.
     """
-    ends = time.monotonic() + PATIENCE_SECONDS
+    end = clock() + FILE_SECONDS
     for folder, setting in folders.items():
         try:
-            while (found := read(folder, name)) != content and time.monotonic() < ends:
-                time.sleep(0.2)
-            if found != content:
-                return Complaint(setting, folder, "is not seen")
+            while (token := read(folder, name)) != content and clock() < end:
+                sleep(0.2)
+            if token != content:
+                return FolderProblem(setting, folder, "is not seen")
             check_writable(folder, setting)
         except StorageError as error:
-            return Complaint(setting, folder, f"cannot be used ({str(error).splitlines()[0]})")
+            return FolderProblem(setting, folder, f"cannot be used ({str(error).splitlines()[0]})")
         except (RaykdError, OSError):
-            return Complaint(setting, folder, "cannot be written")
+            return FolderProblem(setting, folder, "cannot be written")
     if data is not None and not os.access(data, os.R_OK):
-        return Complaint("data.root", data, "cannot be read" if Path(data).exists() else "is not seen")
+        return FolderProblem("data.root", data, "cannot be read" if Path(data).exists() else "is not seen")
     return None
 
 
@@ -214,20 +227,20 @@ def look(folders: Mapping[str, str], data: str | None, name: str, content: bytes
 def _token(folder: str, name: str, content: bytes) -> Iterator[None]:
     """A file in a folder, while this is open. Folders that had to be made for it go with it, where they are empty."""
     path = Path(folder)
-    new = [] if is_url(folder) else [each for each in (path, *path.parents) if not each.exists()]
+    new = [] if is_url(folder) else [parent for parent in (path, *path.parents) if not parent.exists()]
     write(folder, name, content)
     try:
         yield
     finally:
         with suppress(OSError):
             delete(folder, name)
-            for each in new:
-                each.rmdir()
+            for parent in new:
+                parent.rmdir()
 
 
 def _on(nodes: Iterable[str]) -> str:
     """Such as "on 10.0.0.3 and 10.0.0.4"."""
     addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
     names = sorted(addresses[node] for node in nodes)
-    shown = names[:SHOWN] + ([f"{len(names) - SHOWN} more nodes"] if len(names) > SHOWN else [])
-    return "on " + " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+    named = names[:NODES_NAMED] + ([f"{len(names) - NODES_NAMED} more nodes"] if len(names) > NODES_NAMED else [])
+    return "on " + " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))

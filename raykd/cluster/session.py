@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a local one, and leaving it in order."""
+"""Connecting to a Ray cluster, or starting a local one, and disconnecting in order."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ from ray.exceptions import AuthenticationError
 
 from raykd.config import ClusterSettings
 from raykd.errors import RaykdError
-from raykd.training.messages import NAMESPACE
 
-QUIET = {
-    # Reports travel through the broker, but Train notices the end of a classroom only when it looks.
+NAMESPACE = "raykd"
+"""Ray's namespace of the broker."""
+
+RAY_ENVIRONMENT = {
+    # Reports travel through the broker, but Train notices the end of a classroom only at a health check.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # The study's record and MLflow hold every result; Tune need not write them three times more.
+    # The study's record and MLflow hold every result; Tune need not write them in three more formats.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     # Only Tune's older output can be silenced.
     "RAY_AIR_NEW_OUTPUT": "0",
-    # A classroom that does not get its resources is looked after by `Classrooms`; Train would try for ever.
+    # A classroom that does not get its resources is opened elsewhere by `Classrooms`; Train would retry for ever.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     # All trials' processes start at once, and Ray would warn of that.
     "RAY_worker_maximum_startup_concurrency": "16",
 }
 
-KNOCK_SECONDS = 10.0
-"""How long a head node may take to answer; Ray itself tries for many minutes."""
+CONNECT_SECONDS = 10.0
+"""How long a head node may take to answer; Ray itself retries for many minutes."""
 
 TOKEN_HELP = "set RAY_AUTH_MODE=token, and the cluster's token in RAY_AUTH_TOKEN or its file in RAY_AUTH_TOKEN_PATH"
 
 
 @contextmanager
 def ray_session(settings: ClusterSettings) -> Iterator[None]:
-    """Join the cluster, or start a local one and stop it afterwards. An open connection is used as it is.
+    """Connect to the cluster, or start a local one and stop it afterwards. An open connection is used as it is.
 
     Raises:
         RaykdError: the cluster does not answer, or refuses this driver.
@@ -50,58 +52,62 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in QUIET.items():
+    for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    _join(settings.address)
+    _connect(settings.address)
     try:
-        with _terminated_as_interrupted():
+        with _sigterm_as_interrupt():
             yield
     finally:
         ray.shutdown()
 
 
-def _join(address: str | None) -> None:
-    """Join the cluster at an address, or that of RAY_ADDRESS, or start a local one.
+def _connect(address: str | None) -> None:
+    """Connect to the cluster at an address, or that of RAY_ADDRESS, or start a local one.
 
     Raises:
         RaykdError: it does not answer, or refuses this driver.
     """
-    place = address or os.environ.get("RAY_ADDRESS")
-    _knock(place)
-    with _hint_layers(place is not None) as heard:
+    head = address or os.environ.get("RAY_ADDRESS")
+    _check_reachable(head)
+    with _captured_stderr(head is not None) as captured:
         try:
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
             return
         except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
             # Ray says only that it failed, and why on standard error.
-            refused = isinstance(error, AuthenticationError) or "InvalidAuthToken" in heard()
+            refused = isinstance(error, AuthenticationError) or "InvalidAuthToken" in captured()
             reason = str(error).splitlines()[0]
     if refused:
-        raise RaykdError(f"{place or 'Ray'} refuses this driver: its token is missing or wrong\n{TOKEN_HELP}")
+        raise RaykdError(f"{head or 'Ray'} refuses this driver: its token is missing or wrong\n{TOKEN_HELP}")
     raise RaykdError(
-        f"cannot connect to {place or 'a local cluster'}: {reason}\n"
+        f"cannot connect to {head or 'a local cluster'}: {reason}\n"
         "check cluster.address or RAY_ADDRESS: HOST:6379 of the head node, not the http address that jobs are sent to"
     )
 
 
-def _knock(place: str | None) -> None:
-    """Find out whether anything listens at HOST:PORT; other forms of address are Ray's to judge."""
-    match = re.fullmatch(r"\[?([\w.:-]+?)\]?:(\d+)", place or "")
+def _check_reachable(address: str | None) -> None:
+    """Make sure that something listens at HOST:PORT; other forms of address are left to Ray.
+
+    Raises:
+        RaykdError: nothing does.
+    """
+    match = re.fullmatch(r"\[?([\w.:-]+?)\]?:(\d+)", address or "")
     if match is None:
         return
     try:
-        socket.create_connection((match[1], int(match[2])), KNOCK_SECONDS).close()
+        socket.create_connection((match[1], int(match[2])), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise RaykdError(
-            f"nothing answers at {place}: {error}\n"
-            "check cluster.address or RAY_ADDRESS, and that the head node runs and is to be reached from here"
+            f"nothing answers at {address}: {error}\n"
+            "check cluster.address or RAY_ADDRESS, and that the head node runs and can be reached from here"
         ) from error
 
 
 @contextmanager
-def _hint_layers(joining: bool) -> Iterator[Callable[[], str]]:
-    """Keep to oneself what Ray's C++ core writes to standard error while a cluster is joined; yields what was said."""
-    if not joining:
+def _captured_stderr(wanted: bool) -> Iterator[Callable[[], str]]:
+    """Capture what Ray's C++ core writes to standard error while it connects; yields a function that returns it."""
+    if not wanted:
         yield str
         return
     sys.stderr.flush()
@@ -109,12 +115,12 @@ def _hint_layers(joining: bool) -> Iterator[Callable[[], str]]:
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
 
-        def heard() -> str:
+        def captured() -> str:
             file.seek(0)
             return file.read().decode(errors="replace")
 
         try:
-            yield heard
+            yield captured
         finally:
             sys.stderr.flush()
             os.dup2(before, 2)
@@ -122,8 +128,8 @@ def _hint_layers(joining: bool) -> Iterator[Callable[[], str]]:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let the first SIGTERM, as `ray job stop` sends it, end a run like Ctrl-C does: in order, and resumable.
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let the first SIGTERM, which `ray job stop` sends, end a run as Ctrl-C does: in order, and resumable.
 
     Jobs of a Ray that was started in the background of a script inherit an ignored SIGINT, and Ray's own processes
     block it: neither may keep a run from ending.

@@ -1,6 +1,6 @@
 """How busy a worker's node is: CPU and memory of the whole node, and the worker's own GPU.
 
-The names are those of MLflow's own monitors, which its pages know. Those monitors are not used: they import all of
+The names are those of MLflow's own monitors, which its pages expect. Those monitors are not used: they import all of
 MLflow, which costs each worker seconds and memory.
 """
 
@@ -14,7 +14,7 @@ import torch
 
 
 def node_usage() -> dict[str, float]:
-    """Of CPU (percent of all, on average since the last call of this process) and memory (percent; megabytes)."""
+    """CPU (percent of all, the mean since this process's last call) and memory (percent; megabytes) of this node."""
     memory = psutil.virtual_memory()
     return {
         "cpu_utilization_percentage": psutil.cpu_percent(),
@@ -24,25 +24,25 @@ def node_usage() -> dict[str, float]:
 
 
 def gpu_usage(device: torch.device) -> dict[str, float]:
-    """Of a GPU, whoever uses it; nothing of another device.
+    """Memory, utilization and power (watts) of a GPU, whichever process uses it; empty for any other device.
 
-    How busy it is and the power it draws (watts) need `nvidia-ml-py`, on AMD's GPUs `amdsmi`.
+    Utilization and power need `nvidia-ml-py`, on AMD's GPUs `amdsmi`.
     """
     if device.type != "cuda":
         return {}
     free, total = torch.cuda.mem_get_info(device)
-    found = {
+    usage = {
         "memory_usage_percentage": 100 * (total - free) / total,
         "memory_usage_megabytes": (total - free) / 1e6,
     }
     with suppress(Exception):  # those packages raise errors of their own
-        found["utilization_percentage"] = float(torch.cuda.utilization(device))
-        found["power_usage_watts"] = torch.cuda.power_draw(device) / 1000
-    return {f"gpu_{_number(device)}_{name}": value for name, value in found.items()}
+        usage["utilization_percentage"] = float(torch.cuda.utilization(device))
+        usage["power_usage_watts"] = torch.cuda.power_draw(device) / 1000
+    return {f"gpu_{_number(device)}_{name}": value for name, value in usage.items()}
 
 
 def _number(device: torch.device) -> str:
-    """The node's name for a GPU; a process counts only those that it sees."""
+    """The node's name for a GPU; a process numbers only the GPUs that it sees."""
     index = device.index or 0
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return visible[index] if index < len(visible) else str(index)

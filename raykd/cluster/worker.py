@@ -1,9 +1,10 @@
-"""The loop of a classroom's workers under Ray Train: attend, do what the agenda says, report, attend again."""
+"""The loop of a classroom's workers under Ray Train: poll the broker, do as it asks, report, poll again."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +13,20 @@ import ray.train
 import ray.train.torch
 import torch
 
+from raykd.cluster.session import NAMESPACE
 from raykd.cluster.usage import gpu_usage, node_usage
 from raykd.training.classroom import Classroom
-from raykd.training.messages import NAMESPACE, Report, WorkerCommands, WorkerPoll
+from raykd.training.messages import Report, WorkerCommands, WorkerPoll
 from raykd.training.team import Team
 
 HEARTBEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Post:
-    """Where a classroom's workers report to, and what they may use: the train loop's config.
+class WorkerConfig:
+    """Which broker and classroom a worker belongs to, and what it may use: Ray Train's config of the train loop.
 
-    `usage_seconds` lie between two looks at how busy their nodes are; 0: nobody looks.
+    - usage_seconds: between two measurements of how busy its node is; 0: none are made
     """
 
     broker: str
@@ -35,53 +37,50 @@ class Post:
 
 
 def work_until_closed(config: dict[str, Any]) -> None:
-    """Run one worker of a classroom until the broker closes it; `config` holds the fields of `Post`."""
-    post = Post(**config)
-    torch.set_num_threads(post.threads)
-    # Which lines a worker prints is nobody's business but ours: results travel as reports.
+    """Run one worker of a classroom until the broker closes it; `config` holds the fields of `WorkerConfig`."""
+    worker = WorkerConfig(**config)
+    torch.set_num_threads(worker.threads)
+    # Results travel as reports; a worker's own lines would only disturb the user's.
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     team = Team.of_process_group(ray.train.torch.get_device())
-    if post.usage_seconds:
-        threading.Thread(target=_tell_usage, args=(post, team.device), name="usage", daemon=True).start()
+    if worker.usage_seconds:
+        threading.Thread(target=_report_usage, args=(worker, team.device), name="usage", daemon=True).start()
     classroom = Classroom(team)
-    line = _BrokerLine(post) if team.rank == 0 else None
+    connection = _BrokerConnection(worker) if team.rank == 0 else None
     reports: tuple[Report, ...] = ()
     while True:
-        heard = line.poll(classroom.seated, reports) if line else None
-        commands: WorkerCommands = team.from_first(heard)
+        received = connection.poll(classroom.seated, reports) if connection else None
+        commands: WorkerCommands = team.broadcast(received)
         if commands.close:
             return
         reports = classroom.follow(commands)
 
 
-class _BrokerLine:
-    """The first worker's line to the broker, with a heartbeat beside it while an epoch runs."""
+class _BrokerConnection:
+    """The first worker's connection to the broker, with a heartbeat beside it while an epoch runs."""
 
-    def __init__(self, post: Post) -> None:
-        self._post = post
-        self._broker: Any = ray.get_actor(post.broker, namespace=NAMESPACE)
-        self._beat()
-        threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True).start()
+    def __init__(self, worker: WorkerConfig) -> None:
+        self._worker = worker
+        self._broker: Any = ray.get_actor(worker.broker, namespace=NAMESPACE)
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def poll(self, seated: tuple[str, ...], reports: tuple[Report, ...]) -> WorkerCommands:
-        worker_poll = WorkerPoll(self._post.classroom, self._post.seats, seated, reports)
+        worker_poll = WorkerPoll(self._worker.classroom, self._worker.seats, seated, reports)
         commands: WorkerCommands = ray.get(self._broker.poll.remote(worker_poll))
         return commands
 
     def _beat(self) -> None:
-        self._broker.heartbeat.remote(self._post.classroom)
-
-    def _beat_for_ever(self) -> None:
-        stopped = threading.Event()
-        while not stopped.wait(HEARTBEAT_SECONDS):
-            self._beat()
+        """Send heartbeats as long as the process lives."""
+        while True:
+            self._broker.heartbeat.remote(self._worker.classroom)
+            time.sleep(HEARTBEAT_SECONDS)
 
 
-def _tell_usage(post: Post, device: torch.device) -> None:
-    """Tell the broker how busy this worker's node and GPU are, as long as the process lives."""
-    broker = ray.get_actor(post.broker, namespace=NAMESPACE)
+def _report_usage(worker: WorkerConfig, device: torch.device) -> None:
+    """Report to the broker how busy this worker's node and GPU are, as long as the process lives."""
+    broker = ray.get_actor(worker.broker, namespace=NAMESPACE)
     node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    node_usage()  # the first look at a CPU finds nothing
-    stopped = threading.Event()
-    while not stopped.wait(post.usage_seconds):
-        broker.note_usage.remote(node, node_usage() | gpu_usage(device))
+    node_usage()  # the first measurement of a CPU gives nothing
+    while True:
+        time.sleep(worker.usage_seconds)
+        broker.record_usage.remote(node, node_usage() | gpu_usage(device))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +19,12 @@ from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive,
 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 """Data sets that `data.download` can fetch."""
+
+LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
+"""Settings of the data that decide where and how it is read, not what it is."""
+
+LATER_SETTINGS = {"view_seed": None, "held_out": "validation"}
+"""Settings of the data that are younger than the first cached teachers, and their values before that."""
 
 
 class DataSettings(Settings):
@@ -175,8 +181,23 @@ class TrainingSpec(Settings):
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a teacher has a part in the loss."""
+        """Whether this training uses a teacher."""
         method = self.method.chosen()
         return isinstance(method, FeatureMethod) or (
             self.objective.kd_weight > 0 and not isinstance(method, TeacherFree)
         )
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide a network's weights, as JSON data: equal ones are the same training on any machine.
+
+        Of the methods' settings, only those in use count. Checkpoints and cached teachers are found by it.
+        """
+        content = self.model_dump(mode="json")
+        for name in LOCAL_SETTINGS:
+            del content["data"][name]
+        for name, neutral in LATER_SETTINGS.items():
+            if content["data"][name] == neutral:
+                del content["data"][name]
+        for name in self.method.idle:
+            content["method"].pop(name, None)
+        return content

@@ -1,1 +1,1 @@
-"""Out of the door: finished models as files that need no raykd, and as versions in MLflow's registry."""
+"""Deployment: finished models as files that do not need raykd, and as versions in MLflow's model registry."""

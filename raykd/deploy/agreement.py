@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the model does."""
+"""Whether an exported file gives the same logits as the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from raykd.config import DataSettings
 from raykd.data import evaluation_batches, load_data
-from raykd.deploy.formats import Answers
+from raykd.deploy.formats import Predictor
 from raykd.errors import RaykdError
 from raykd.models import Classifier
 
@@ -23,10 +23,10 @@ MOST_IMAGES, READ_AT_ONCE = 512, 64
 
 @dataclass(frozen=True)
 class Images:
-    """What an export is checked on.
+    """Images on which an exported file is compared with the model.
 
     - pixels: float32 (N, C, H, W) in [0, 1], on the CPU
-    - origin: where they come from, for people
+    - origin: description of where they come from
     """
 
     pixels: Tensor
@@ -35,11 +35,11 @@ class Images:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an exported file's answers compare with the model's.
+    """How the logits of an exported file differ from the model's.
 
-    - largest_difference: of any logit
-    - largest_logit: of the model, without sign; differences are judged against it
-    - equal_answers: share of the images whose most likely class is the same
+    - largest_difference: largest absolute difference of two logits
+    - largest_logit: largest absolute logit of the model
+    - equal_answers: share of the images for which both predict the same class
     """
 
     largest_difference: float
@@ -53,10 +53,10 @@ class Agreement:
 
 
 def images_for(model_description: Mapping[str, Any]) -> Images:
-    """Validation images of a model's data set where it is at hand, else random ones.
+    """Validation images of a model's data set, or random images where the data set is not available.
 
     Args:
-        model_description: The model's description.
+        model_description: Content of the model's model.json.
     """
     shape = tuple(model_description["data"][name] for name in ("channels", "height", "width"))
     try:
@@ -65,7 +65,7 @@ def images_for(model_description: Mapping[str, Any]) -> Images:
         batches = evaluation_batches(data, "validation", batch_size=READ_AT_ONCE)
         pixels = [batch.pixels for batch in islice(batches, MOST_IMAGES // READ_AT_ONCE)]
     except ValidationError:
-        reason = "nobody knows the settings of its data"
+        reason = "the settings of its data set are not known"
     except RaykdError as error:
         reason = str(error).splitlines()[0]
     else:
@@ -75,19 +75,19 @@ def images_for(model_description: Mapping[str, Any]) -> Images:
         reason = f"{data.info.name} has images of another shape now"
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2 * sum(BATCH_SIZES), *shape, generator=generator)
-    return Images(images, f"{len(images)} random images, for its data is not at hand ({reason})")
+    return Images(images, f"{len(images)} random images, as its data set is not available ({reason})")
 
 
-def agreement(model: Classifier, exported: Answers, pixels: Tensor) -> Agreement:
-    """Ask both for the images, in batches of all of `BATCH_SIZES` in turn.
+def agreement(model: Classifier, exported: Predictor, pixels: Tensor) -> Agreement:
+    """Compare the logits of an exported file with the model's, in batches of all sizes in `BATCH_SIZES` in turn.
 
     Args:
         model: In evaluation mode, on the CPU.
-        exported: What was read from the file.
-        pixels: float32 (N, C, H, W) in [0, 1]; N at least the sum of the batch sizes has every size tried.
+        exported: The exported file, read again.
+        pixels: float32 (N, C, H, W) in [0, 1]; every batch size is tried if N is at least their sum.
 
     Raises:
-        RaykdError: The file gives other shapes than the model.
+        RaykdError: The shapes of the file's logits are not those of the model's.
     """
     sizes = cycle(BATCH_SIZES)
     differences, logits, equal = [], [], []
@@ -96,15 +96,15 @@ def agreement(model: Classifier, exported: Answers, pixels: Tensor) -> Agreement
         while start < len(pixels):
             batch = pixels[start : start + next(sizes)]
             start += len(batch)
-            wanted, given = model(batch), exported(batch)
-            if given.shape != wanted.shape:
+            expected, actual = model(batch), exported(batch)
+            if actual.shape != expected.shape:
                 raise RaykdError(
-                    f"the exported file gives {tuple(given.shape)} for {len(batch)} images, "
-                    f"where the model gives {tuple(wanted.shape)}"
+                    f"the exported file gives {tuple(actual.shape)} for {len(batch)} images, "
+                    f"where the model gives {tuple(expected.shape)}"
                 )
-            differences.append((given - wanted).abs().max())
-            logits.append(wanted.abs().max())
-            equal.append(given.argmax(1) == wanted.argmax(1))
+            differences.append((actual - expected).abs().max())
+            logits.append(expected.abs().max())
+            equal.append(actual.argmax(1) == expected.argmax(1))
     return Agreement(
         largest_difference=torch.stack(differences).max().item(),
         largest_logit=torch.stack(logits).max().item(),

@@ -1,4 +1,4 @@
-"""The command `raykd export`: a finished model as files for others, each compared with the model before it is kept."""
+"""The command `raykd export`: a finished model as files that do not need raykd, each compared with the model first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raykd.deploy.agreement import BATCH_SIZES, Agreement, Images, agreement, images_for
 from raykd.deploy.formats import CARD, FORMATS, FormatName, check_packages
-from raykd.deploy.source import FoundModel, find_model
+from raykd.deploy.source import FinishedModel, find_model
 from raykd.errors import RaykdError
 from raykd.models import Classifier
 from raykd.models.weights import shortened
@@ -32,75 +32,75 @@ def export(
 ) -> Path:
     """Export a finished model, and return the folder with the files and their card.
 
-    The files take float32 images (N, C, H, W) in [0, 1], N at will, and give logits (N, classes). All are written
-    and checked beside the folder first: if one fails, the folder stays as it is. An earlier export there is replaced.
+    The files take float32 images (N, C, H, W) in [0, 1], with any N, and give logits (N, classes). All are first
+    written and checked beside the folder: if one fails, the folder is not changed. An earlier export in it is replaced.
 
     Args:
         model: A model's folder, or a study's, whose best student is taken.
         output: The folder.
         formats: Names of `FORMATS`.
-        tolerance: Largest difference of logits that is let pass, in units of the model's largest logit.
-        console: Where it tells what it finds. None: standard output.
+        tolerance: Largest difference of logits that is accepted, in units of the model's largest logit.
+        console: Where it prints its results. None: standard output.
 
     Raises:
         RaykdError: There is no such model, a package is missing, the network cannot be expressed in a format, or an
-            exported file does not answer as the model does.
+            exported file's logits are not the model's.
     """
     console = console or Console(soft_wrap=True, highlight=False)
     check_packages(formats)
     _check_output(output)
-    found_model = find_model(model)
-    classifier = load_model(found_model.folder)
-    model_description = description(found_model.folder)
+    finished = find_model(model)
+    classifier = load_model(finished.folder)
+    model_description = description(finished.folder)
     assert model_description is not None
     images = images_for(model_description)
-    console.print(f"model: {found_model.folder} ({found_model.provenance['model']})", markup=False)
+    console.print(f"model: {finished.folder} ({finished.provenance['model']})", markup=False)
     sizes = ", ".join(map(str, BATCH_SIZES))
     console.print(f"checked on {images.origin}, in batches of {sizes}", markup=False)
-    facts = _facts(found_model, model_description)
+    facts = _facts(finished, model_description)
     with _staged(output) as folder:
         files = {}
         for name in dict.fromkeys(formats):
             path = folder / FORMATS[name].file
             FORMATS[name].write(classifier, images.pixels[:2], facts, path)
-            compared = compare(name, path, classifier, images, tolerance)
+            agreed = compare(name, path, classifier, images, tolerance)
             console.print(
                 f"{path.name}: {path.stat().st_size:,} bytes, largest difference of logits "
-                f"{compared.largest_difference:.1e} (largest logit {compared.largest_logit:.1f}), "
-                f"{compared.equal_answers:.2%} equal answers",
+                f"{agreed.largest_difference:.1e} (largest logit {agreed.largest_logit:.1f}), "
+                f"{agreed.equal_answers:.2%} equal answers",
                 markup=False,
             )
-            files[path.name] = _file_facts(name, path, compared, images)
+            files[path.name] = _file_facts(name, path, agreed, images)
         (folder / CARD).write_text(json.dumps(facts | {"files": files}, indent=2) + "\n", encoding="utf-8")
     console.print(f"exported to {output}", markup=False)
     return output
 
 
 def compare(name: FormatName, path: Path, model: Classifier, images: Images, tolerance: float) -> Agreement:
-    """Read an exported file anew and hold its answers against the model's.
+    """Read an exported file again and compare its logits with the model's.
 
     Raises:
-        RaykdError: It cannot be read, or differs by more than the tolerance.
+        RaykdError: It cannot be read, or its logits differ by more than the tolerance.
     """
     try:
-        compared = agreement(model, FORMATS[name].read(path), images.pixels)
+        agreed = agreement(model, FORMATS[name].read(path), images.pixels)
     except RaykdError:
         raise
     except Exception as error:
-        # What another library reads and runs fails in any way.
-        raise RaykdError(f"the exported {path.name} cannot be used, so none is kept: {shortened(error)}") from error
-    if not compared.relative <= tolerance:  # nan passes no test
+        # A file that another library reads and runs may raise any exception.
+        raise RaykdError(f"the exported {path.name} cannot be used, so no file is kept: {shortened(error)}") from error
+    if not agreed.relative <= tolerance:  # nan is refused, too
         raise RaykdError(
-            f"the exported {path.name} does not answer as the model does, so none is kept: logits differ by up to "
-            f"{compared.largest_difference:.1e} (largest logit {compared.largest_logit:.1e}), "
-            f"{compared.equal_answers:.2%} equal answers\n"
-            f"--tolerance lets through more than {tolerance:g} of the largest logit"
+            f"the exported {path.name} does not give the model's logits, so no file is kept: they differ by up to "
+            f"{agreed.largest_difference:.1e} (largest logit {agreed.largest_logit:.1e}), "
+            f"{agreed.equal_answers:.2%} equal answers\n"
+            f"--tolerance accepts differences of more than {tolerance:g} of the largest logit"
         )
-    return compared
+    return agreed
 
 
-def _facts(found_model: FoundModel, model_description: Mapping[str, Any]) -> dict[str, Any]:
-    """What whoever uses an exported file must know."""
+def _facts(finished: FinishedModel, model_description: Mapping[str, Any]) -> dict[str, Any]:
+    """What users of an exported file need to know: the content of its card but for the files."""
     data, settings = model_description["data"], model_description["lesson"]["student"]
     return {
         "model": settings and {"name": settings["name"], "arguments": settings["arguments"]},
@@ -115,11 +115,11 @@ def _facts(found_model: FoundModel, model_description: Mapping[str, Any]) -> dic
         "mean": list(data["mean"]),
         "std": list(data["std"]),
         "normalisation": "inside model.pt2 and model.onnx; model.safetensors takes (images - mean) / std",
-        "provenance": found_model.provenance,
+        "provenance": finished.provenance,
     }
 
 
-def _file_facts(name: FormatName, path: Path, compared: Agreement, images: Images) -> dict[str, Any]:
+def _file_facts(name: FormatName, path: Path, agreed: Agreement, images: Images) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -128,25 +128,25 @@ def _file_facts(name: FormatName, path: Path, compared: Agreement, images: Image
         "sha256": digest,
         "checked_on": images.origin,
         "batch_sizes": list(BATCH_SIZES),
-        "largest_difference": compared.largest_difference,
-        "largest_logit": compared.largest_logit,
-        "equal_answers": compared.equal_answers,
+        "largest_difference": agreed.largest_difference,
+        "largest_logit": agreed.largest_logit,
+        "equal_answers": agreed.equal_answers,
     }
 
 
 def _check_output(output: Path) -> None:
     if output.exists() and not (output / CARD).exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise RaykdError(f"--output {output} holds other things than an earlier export: name a new folder")
+        raise RaykdError(f"--output {output} holds something other than an earlier export: name a new folder")
 
 
 @contextmanager
 def _staged(output: Path) -> Iterator[Path]:
-    """A folder beside the output whose files, once all are there, take the place of an earlier export's."""
+    """A temporary folder beside the output; its files, once complete, replace those of an earlier export."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as staged:
         yield Path(staged)
         output.mkdir(exist_ok=True)
-        for old in (CARD, *(each.file for each in FORMATS.values())):
+        for old in (CARD, *(format.file for format in FORMATS.values())):
             (output / old).unlink(missing_ok=True)
         for file in sorted(Path(staged).iterdir(), key=lambda file: file.name == CARD):
             os.replace(file, output / file.name)

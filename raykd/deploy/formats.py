@@ -1,4 +1,4 @@
-"""The formats of exported models: how each is written, and read again as whoever gets the file would."""
+"""The formats of exported models: how each is written, and how it is read again from the file alone."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from raykd.models.weights import shortened
 from raykd.training.saved import plain_state
 
 FormatName = Literal["torch_export", "onnx", "safetensors"]
-Answers = Callable[[Tensor], Tensor]
-"""Logits (N, classes) for float images (N, C, H, W) in [0, 1]."""
+Predictor = Callable[[Tensor], Tensor]
+"""Gives logits (N, classes) for float32 images (N, C, H, W) in [0, 1]."""
 
 CARD = "card.json"
-"""Beside the exported files; the facts in it are inside each file, too, under this name."""
-TALKATIVE = ("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes", "onnxscript", "onnx_ir")
+"""Describes the exported files. Each file holds the same facts under this name, too, but for those on the files."""
+NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes", "onnxscript", "onnx_ir")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -39,12 +39,12 @@ class Format:
 
     - file: name of the exported file
     - write: writes a model in evaluation mode, an example batch of two images, and the card's facts to a path
-    - read: what such a file answers; takes the path and nothing else of the model
+    - read: gives the predictor of such a file, from its path alone
     """
 
     file: str
     write: Callable[[Classifier, Tensor, Mapping[str, Any], Path], None]
-    read: Callable[[Path], Answers]
+    read: Callable[[Path], Predictor]
 
 
 def check_packages(names: tuple[FormatName, ...]) -> None:
@@ -69,10 +69,10 @@ def exported_program(model: Classifier, example: Tensor) -> torch.export.Exporte
         with _silent():
             return torch.export.export(model, (example,), dynamic_shapes={"images": {0: batch}})
     except Exception as error:
-        # The network's own code runs under the tracer and raises anything.
+        # The network's own code runs while it is traced and may raise any exception.
         raise RaykdError(
             f"torch.export cannot follow {type(model.network).__name__}: {shortened(error)}\n"
-            "safetensors needs no graph; or write the network without branches that depend on images or batch"
+            "safetensors needs no graph; or write the network without branches that depend on the images or the batch"
         ) from error
 
 
@@ -81,9 +81,9 @@ def _write_torch_export(model: Classifier, example: Tensor, facts: Mapping[str, 
         torch.export.save(exported_program(model, example), path, extra_files={CARD: json.dumps(facts)})
 
 
-def _read_torch_export(path: Path) -> Answers:
+def _read_torch_export(path: Path) -> Predictor:
     with _silent():
-        graph: Answers = torch.export.load(path).module()
+        graph: Predictor = torch.export.load(path).module()
     return graph
 
 
@@ -98,33 +98,35 @@ def _write_onnx(model: Classifier, example: Tensor, facts: Mapping[str, Any], pa
             exported.model.metadata_props[CARD] = json.dumps(facts)
             exported.save(path)
     except Exception as error:
-        # The translation of an operation raises anything, too.
+        # The translation of an operation may raise any exception, too.
         raise RaykdError(f"ONNX cannot express {type(model.network).__name__}: {shortened(error)}") from error
 
 
-def _read_onnx(path: Path) -> Answers:
+def _read_onnx(path: Path) -> Predictor:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def answers(images: Tensor) -> Tensor:
+    def predict(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
-    return answers
+    return predict
 
 
 def _write_safetensors(model: Classifier, example: Tensor, facts: Mapping[str, Any], path: Path) -> None:
     if facts["model"] is None:
-        raise RaykdError("safetensors hold weights alone, and only its source can build this network: use torch_export")
+        raise RaykdError(
+            "safetensors holds weights alone, and only the source of this network can build it: use torch_export"
+        )
     safetensors.torch.save_file(plain_state(model.network), path, metadata={CARD: json.dumps(facts)})
 
 
-def _read_safetensors(path: Path) -> Answers:
+def _read_safetensors(path: Path) -> Predictor:
     with safetensors.safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()[CARD])
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     channels, classes = facts["input"]["shape"][1], facts["classes"]
     settings = ModelSettings.model_validate(facts["model"])
     network = build_model(settings, num_classes=len(classes), in_channels=channels)
@@ -141,10 +143,10 @@ FORMATS: dict[FormatName, Format] = {
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without what torch's exporters tell of themselves; what goes wrong is raised."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    """Without the messages of torch's exporters; their errors are raised all the same."""
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
-    # A graph that was begun is printed when tracing fails.
+    # When tracing fails, the incomplete graph is printed to standard error.
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         for logger in loggers:

@@ -1,4 +1,4 @@
-"""The command `raykd register`: a study's best student into MLflow's model registry, now and with an answer."""
+"""The command `raykd register`: a study's best student becomes a version in MLflow's model registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from raykd.config import TrackingSettings
 from raykd.database_urls import hide_password, sqlite_file
 from raykd.deploy.agreement import images_for
-from raykd.deploy.source import FoundModel, best_student
+from raykd.deploy.source import FinishedModel, best_student
 from raykd.errors import RaykdError
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.tracking.address import check_tracking, quiet, reason, short_calls, tracking_uri
@@ -27,12 +27,12 @@ def register(study: str | Path, name: str, alias: str, console: Console | None =
     Args:
         study: The study's folder, or its name below `outputs/`.
         name: Name of the registered model.
-        alias: Leads to the version from now on.
-        console: Where it tells what it did. None: standard output.
+        alias: Points to the version from now on.
+        console: Where it prints its results. None: standard output.
 
     Raises:
         RaykdError: There is no such study, it has no best student, its MLflow cannot be reached or has no run of it or
-            no registry, or name or alias are none that MLflow takes.
+            no registry, or MLflow does not accept the name or the alias.
     """
     console = console or Console(soft_wrap=True, highlight=False)
     check_names(name, alias)
@@ -47,30 +47,32 @@ def register(study: str | Path, name: str, alias: str, console: Console | None =
         except RaykdError:
             raise
         except Exception as error:
-            # MLflow and its stores raise anything.
+            # MLflow and its stores may raise any exception.
             without_registry = getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND"
-            why = "it has no model registry" if without_registry else reason(error)
-            raise RaykdError(f"{server}: {name!r} cannot be registered: {why}") from error
+            cause = "it has no model registry" if without_registry else reason(error)
+            raise RaykdError(f"{server}: {name!r} cannot be registered: {cause}") from error
     uri = f"models:/{name}@{alias}"
-    known = "" if version.new else ", which it was already"
+    existing = "" if version.new else ", as it was before"
     console.print(
-        f"{best.provenance['trial']} of {recorded.folder} is version {version.number} of {name}{known}: {uri}"
+        f"{best.provenance['trial']} of {recorded.folder} is version {version.number} of {name}{existing}: {uri}"
     )
     console.print(f"serve it: MLFLOW_TRACKING_URI={server} mlflow models serve -m {uri} --env-manager local")
     return version
 
 
 def _settings(recorded: RecordedStudy) -> TrackingSettings:
-    """Where the study was logged."""
-    begun = recorded.experiment.tracking
-    uri = tracking_uri(begun, recorded.folder)
+    """The settings of the MLflow to which the study was logged."""
+    logged_to = recorded.experiment.tracking
+    uri = tracking_uri(logged_to, recorded.folder)
     file = sqlite_file(uri)
     if file and not file.exists():
-        raise RaykdError(f"the study's MLflow database {file} is gone: bring it back, or --resume the study")
-    return begun.model_copy(update={"uri": uri})
+        raise RaykdError(f"the study's MLflow database {file} is missing: put it back, or --resume the study")
+    return logged_to.model_copy(update={"uri": uri})
 
 
-def _register(recorded: RecordedStudy, best: FoundModel, settings: TrackingSettings, name: str, alias: str) -> Version:
+def _register(
+    recorded: RecordedStudy, best: FinishedModel, settings: TrackingSettings, name: str, alias: str
+) -> Version:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)

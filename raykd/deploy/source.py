@@ -1,4 +1,4 @@
-"""Which model is meant, and where it comes from."""
+"""Finds the finished model of a folder or a study, and where it comes from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from raykd.training.folder import description
 
 
 @dataclass(frozen=True)
-class FoundModel:
+class FinishedModel:
     """A finished model: its folder, and where it comes from."""
 
     folder: Path
     provenance: Origin
 
 
-def find_model(model: str | Path) -> FoundModel:
+def find_model(model: str | Path) -> FinishedModel:
     """The finished model of a folder; of a study, its best student.
 
     Args:
@@ -34,7 +34,7 @@ def find_model(model: str | Path) -> FoundModel:
     folder = Path(model).expanduser()
     if description(folder) is None:
         if folder.is_dir() and not (folder / SETTINGS).exists() and any(folder.iterdir()):
-            raise RaykdError(f"no finished model in {folder}, and it is no study's folder either")
+            raise RaykdError(f"no finished model in {folder}, and it is not a study's folder either")
         return best_student(recorded_study(model))
     folder = folder.absolute()
     for parent in (folder.parent, folder.parent.parent):
@@ -42,11 +42,11 @@ def find_model(model: str | Path) -> FoundModel:
             study = recorded_study(parent)
             trial = _trial_in(study, folder)
             if trial is not None:
-                return FoundModel(folder, provenance_of_student(folder, study.experiment, study.result, trial))
-    return FoundModel(folder, provenance_of_model(folder))
+                return FinishedModel(folder, provenance_of_student(folder, study.experiment, study.result, trial))
+    return FinishedModel(folder, provenance_of_model(folder))
 
 
-def best_student(study: RecordedStudy) -> FoundModel:
+def best_student(study: RecordedStudy) -> FinishedModel:
     """A study's best student.
 
     Raises:
@@ -55,15 +55,15 @@ def best_student(study: RecordedStudy) -> FoundModel:
     folder = study.folder / BEST
     trial = _trial_in(study, folder) if description(folder) is not None else None
     if trial is None:
-        raise RaykdError(f"study {study.folder} has no best student yet: go on with it by --resume")
-    return FoundModel(folder, provenance_of_student(folder, study.experiment, study.result, trial))
+        raise RaykdError(f"study {study.folder} has no best student yet: continue it by --resume")
+    return FinishedModel(folder, provenance_of_student(folder, study.experiment, study.result, trial))
 
 
 def _trial_in(study: RecordedStudy, folder: Path) -> TrialSummary | None:
     """The trial whose student lies in a folder: its own, or the copy of the best."""
     model = description(folder)
     storage = study.experiment.cluster.storage
-    # A study's folder may have been moved since; what lies in a store has not.
+    # A study's folder on disk may have been moved since; objects in a store have not.
     shared = str(study.folder) if storage is None else shared_folder(study.experiment)
     for trial in study.result.ranked:
         own = below(shared, TRIALS, trial.name)

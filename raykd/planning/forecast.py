@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from raykd.cluster.resources import SEATS, Plan, Resources, plan
+from raykd.cluster.resources import SEATS, Plan, Resources, plan_for
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.planning.costs import EpochCosts, Overheads
@@ -130,14 +130,14 @@ def forecasts(task: Task, workers: tuple[int, ...]) -> list[Forecast]:
     full_class = min(task.experiment.cluster.seats or SEATS, task.experiment.study.trials)
     for count in workers:
         try:
-            sizes = plan(task.experiment.cluster, task.nodes.resources(count), task.experiment.study.trials)
+            plan = plan_for(task.experiment.cluster, task.nodes.resources(count), task.experiment.study.trials)
         except RaykdError as error:
             refused = error
             continue
-        search = _search(task, sizes, count)
+        search = _search(task, plan, count)
         if search not in simulated:
             simulated[search] = simulate(search, task.costs, task.overheads)
-        found.append(_forecast(task, sizes, count, simulated[search], full_class))
+        found.append(_forecast(task, plan, count, simulated[search], full_class))
     if not found:
         raise refused or RaykdError("no sizes to plan for")
     return found
@@ -159,54 +159,54 @@ def no_faster_beyond(forecasts: Sequence[Forecast]) -> Forecast:
     return next(forecast for forecast in forecasts if forecast.seconds * HARDLY_FASTER <= shortest)
 
 
-def _search(task: Task, sizes: Plan, count: int) -> Search:
+def _search(task: Task, plan: Plan, count: int) -> Search:
     experiment = task.experiment
     head = task.nodes.cpus if task.nodes.gpus else min(task.nodes.cpus, count)
     return Search(
         study=experiment.study,
         epochs=experiment.training.epochs,
-        classrooms=sizes.classrooms,
-        workers=sizes.workers,
-        seats=sizes.seats,
+        classrooms=plan.classrooms,
+        workers=plan.workers,
+        seats=plan.seats,
         cpus=float(head),
         stride=task.stride,
     )
 
 
-def _forecast(task: Task, sizes: Plan, count: int, outcome: Outcome, full_class: int) -> Forecast:
-    overheads, cpus = task.overheads, _search(task, sizes, count).cpus
-    speed = overheads.speed(sizes.workers)
+def _forecast(task: Task, plan: Plan, count: int, outcome: Outcome, full_class: int) -> Forecast:
+    overheads, cpus = task.overheads, _search(task, plan, count).cpus
+    speed = overheads.speed(plan.workers)
     phases = {
-        "start-up": overheads.cluster + overheads.classroom + overheads.classroom_cpu * sizes.classrooms / cpus,
+        "start-up": overheads.cluster + overheads.classroom + overheads.classroom_cpu * plan.classrooms / cpus,
         "teacher": task.costs.of_teachers(task.standard_epochs, task.generous_epochs) / speed,
         "search": outcome.seconds,
         "ending": overheads.ending,
     }
-    used = sizes.classrooms * sizes.workers
-    spent = {name: seconds * sizes.workers for name, seconds in outcome.spent.items()}
+    used = plan.classrooms * plan.workers
+    spent = {name: seconds * plan.workers for name, seconds in outcome.spent.items()}
     # In a small class each student pays more for what the class shares.
     plain, trials = task.experiment.training.epochs, sum(outcome.epochs)
-    ideal = min((plain + trials) * task.costs.of_class(1)[0] / full_class * sizes.workers / speed, spent["shared"])
-    learning = phases["teacher"] * sizes.workers + spent["own"] + ideal
+    ideal = min((plain + trials) * task.costs.of_class(1)[0] / full_class * plan.workers / speed, spent["shared"])
+    learning = phases["teacher"] * plan.workers + spent["own"] + ideal
     unused = "cluster.classrooms" if task.experiment.cluster.classrooms else "too few trials"
     ledger = {
-        TEACHING: learning * speed / sizes.workers,
-        "workers in step": learning * (1 - speed / sizes.workers),
+        TEACHING: learning * speed / plan.workers,
+        "workers in step": learning * (1 - speed / plan.workers),
         "small classes": spent["shared"] - ideal,
         "start-up": (phases["start-up"] + phases["ending"]) * count + spent["start"],
-        "teacher first": phases["teacher"] * (count - sizes.workers),
+        "teacher first": phases["teacher"] * (count - plan.workers),
         unused: outcome.seconds * (count - used),
         NO_TRIAL_LEFT[task.experiment.study.early_stopping]: spent["tail"],
         "Tune": spent["tune"],
     }
     return Forecast(
         workers=count,
-        sizes=sizes,
+        sizes=plan,
         seconds=math.fsum(phases.values()),
         phases=phases,
         spent=ledger,
         epochs=trials,
         whole_trials=sum(epochs == task.experiment.training.epochs for epochs in outcome.epochs),
-        trials_at_once=min(sizes.classrooms * sizes.seats, task.experiment.study.trials),
+        trials_at_once=min(plan.classrooms * plan.seats, task.experiment.study.trials),
         known=outcome.known,
     )

@@ -100,12 +100,12 @@ class SimulatedClassrooms:
         """Ask for a seat and the first step of a student."""
         self._assignments.submit(TrainRequest(student, ANY_SPEC, None, "", ticket=student))
         self._without_seat.add(student)
-        self._assignments.want(student, 1)
+        self._assignments.request_epoch(student, 1)
         self._fill_seats()
 
     def allow_step(self, student: str, step: int) -> None:
         """Let a student be trained for its next step."""
-        self._assignments.want(student, step)
+        self._assignments.request_epoch(student, step)
         self._answer(self._classroom_of[student])
 
     def withdraw(self, student: str) -> None:
@@ -157,7 +157,7 @@ class SimulatedClassrooms:
         """Answer a classroom's poll, if it waits and there is something to do for it."""
         if classroom.poll is None:
             return
-        if self._events.now < classroom.waits_until and self._assignments.undecided(classroom.poll):
+        if self._events.now < classroom.waits_until and self._assignments.awaits_requests(classroom.poll):
             return
         if commands := self._assignments.commands(classroom.poll):
             classroom.poll = None

@@ -9,46 +9,46 @@ from raykd.errors import unknown_name
 from raykd.shipped import purpose, shipped
 
 GAP = 2
-"""Columns between a name and what is said of it."""
+"""Columns between a name and its description."""
 NARROWEST = 20
-"""Columns that are left to what is said, however long the names."""
+"""Least columns of a description, however long the names are."""
 
 
 def catalogue(kind: str) -> dict[str, str]:
-    """Names of a kind, each with a line about it.
+    """All names of a kind, each with a description of one line.
+
+    Args:
+        kind: A name in `CATALOGUES`.
 
     Raises:
         RaykdError: There is no such kind.
     """
-    if kind not in KINDS:
-        raise unknown_name("kind", kind, KINDS)
-    return KINDS[kind]()
+    if kind not in CATALOGUES:
+        raise unknown_name("kind", kind, CATALOGUES)
+    return CATALOGUES[kind]()
 
 
-def aligned(lines: dict[str, str], width: int | None) -> str:
-    """Names and what is said of them in two columns.
+def two_columns(descriptions: dict[str, str], width: int | None) -> str:
+    """Names and their descriptions in two columns.
 
     Args:
-        lines: By name.
-        width: Columns of the terminal, in which longer lines are wrapped. None: a line each, however long.
+        descriptions: By name.
+        width: Columns of the terminal, to which longer lines are wrapped. None: one line for each name.
     """
-    indent = max(map(len, lines), default=0) + GAP
-    shown = [f"{name:<{indent}}{line}".rstrip() for name, line in lines.items()]
+    indent = max(map(len, descriptions), default=0) + GAP
+    lines = [f"{name:<{indent}}{description}".rstrip() for name, description in descriptions.items()]
     if width is not None:
-        rest = " " * indent
-        shown = [
-            textwrap.fill(line, max(width, indent + NARROWEST), subsequent_indent=rest, break_on_hyphens=False)
-            for line in shown
-        ]
-    return "\n".join(shown)
+        columns = max(width, indent + NARROWEST)
+        lines = [textwrap.fill(line, columns, subsequent_indent=" " * indent, break_on_hyphens=False) for line in lines]
+    return "\n".join(lines)
 
 
 def _methods() -> dict[str, str]:
     from raykd.knowledge.methods import METHODS
-    from raykd.report.explanation import documented
+    from raykd.report.explanation import docstring_parts
 
     own = {"package.module:name": "A function (student, teacher, labels) or a Method class of your own."}
-    return {name: documented(method)[0] for name, method in METHODS.items()} | own
+    return {name: docstring_parts(method)[0] for name, method in METHODS.items()} | own
 
 
 def _models() -> dict[str, str]:
@@ -63,10 +63,10 @@ def _models() -> dict[str, str]:
 
 def _datasets() -> dict[str, str]:
     from raykd.data.load import SOURCES
-    from raykd.report.explanation import documented
+    from raykd.report.explanation import docstring_parts
 
     own = {"package.module:function": "Your own: function() -> (uint8 images, labels)."}
-    return {name: documented(reader)[0] for name, reader in SOURCES.items()} | own
+    return {name: docstring_parts(reader)[0] for name, reader in SOURCES.items()} | own
 
 
 def _spaces() -> dict[str, str]:
@@ -77,11 +77,11 @@ def _recipes() -> dict[str, str]:
     return {name: purpose(path) for name, path in shipped("recipes").items()}
 
 
-KINDS: dict[str, Callable[[], dict[str, str]]] = {
+CATALOGUES: dict[str, Callable[[], dict[str, str]]] = {
     "methods": _methods,
     "models": _models,
     "datasets": _datasets,
     "spaces": _spaces,
     "recipes": _recipes,
 }
-"""What can be listed. Each imports what it lists only when it is asked: most cost neither torch nor Ray."""
+"""Functions that list each kind. Each imports only what it lists, so most import neither torch nor Ray."""

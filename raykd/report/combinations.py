@@ -1,4 +1,4 @@
-"""What a method combines with, in sentences: what holds for all of its kind, and where it differs."""
+"""What a method combines with, in sentences: what holds for all methods of its kind, and where it differs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from raykd.knowledge.methods.own import OwnFunction
 
 Kind = Literal["answers", "batch", "features", "no teacher"]
 
-KINDS: dict[Kind, str] = {
-    "answers": "compares the networks' answers, each sample for itself",
-    "batch": "compares the networks' answers, samples among each other",
-    "features": "compares features; its term stands beside that of a method of answers",
+KIND_DESCRIPTIONS: dict[Kind, str] = {
+    "answers": "compares the networks' answers, each sample on its own",
+    "batch": "compares the networks' answers across the samples of a batch",
+    "features": "compares features; its loss is added to that of a method of answers",
     "no teacher": "needs no teacher",
 }
 ANY = "Any temperature.policy, bias.form, bias.denominator and schedule.form"
@@ -31,9 +31,9 @@ FINITE = (
     "It compares logits themselves, so a repair must leave every class some probability: bias.strength below 1 with "
     "pair and one_hot, bias.strength below 1 or bias.smoothing above 0 with smooth, bias.margin below 1 with margin."
 )
-AS_ONE = "Several workers give the loss of the whole batch."
-APART = "Several workers compare their own samples each, and their losses are averaged by their shares."
-LEARNED = "Its learned parts are trained, saved and resumed with the student, and are no part of the finished model."
+AS_ONE = "With several workers, the loss is that of the whole batch."
+APART = "With several workers, each compares its own samples only, and the losses are averaged by the workers' shares."
+LEARNED = "Its learned parts are trained, saved and resumed with the student, and are not part of the finished model."
 
 LAYERS: dict[Where, str] = {
     "middle": "the last layer of the stage in the middle",
@@ -42,7 +42,7 @@ LAYERS: dict[Where, str] = {
     "embedding": "what enters the classifier's head",
     "stages and embedding": "the last layer of each stage, and what enters the classifier's head",
 }
-"""Where a feature method takes its hints, in words."""
+"""Descriptions of the layers from which a feature method takes its hints."""
 
 
 def kind_of(method: Method | OwnFunction) -> Kind:
@@ -58,7 +58,7 @@ def kind_of(method: Method | OwnFunction) -> Kind:
 
 
 def combinations(method: Method | OwnFunction) -> list[str]:
-    """What a method combines with, a sentence each."""
+    """Sentences on what a method combines with."""
     kind = kind_of(method)
     if kind == "no teacher":
         return ["Temperature, bias and schedule change nothing."]
@@ -79,12 +79,12 @@ def _learns(method: Method | OwnFunction) -> bool:
     elif isinstance(method, AnswerMethod | OwnFunction):
         term = method.term()
     torch = sys.modules.get("torch")
-    # A term with parameters has imported torch.
+    # A term with parameters imports torch; without torch there is none.
     return torch is not None and isinstance(term, torch.nn.Module)
 
 
 def _example_shapes(where: Where) -> HintShapes:
-    """Hints of a narrow student and a wide teacher, as a method may meet them, of 4 samples of 2 classes."""
+    """Shapes of the hints of a narrow student and a wide teacher, for 4 samples of 2 classes."""
     import torch
 
     stages = ((4, 8, 8), (8, 4, 4), (16, 2, 2))

@@ -1,4 +1,4 @@
-"""A method explained: its formula, source, settings and published settings, as its class says."""
+"""The explanation of a method: its formula, source, settings and published settings, read from its class."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from raykd.knowledge.methods.base import FeatureMethod, Method
 from raykd.knowledge.methods.own import OwnFunction, own_method
 from raykd.report.combinations import LAYERS, Kind, combinations, kind_of
 
-GIVEN = 3
-"""Parameters of a user's own function that raykd gives: student, teacher, labels."""
+PASSED = 3
+"""How many arguments raykd passes to a user's own function: student, teacher, labels."""
 NEEDED = "needed"
-"""Stands where an argument has no default."""
+"""Takes the place of a default where an argument has none."""
 
 
 @dataclass(frozen=True)
-class Explained:
-    """One setting of a method.
+class SettingExplanation:
+    """The explanation of one setting of a method.
 
     - name: dotted, or the name of an argument in ``method.arguments``
-    - default, range: in words; a function of the user's own tells no range
+    - default, range: as text; the range is empty for arguments of a user's own function
     - help: what it does
     """
 
@@ -40,17 +40,17 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that is to be said of a method.
+    """The explanation of a method.
 
-    - name: what ``--method`` takes
+    - name: the value of ``--method``
     - kind: what it compares
-    - summary, details: first sentence of its docstring, and the rest
-    - formula, source: empty where its author gives none
-    - settings: those of its own
-    - layers: which it listens to by default; empty of a method of answers
-    - combinations: sentences
-    - published: whether its author says how the other settings should be
-    - command: words that run it so, for a shell
+    - summary, details: first paragraph of its docstring, and the rest
+    - formula, source: empty if its author gives none
+    - settings: its own settings
+    - layers: description of its default hint layers; empty unless it is a feature method
+    - combinations: sentences on what it combines with
+    - published: whether its author gives values for settings of other sections
+    - command: words of the shell command that runs it with these values
     """
 
     name: str
@@ -59,7 +59,7 @@ class Explanation:
     details: str
     formula: str
     source: str
-    settings: tuple[Explained, ...]
+    settings: tuple[SettingExplanation, ...]
     layers: str
     combinations: tuple[str, ...]
     published: bool
@@ -67,10 +67,13 @@ class Explanation:
 
 
 def explain(name: str) -> Explanation:
-    """A method by its name or import path, explained.
+    """Explain a method.
+
+    Args:
+        name: Of a built-in method, or the import path of a user's own.
 
     Raises:
-        RaykdError: There is no such method, or the import path leads nowhere.
+        RaykdError: There is no such method, or the import path cannot be imported.
     """
     method: Method | OwnFunction
     if ":" in name:
@@ -80,7 +83,7 @@ def explain(name: str) -> Explanation:
         method = METHODS[name]()
     else:
         raise unknown_name("method", name, METHODS)
-    summary, details = documented(method.function if isinstance(method, OwnFunction) else type(method))
+    summary, details = docstring_parts(method.function if isinstance(method, OwnFunction) else type(method))
     built_in = isinstance(method, Method) and ":" not in name
     published = getattr(method, "published", {})
     return Explanation(
@@ -98,32 +101,32 @@ def explain(name: str) -> Explanation:
     )
 
 
-def documented(thing: Any) -> tuple[str, str]:
-    """The first paragraph of a docstring and all that follows it, each paragraph in one line, without backticks."""
+def docstring_parts(documented: Any) -> tuple[str, str]:
+    """First paragraph of a docstring and its other paragraphs, each paragraph in one line, without backticks."""
     # Not `inspect.getdoc`: a class without docstring would show that of its base.
-    text = inspect.cleandoc(thing.__doc__ or "")
+    text = inspect.cleandoc(documented.__doc__ or "")
     first, *rest = (" ".join(paragraph.split()).replace("`", "") for paragraph in text.split("\n\n"))
     return first or "No docstring.", "\n\n".join(rest)
 
 
-def _settings(method: Method | OwnFunction, prefix: str) -> tuple[Explained, ...]:
+def _settings(method: Method | OwnFunction, prefix: str) -> tuple[SettingExplanation, ...]:
     if isinstance(method, OwnFunction):
-        arguments = list(parameters_of(method.function).values())[GIVEN:]
-        return tuple(Explained(each.name, _default(each), "", "") for each in arguments)
+        arguments = list(parameters_of(method.function).values())[PASSED:]
+        return tuple(SettingExplanation(argument.name, _default(argument), "", "") for argument in arguments)
     return tuple(
-        Explained(f"{prefix}{name}", _in_words(field.default), _range(field), _help(field))
+        SettingExplanation(f"{prefix}{name}", _as_text(field.default), _range(field), _help(field))
         for name, field in type(method).model_fields.items()
     )
 
 
 def _default(parameter: inspect.Parameter) -> str:
-    return NEEDED if parameter.default is parameter.empty else _in_words(parameter.default)
+    return NEEDED if parameter.default is parameter.empty else _as_text(parameter.default)
 
 
 def _range(field: FieldInfo) -> str:
-    """Which values a setting takes."""
+    """The values that a setting may have."""
     if get_origin(field.annotation) is Literal:
-        return ", ".join(map(_in_words, get_args(field.annotation)))
+        return ", ".join(map(_as_text, get_args(field.annotation)))
     bounds: dict[str, Any] = {}
     for bound in field.metadata:
         match bound:
@@ -136,9 +139,9 @@ def _range(field: FieldInfo) -> str:
             case annotated_types.Lt():
                 bounds["<"] = bound.lt
     if bounds.keys() == {">=", "<="}:
-        limits = f"{_in_words(bounds['>='])} to {_in_words(bounds['<='])}"
+        limits = f"{_as_text(bounds['>='])} to {_as_text(bounds['<='])}"
     else:
-        limits = ", ".join(f"{sign} {_in_words(limit)}" for sign, limit in bounds.items())
+        limits = ", ".join(f"{sign} {_as_text(limit)}" for sign, limit in bounds.items())
     kinds: dict[Any, str] = {int: "whole", bool: "yes or no", str: "text"}
     kind = kinds.get(field.annotation, "")
     return " ".join(filter(None, (kind, limits)))
@@ -149,8 +152,8 @@ def _help(field: FieldInfo) -> str:
 
 
 def _flags(published: Mapping[str, Any]) -> list[str]:
-    return [word for name, value in published.items() for word in (f"--{name}", _in_words(value))]
+    return [word for name, value in published.items() for word in (f"--{name}", _as_text(value))]
 
 
-def _in_words(value: object) -> str:
+def _as_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

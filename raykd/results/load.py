@@ -41,7 +41,7 @@ class RecordedStudy:
         """
         teacher_file = self.folder / TEACHER
         if not teacher_file.exists():
-            raise RaykdError(f"study {self.folder} has no teacher yet: go on with it by --resume")
+            raise RaykdError(f"study {self.folder} has no teacher yet: continue it by --resume")
         teacher = json.loads(teacher_file.read_text(encoding="utf-8"))
         place = address_of(self.experiment.tracking, self.folder)
         return StudyResult.of(self.folder, self.study, teacher, description(self.folder / PLAIN), place)

@@ -31,11 +31,11 @@ GOALS: dict[Goal, GoalFacts] = {
 }
 
 STUDENT = "student."
-"""Settings that decide a student's size begin so."""
+"""The settings that decide a student's size begin with this."""
 
 
 def values_of(goals: Sequence[Goal], accuracy: float, attributes: Mapping[str, Any]) -> list[float]:
-    """What a finished trial reached, in the order of the study's goals.
+    """The values of a finished trial, in the order of the study's goals.
 
     Args:
         goals: The study's.
@@ -52,7 +52,7 @@ def goals_of(study: Study) -> tuple[Goal, ...]:
 
 
 def check_goals(goals: Sequence[Goal], space: SearchSpace) -> None:
-    """Make sure that the search can do anything for the goals.
+    """Make sure that the search can improve all goals.
 
     Raises:
         RaykdError: students' size is a goal, and the space leaves it as it is.

@@ -1,4 +1,4 @@
-"""The search of a study: Tune's trials, each a seat in a classroom, between Optuna and a scheduler."""
+"""The search of a study: Ray Tune runs the trials that Optuna suggests, and a scheduler may stop them early."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def search(
         context: What all trials share; the classrooms behind its broker are open.
         study: From `raykd.search.optuna_study.open_study`.
         space: What is searched.
-        callbacks: Hear of every result.
+        callbacks: Called with every result.
         trials: How many have not ended.
         seats: How many may run at once, at this moment. None: as many as the context says.
         sizes: See `raykd.search.searcher.OptunaSearcher`.
@@ -45,7 +45,7 @@ def search(
     scheduler = make_scheduler(settings, experiment.training.epochs)
     feed_history(scheduler, study)
     trainable = tune.with_resources(tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS})
-    storage = below(shared_folder(experiment), RAY)
+    ray_folder = below(shared_folder(experiment), RAY)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -58,26 +58,27 @@ def search(
         ),
         run_config=tune.RunConfig(
             name=f"tune-{context.broker}",
-            storage_path=storage,
+            storage_path=ray_folder,
             callbacks=list(callbacks),
             failure_config=tune.FailureConfig(max_failures=settings.retries),
             verbose=0,
         ),
     )
-    # A trial whose process is lost with its node is tried again; that is no page of traceback. Who fails is told of.
+    # A trial whose process is lost with its node is tried again, which needs no traceback. Trials that fail are
+    # reported.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train._internal.storage").addFilter(_in_a_line)
     try:
         tuner.fit()
     except OSError:
-        # At its end Tune lists its files; what has become of the trials, the study's own record knows.
-        if not is_url(storage):
+        # At its end Tune lists its files. The outcome of the trials is in the study's own record.
+        if not is_url(ray_folder):
             raise
         logger.debug("Tune could not list its files", exc_info=True)
 
 
 def _in_a_line(record: logging.LogRecord) -> bool:
-    """A store that is away for a while is no page of traceback, either."""
+    """Make one line of the traceback about an object store that does not answer for a while."""
     if record.exc_info:
         record.msg, record.args, record.exc_info = f"cluster.storage does not answer: {record.exc_info[1]}", (), None
     return True

@@ -1,4 +1,4 @@
-"""What Optuna suggests next: TPE, seeded trial by trial, which may have learnt from earlier studies."""
+"""The sampler: TPE, seeded for each trial, which may also learn from the trials of earlier studies."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial
 class SeededByTrial(BaseSampler):
     """A fresh TPE sampler for every trial, seeded by the study's seed and the trial's number.
 
-    TPE is as of Optuna 5: it keeps away from what is running (constant liar), and is multivariate with one goal. It
-    is what Optuna advises for several goals as well where trials are tens to hundreds and settings hang on each other;
-    NSGA-II wants more of the one and less of the other.
+    TPE is as of Optuna 5: it keeps away from running trials (constant liar), and is multivariate with one goal. It
+    is what Optuna advises for several goals as well where there are tens to hundreds of trials and settings depend
+    on each other; NSGA-II needs more trials and settings that depend less on each other.
 
     Args:
         seed: The study's.

@@ -1,4 +1,4 @@
-"""Who stops trials early, and how a scheduler learns what earlier launches of its study have seen."""
+"""The schedulers that stop trials early, and how a scheduler learns what earlier launches of its study have seen."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from raykd.search.names import METRIC, TIME
 def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:
     """The scheduler of a study.
 
-    asha stops a trial at its last report, too, where there is nothing left to stop: such a trial says ``finished`` in
-    its last result, and counts as complete.
+    asha also stops a trial at its last report, where nothing is left to stop: such a trial has ``finished`` in its
+    last result, and counts as complete.
 
     Args:
-        settings: Name of the scheduler and how patient it is.
+        settings: Name of the scheduler and how early it may stop trials.
         epochs: Epochs of a whole trial.
     """
     # In binary 0.07 * 100 is a little above 7, which must not make it 8.
@@ -53,11 +53,11 @@ def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:
 def feed_history(scheduler: TrialScheduler, study: Study, controller: Any = None) -> None:
     """Show a fresh scheduler all results of the study's finished trials, so that it judges as if it had seen them.
 
-    Interrupted trials are left out: they go on, and deliver their whole history again themselves.
+    Interrupted trials are left out: they are resumed, and deliver their whole history again themselves.
 
     Args:
         scheduler: From `make_scheduler`; it has seen nothing yet.
-        study: Its finished, stopped and failed trials are told in the order in which they ended.
+        study: Its finished, stopped and failed trials are fed in the order in which they ended.
         controller: Passed on to the scheduler. Those of `make_scheduler` need none.
     """
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))

@@ -1,7 +1,7 @@
-"""Lets Optuna choose what Ray Tune tries, on Optuna's ask and tell. The Optuna study is the record of all trials.
+"""A Tune searcher on Optuna's ask-and-tell interface. The Optuna study is the record of all trials.
 
-Ray's own OptunaSearch tells stopped trials as complete, leaves diverged ones running for ever, fails on retried ones
-and repeats its start point. Here the record lives in a storage that outlives the driver: whatever is interrupted is
+Ray's own OptunaSearch records stopped trials as complete, leaves diverged ones running for ever, fails on retried ones
+and repeats its start point. Here the record is in a storage that outlives the driver, and an interrupted trial is
 handed out again under its number and with its values.
 """
 
@@ -40,7 +40,7 @@ class _Running:
 
 
 class OptunaSearcher(Searcher):
-    """Suggests what to try next, and records in Optuna what came of it.
+    """Suggests trials, and records in Optuna how they went and ended.
 
     A trial's config is its settings by dotted name, and under ``trial`` its number in the Optuna study. Results must
     carry ``epoch`` and the metric, and may say ``finished``, ``diverged`` and ``seconds`` (of this epoch). A trial ends
@@ -52,19 +52,19 @@ class OptunaSearcher(Searcher):
       epochs, and would otherwise be drawn to those that diverged late;
     - as FAIL with the attribute ``error``, if its student could not be taught (``failure``) or Tune gave it up.
 
-    Its student's size, as `sizes` tells it, becomes attributes when it is handed out for the first time, and counts for
-    all launches. When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``,
+    Its student's size, from `sizes`, becomes attributes when the trial is handed out for the first time, and is valid
+    for all launches. When it ends, its attributes are ``epoch``, ``seconds`` (in sum), ``best_validation_accuracy``,
     ``best_epoch``, and what `keep` names.
 
     Args:
         study: From `raykd.search.optuna_study.open_study`.
         space: What to search. A study keeps the space that it was begun with.
-        trials: Trials of the study over all its launches, whatever became of them.
+        trials: Trials of the study over all its launches, however they ended.
         metric: What is maximised, or as `mode` says.
         mode: max or min; must be the study's direction.
         keep: Further keys of the last result to keep as attributes.
-        seats: Tells how many trials may run at once; nothing is suggested while they are all taken. None: any number.
-        sizes: Tells the size of a trial's student from its settings, by the keys of `raykd.search.goals.GOALS`. None:
+        seats: Gives the number of trials that may run at once; nothing more is suggested meanwhile. None: any number.
+        sizes: Gives the size of a trial's student from its settings, by the keys of `raykd.search.goals.GOALS`. None:
             it is no goal of the study.
     """
 
@@ -93,7 +93,7 @@ class OptunaSearcher(Searcher):
         self._take_over({})
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher; seats and the measuring of sizes are of this process.
+        # Tune pickles its searcher; seats and sizes belong to this process.
         return self.__dict__ | {"_seats": None, "_sizes": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -135,11 +135,11 @@ class OptunaSearcher(Searcher):
             _log.exception("the end of trial %d could not be recorded; --resume runs it again", running.trial.number)
 
     def get_state(self) -> dict[str, Any]:
-        """Which Tune trial is which Optuna trial; all else is in the study."""
+        """The number of the Optuna trial behind each Tune trial; everything else is in the study."""
         return {"running": {trial_id: running.trial.number for trial_id, running in self._running.items()}}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on with the trials that a restored Tune still has; the study says what has become of them since."""
+        """Take over the trials that a restored Tune still has, but for those that have ended in the study since."""
         self._take_over(state["running"])
 
     def save(self, checkpoint_path: str) -> None:
@@ -185,7 +185,7 @@ class OptunaSearcher(Searcher):
         return self._study.ask()
 
     def _reopened(self, frozen: FrozenTrial) -> optuna.Trial:
-        # Optuna has no public way to go on with a trial of an earlier process.
+        # Optuna has no public way to resume a trial of an earlier process.
         return optuna.Trial(self._study, frozen._trial_id)
 
     def _note_size(self, trial: optuna.Trial, values: Mapping[str, Value]) -> None:

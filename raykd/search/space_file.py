@@ -224,11 +224,11 @@ class EntryReader:
 
     def _checked(self, name: str, value: Value, kinds: frozenset[type], key: str) -> Value:
         """The value as the setting itself takes it."""
-        place = f"{self.file}, {self.name}, {key}"
+        where = f"{self.file}, {self.name}, {key}"
         # pydantic would read `true` as 1 and `.nan` as a float.
         if (isinstance(value, bool) and bool not in kinds) or (isinstance(value, float) and not math.isfinite(value)):
-            raise RaykdError(f"{name} cannot be {yaml_text(value)} in {place}")
-        taken: Value = setting_value(override(self.base, {name: value}, place), name)
+            raise RaykdError(f"{name} cannot be {yaml_text(value)} in {where}")
+        taken: Value = setting_value(override(self.base, {name: value}, where), name)
         return taken
 
     def _kinds(self, name: str, setting: FieldInfo) -> frozenset[type]:

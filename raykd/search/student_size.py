@@ -23,7 +23,7 @@ from raykd.search.space import Distribution, SearchSpace, Value, on_grid
 from raykd.settings_io import override
 
 MOST_ARCHITECTURES = 64
-"""So many are measured before the search, while nothing else runs; of larger spaces each as it comes."""
+"""Up to this number all are measured before the search, while nothing else runs; in larger spaces, as they come."""
 
 WARMUP_PASSES = 10
 LEAST_PASSES = 50
@@ -68,8 +68,8 @@ def _one_thread() -> Iterator[None]:
 class StudentSizes:
     """The sizes of a study's students, by the keys of `raykd.search.goals.GOALS`.
 
-    Called with a trial's settings. Each architecture is measured once a study: what its trials tell already holds for
-    resumed launches, which may run on another machine.
+    Called with a trial's settings. Each architecture is measured once in a study: sizes that its trials have
+    already are kept in resumed launches, which may run on another machine.
 
     Args:
         experiment: Gives what is not searched.
@@ -99,15 +99,15 @@ class StudentSizes:
     def measure_all(self, space: SearchSpace) -> None:
         """Measure every architecture of a space before anything else runs, if they are few enough.
 
-        Of three rounds the quickest counts: a machine that is busy for a moment slows one of them down.
+        The fastest of three rounds counts, as a machine that is busy for a moment slows one of them down.
         """
         fresh = {self._student(values).model_dump_json(): values for values in architectures(space)}
         fresh = {key: values for key, values in fresh.items() if key not in self._known}
         for _ in range(ROUNDS if "latency" in self._goals else 1):
             for key, values in fresh.items():
-                found = self._measured(self._student(values))
-                before = self._known.get(key, found)
-                self._known[key] = {name: min(before[name], value) for name, value in found.items()}
+                sizes = self._measured(self._student(values))
+                before = self._known.get(key, sizes)
+                self._known[key] = {name: min(before[name], size) for name, size in sizes.items()}
 
     def __str__(self) -> str:
         if not self._known:
@@ -142,14 +142,14 @@ def architectures(space: SearchSpace) -> list[dict[str, Value]]:
     choices = {p.name: _choices(p.distribution) for p in space.parameters if p.name.startswith(STUDENT)}
     if not 0 < prod(map(len, choices.values())) <= MOST_ARCHITECTURES:
         return []
-    found: list[dict[str, Value]] = []
+    students: list[dict[str, Value]] = []
     for combination in product(*choices.values()):
-        # Whether the entries' conditions hold, the space itself knows best.
+        # The space itself decides whether the entries' conditions hold.
         sampled = space.sample(FixedTrial(defaults | dict(zip(choices, combination, strict=True))))
         values = {name: value for name, value in sampled.items() if name in choices}
-        if values not in found:
-            found.append(values)
-    return found
+        if values not in students:
+            students.append(values)
+    return students
 
 
 def _choices(distribution: Distribution) -> Sequence[Value]:

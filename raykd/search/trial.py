@@ -1,4 +1,4 @@
-"""A trial of Ray Tune: almost no weight, no torch; it holds a seat and passes its reports on."""
+"""A trial of Ray Tune: it holds a seat in a classroom and passes the student's reports on. It needs no torch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import ray
 from ray import tune
 
-from raykd.cluster.client import Seat, teach
+from raykd.cluster.client import StudentClient, train_to_end
+from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment
 from raykd.places import TRIALS, shared_folder, trial_name
 from raykd.search.names import METRIC, TRIAL
 from raykd.settings_io import override
 from raykd.storage import below
-from raykd.training.messages import NAMESPACE, TrainRequest
+from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
 
 
@@ -46,7 +47,7 @@ class StudentTrial(tune.Trainable):
     The config is flat: dotted setting names to values, and ``trial``, the Optuna trial's number.
     """
 
-    _seat: Seat | None = None
+    _seat: StudentClient | None = None
 
     def setup(self, config: Mapping[str, Any], context: TrialContext) -> None:  # type: ignore[override]
         self._context = context
@@ -83,7 +84,7 @@ class StudentTrial(tune.Trainable):
         return {"epoch": self._epoch}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Go on after the pointer's epoch; the student itself is seated from its folder."""
+        """Resume after the pointer's epoch; the student itself is seated from its folder."""
         self._epoch = checkpoint["epoch"] if checkpoint else 0
 
     def cleanup(self) -> None:
@@ -97,13 +98,13 @@ class StudentTrial(tune.Trainable):
         self._epoch = 0
         self._seat = None
 
-    def _submit(self) -> Seat:
-        """Take a seat; where this trial searches its teacher too, have that one taught first."""
+    def _submit(self) -> StudentClient:
+        """Join a classroom; where this trial searches its teacher too, have that one trained first."""
         experiment = override(self._context.experiment, self._values)
         spec = experiment.training_spec()
         chain = teachers(experiment, self._context.fingerprint) if spec.needs_teacher else []
         for teacher in chain:
-            teach(self._broker, teacher)
+            train_to_end(self._broker, teacher)
         request = TrainRequest(
             student=trial_name(self._number),
             spec=spec,
@@ -111,4 +112,4 @@ class StudentTrial(tune.Trainable):
             folder=trial_folder(experiment, self._number),
             data=self._context.fingerprint,
         )
-        return Seat(self._broker, request)
+        return StudentClient(self._broker, request)

@@ -1,4 +1,4 @@
-"""What MLflow is told of a study and of each of its trials: enough to compare them, and to run one again alone."""
+"""What is logged to MLflow of a study and each of its trials: enough to compare them, and to replay one alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Provenance:
     """Where the results of one launch come from.
 
     - experiment: its settings
-    - data: what is learnt from
+    - data: the data that is trained on
     - plan: the sizes of its classrooms; None where no cluster was opened
     """
 
@@ -87,7 +87,7 @@ class Provenance:
 
 
 class TrialLog:
-    """A study's trials in MLflow. Nothing that it is told raises: an exception would end the sweep."""
+    """A study's trials in MLflow. No method raises: an exception would end the search."""
 
     def __init__(self, tracker: Tracker, provenance: Provenance) -> None:
         self._tracker = tracker
@@ -95,7 +95,7 @@ class TrialLog:
         self._teachers: dict[str, str] = {}
 
     def start(self, number: int, values: Mapping[str, Any]) -> None:
-        """A trial starts with these searched settings, or goes on."""
+        """Log that a trial starts with these searched settings, or is resumed."""
         provenance = self._provenance
         tags, artifacts = dict(provenance.tags), []
         try:
@@ -114,7 +114,7 @@ class TrialLog:
         self._tracker.start_trial(trial_name(number), values, tags, artifacts, provenance.datasets)
 
     def epoch(self, trial: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        """A trial has learnt an epoch, 1-based."""
+        """Log the metrics of a trial's epoch, 1-based."""
         if epoch == 1 and "view" in metrics:
             self._tracker.tags({"raykd.first_view": f"{metrics['view']:.0f}"}, trial)
         # MLflow's comparison opens with the metric that was logged first.
@@ -137,17 +137,17 @@ def log_outcome(tracker: Tracker, result: StudyResult) -> None:
     counts = {state: states.count(state) for state in dict.fromkeys(states)}
     metrics = {f"trials_{state.replace(' ', '_')}": float(count) for state, count in counts.items()}
     beside = []
-    for name, title, found in (("teacher", "teacher", result.teacher), ("plain", "plain student", result.plain)):
-        if found is not None:
-            metrics[f"{name}_{METRIC}"] = accuracy = found["metrics"][METRIC]
+    for name, title, model in (("teacher", "teacher", result.teacher), ("plain", "plain student", result.plain)):
+        if model is not None:
+            metrics[f"{name}_{METRIC}"] = accuracy = model["metrics"][METRIC]
             beside.append(f"{title} {accuracy:.2%}")
     tags, best = {}, "No trial finished"
     if result.best is not None and result.best.accuracy is not None:
         metrics[f"best_trial_{METRIC}"] = result.best.accuracy
         tags["raykd.best_trial"] = result.best.name
         best = f"**Best student: {result.best.name}, {result.best.accuracy:.2%}**"
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    ended = ", ".join(f"{count} {state}" for state, count in counts.items())
     # MLflow's page shows four lines.
-    note = f"{best} ({', '.join(beside)}).\n\n{len(states)} trials: {told}. Validation split, last epoch."
+    note = f"{best} ({', '.join(beside)}).\n\n{len(states)} trials: {ended}. Validation split, last epoch."
     tracker.study_metrics(metrics)
     tracker.tags(tags | {"mlflow.note.content": note})

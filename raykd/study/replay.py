@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from raykd.cluster.client import Seat
+from raykd.cluster.client import StudentClient
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
@@ -237,7 +237,7 @@ def _teacher(trial: RecordedTrial, session: Session, broker: Any) -> tuple[str |
 def _train(broker: Any, student: TrainRequest, epochs: int, console: Console) -> list[Report]:
     """The student's reports, as many as its trial had."""
     reports: list[Report] = []
-    client = Seat(broker, student)
+    client = StudentClient(broker, student)
     with RunProgress(console, student.student, epochs) as progress:
         for epoch in range(1, epochs + 1):
             report = client.report(epoch)

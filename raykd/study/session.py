@@ -26,9 +26,8 @@ from rich.table import Table
 
 from raykd.cluster.classrooms import Classrooms, Usage
 from raykd.cluster.node_checks import NodeChecks, check_nodes
-from raykd.cluster.resources import Plan, Resources
+from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.cluster.waiting import wait_for_resources
 from raykd.config import ClusterSettings, Experiment
 from raykd.data import DataInfo
 from raykd.errors import RaykdError

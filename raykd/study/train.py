@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
-from raykd.cluster.client import teach
+from raykd.cluster.client import train_to_end
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
 from raykd.search.outcome import outcome_of_report
@@ -50,7 +50,7 @@ def train_with_progress(
                 if on_report is not None:
                     on_report(report)
 
-            model = teach(broker, request, reported)
+            model = train_to_end(broker, request, reported)
     accuracy = model["metrics"][f"{held_out}_accuracy"]
     result = f"{title}: {accuracy:.2%} on the {held_out} split ({request.folder})"
     console.print(result, soft_wrap=True, highlight=False)
@@ -142,7 +142,7 @@ def _follow(broker: Any, request: TrainRequest, events: SimpleQueue[Report | Tra
         events.put(report)
 
     try:
-        teach(broker, request, reported)
+        train_to_end(broker, request, reported)
     except StorageError as error:
         events.put(error)  # the storage is away: no student is to blame, and none can be trained
     except RaykdError as error:

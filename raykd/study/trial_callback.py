@@ -1,4 +1,4 @@
-"""Passes what Tune learns of its trials on: to MLflow, to the progress, and back to the broker when a trial is over."""
+"""Tune's callbacks: they pass results on to MLflow and the progress, and withdraw ended trials from the broker."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from raykd.tracking import Tracker
 
 
 class StudyCallback(tune.Callback):
-    """Sees every result of every trial. What it calls does not raise: an exception here would end the sweep.
+    """Passes every result of every trial on. What it calls does not raise: an exception here would end the search.
 
     Args:
-        log: Tells MLflow of them.
+        log: Logs them to MLflow.
         progress: Shows them.
-        broker: Hears which students are no longer wanted.
+        broker: Students whose trials have ended are withdrawn from it.
         epochs: Epochs of a whole trial.
     """
 
@@ -34,7 +34,7 @@ class StudyCallback(tune.Callback):
         self._seen: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its whole set-up to restore it some day; a study resumes from its own record instead.
+        # Tune pickles its callbacks to restore them; a study is resumed from its own record instead.
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -46,7 +46,7 @@ class StudyCallback(tune.Callback):
     ) -> None:
         name, epoch = _name(trial), int(result[TIME])
         if "failure" in result or epoch <= self._seen.get(name, 0):
-            return  # nothing was learnt, or a trial that came back tells its history again
+            return  # it was not trained, or a resumed trial delivers its history again
         self._seen[name] = epoch
         metrics: dict[str, float] = result["metrics"]
         self._log.epoch(name, epoch, metrics)
@@ -74,7 +74,7 @@ class SizeCallback(tune.Callback):
 
     Args:
         tracker: Logs the trials.
-        sizes: Tells the size of a trial's student from its settings.
+        sizes: Gives the size of a trial's student from its settings.
     """
 
     def __init__(self, tracker: Tracker, sizes: Callable[[Mapping[str, Any]], Mapping[str, float]]) -> None:

@@ -12,7 +12,7 @@ from ray.tune import Callback
 from rich.console import Console
 
 from raykd.cluster.classrooms import Classrooms
-from raykd.cluster.client import teach
+from raykd.cluster.client import train_to_end
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.database_urls import without_password
@@ -166,7 +166,7 @@ class _Study:
         remember_trained_teacher(self._session.folder, self._teacher())
         # The thread of an interrupted search lives no longer than the classrooms.
         beside = ThreadPoolExecutor(1)
-        plain: Future[Any] = beside.submit(teach, classrooms.broker, self._plain)
+        plain: Future[Any] = beside.submit(train_to_end, classrooms.broker, self._plain)
         beside.shutdown(wait=False)
         if self.remaining > 0:
             self._search(classrooms)

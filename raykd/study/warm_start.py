@@ -1,7 +1,7 @@
-"""What a study's sampler learns from earlier studies: their finished trials, where they fit and may be compared.
+"""Warm start: a study's sampler learns from the finished trials of earlier studies that fit and may be compared.
 
-They are no trials of the new study: neither in its budget, nor in its results, its storage or MLflow. What was taken
-is kept in the study's folder, so that a resumed study knows the same, whatever became of the earlier ones.
+These trials are not part of the new study: not of its budget, results, storage or MLflow run. What was taken is kept
+in the study's folder, so that a resumed study learns from the same trials, even if the earlier studies have changed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SETTINGS_ATTRIBUTE = "settings"
 SAME = ("training.epochs",)
 """Settings without which accuracies may not be compared, besides the data's fingerprint."""
 SECTIONS = ("data.", "student.", "teacher.", "training.", "objective.", "method.", "temperature.", "bias.", "schedule.")
-NO_SAY = ("teacher.cache", "data.root", "data.download", "data.cache", "data.loader_processes")
+WITHOUT_EFFECT = ("teacher.cache", "data.root", "data.download", "data.cache", "data.loader_processes")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def earlier_trials(experiment: Experiment, space: SearchSpace, fingerprint: str)
         fingerprint: Of its data.
 
     Raises:
-        RaykdError: an earlier study cannot be had, or its accuracies cannot be compared with the new one's: other data
+        RaykdError: an earlier study cannot be read, or its accuracies cannot be compared with the new one's: other data
             or splits, another number of epochs, or no value for one of the goals.
     """
     record = experiment.folder / RECORD
@@ -135,11 +135,11 @@ def _earlier_study(name: str, experiment: Experiment) -> Study:
     address, study = split_study(name)
     if not study:
         return recorded_study(name, experiment.study.output).study
-    place = storage_address(address)
-    names = study_names(place)
+    storage = storage_address(address)
+    names = study_names(storage)
     if study not in names:
         raise unknown_name("study", study, names, f"study.warm_start {without_password(name)}")
-    return optuna.load_study(study_name=study, storage=open_storage(place))
+    return optuna.load_study(study_name=study, storage=open_storage(storage))
 
 
 def _taken(name: str, study: Study, experiment: Experiment, space: SearchSpace, fingerprint: str) -> Taken:
@@ -177,7 +177,7 @@ def misfit(settings: Mapping[str, Value], space: SearchSpace) -> str | None:
     wanted = space.active(settings)
     for name in settings:
         if name not in wanted:
-            return f"{name} is not searched here" if name not in space.names else f"{name} does not hang together"
+            return f"{name} is not searched here" if name not in space.names else f"{name} does not fit its condition"
     for parameter in space.parameters:
         if parameter.name in wanted and parameter.name not in settings:
             return f"no {parameter.name}"
@@ -193,4 +193,4 @@ def _incomparable(name: str, reason: str) -> RaykdError:
 def _deciding_settings(experiment: Experiment) -> dict[str, str]:
     """The settings that decide what a trial gives, by name."""
     settings = settings_in_use(experiment, SECTIONS)
-    return {name: str(value) for name, value in settings.items() if name not in NO_SAY}
+    return {name: str(value) for name, value in settings.items() if name not in WITHOUT_EFFECT}

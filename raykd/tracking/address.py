@@ -19,7 +19,7 @@ from raykd.errors import RaykdError
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """The packages of databases' drivers that are not named as their modules."""
 _SERVERS = ("http", "https", "databricks")
-# MLflow tells users of its own scripts what raykd's users need not know, and raykd reports failures itself.
+# These loggers speak to users of MLflow's own scripts; raykd reports failures itself.
 _TALKATIVE = {"mlflow.store.db.utils": logging.CRITICAL, "alembic": logging.WARNING}
 
 
@@ -63,7 +63,7 @@ def look(uri: str, experiment: str = "") -> str:
 
 
 def address_of(settings: TrackingSettings, folder: Path) -> Address:
-    """Where a study's settings say that it is logged.
+    """The address that a study's settings give.
 
     Args:
         settings: The study's.
@@ -116,14 +116,14 @@ def check_tracking(settings: TrackingSettings) -> None:
         asking = threading.Thread(target=ask, name="mlflow-check", daemon=True)
         asking.start()
         asking.join(settings.timeout_seconds)
-    place = hide_password(uri)
+    shown_uri = hide_password(uri)
     if not answer:
         raise RaykdError(
-            f"tracking.uri {place}: no answer within {settings.timeout_seconds:g} s.\n"
+            f"tracking.uri {shown_uri}: no answer within {settings.timeout_seconds:g} s.\n"
             "Start the MLflow server, correct the address, or raise tracking.timeout_seconds."
         )
     if answer[0] is not None:
-        raise RaykdError(f"tracking.uri {place}: {reason(answer[0])}.\n{_advice(answer[0])}") from answer[0]
+        raise RaykdError(f"tracking.uri {shown_uri}: {reason(answer[0])}.\n{_advice(answer[0])}") from answer[0]
 
 
 def _ask(uri: str) -> None:

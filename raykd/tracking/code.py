@@ -36,7 +36,7 @@ def commit_of(file: Path) -> Commit | None:
         return None
     try:
         with git.Repo(file.parent, search_parent_directories=True) as repository:
-            repository.git.ls_files("--error-unmatch", str(file))  # an environment may lie inside somebody's repository
+            repository.git.ls_files("--error-unmatch", str(file))  # an environment may lie inside another repository
             branch = None if repository.head.is_detached else repository.active_branch.name
             name = file.relative_to(Path(repository.working_dir).resolve()).as_posix()
             return Commit(name, repository.head.commit.hexsha, branch, repository.is_dirty())

@@ -25,12 +25,12 @@ _KEY, _PARAMETER, _TAG = 250, 6000, 5000
 _STATUS = {"finished": "FINISHED", "stopped early": "KILLED", "interrupted": "KILLED"}
 # MLflow's pages then show training runs first, not traces of language models.
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-# The server understood and said no; to say it again would not help.
+# The server understood the call and refused it; to repeat it would not help.
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 
 
 class Unavailable(Exception):
-    """The server, or the study's place on it, cannot be reached now; nothing is wrong with the events."""
+    """The server, or the study's experiment on it, cannot be reached now; nothing is wrong with the events."""
 
 
 @dataclass
@@ -132,13 +132,13 @@ class Delivery:
                 work.tags[f"raykd.changed.{name}"[:_KEY]] = value
         tags = {name: _cut(value, _TAG) for name, value in work.tags.items()}
         if tags.get("raykd.reason") == "" and "raykd.reason" not in run.tags:
-            del tags["raykd.reason"]  # only needed to blot out an older one
+            del tags["raykd.reason"]  # only needed to replace an older one
         metrics = self._news(run, work)
         client.log_batch(run.id, metrics, parameters, [RunTag(name, value) for name, value in tags.items()])
         run.parameters.update((parameter.key, parameter.value) for parameter in parameters)
         run.tags.update(tags)
-        if datasets := [each for name, each in work.datasets.items() if name not in run.datasets]:
-            client.log_inputs(run.id, [dataset_input(each) for each in datasets])
+        if datasets := [dataset for name, dataset in work.datasets.items() if name not in run.datasets]:
+            client.log_inputs(run.id, [dataset_input(dataset) for dataset in datasets])
             run.datasets.update(work.datasets)
         late = self._upload(run, work.uploads)
         if work.end is not None:
@@ -177,7 +177,7 @@ class Delivery:
         if not uploads:
             return []
         client = self._connect()
-        client.get_run(run.id)  # if the server is away, this tells so before the artifact store is blamed
+        client.get_run(run.id)  # if the server does not answer, this fails before the artifact store is blamed
         late = []
         for event in uploads:
             path = Path(event["path"])
@@ -215,13 +215,13 @@ class Delivery:
         return self._client
 
     def _find_experiment(self, client: MlflowClient) -> str:
-        found = client.get_experiment_by_name(self._name)
-        if found is None:
+        experiment = client.get_experiment_by_name(self._name)
+        if experiment is None:
             location = artifact_location(self.uri, self._folder)
             return str(client.create_experiment(self._name, location, tags=_MODEL_TRAINING))
-        if found.lifecycle_stage == "deleted":
+        if experiment.lifecycle_stage == "deleted":
             raise Unavailable(f"the experiment {self._name!r} was deleted: restore it or set tracking.experiment")
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def _run(self, trial: str | None, time: int) -> _Run:
         """The run of a trial, or of the study for None: the known one, the one on the server, or a new one."""
@@ -245,11 +245,11 @@ class Delivery:
             tags |= {"raykd.trial": trial, "mlflow.parentRunId": parent.id}
             query = f"tags.`mlflow.parentRunId` = '{parent.id}' and tags.`raykd.trial` = '{trial}'"
             new_parent = parent.fresh
-        found = [] if new_parent else client.search_runs([self.experiment], query, max_results=1)
-        if not found:
+        runs = [] if new_parent else client.search_runs([self.experiment], query, max_results=1)
+        if not runs:
             name = self._study if trial is None else trial
             return _Run(client.create_run(self.experiment, time, tags, run_name=name).info.run_id, True, time)
-        info, data, inputs = found[0].info, found[0].data, found[0].inputs
+        info, data, inputs = runs[0].info, runs[0].data, runs[0].inputs
         return _Run(
             info.run_id,
             fresh=False,
@@ -258,7 +258,7 @@ class Delivery:
             parameters=dict(data.params),
             tags=dict(data.tags),
             metrics=dict(data.metrics),
-            datasets={each.dataset.name for each in inputs.dataset_inputs} if inputs else set(),
+            datasets={entry.dataset.name for entry in inputs.dataset_inputs} if inputs else set(),
         )
 
 
@@ -272,7 +272,7 @@ def _add(work: _Work, event: Event) -> None:
         return
     work.parameters |= {_key(name): _cut(value, _PARAMETER) for name, value in event.get("parameters", {}).items()}
     work.tags |= {name[:_KEY]: value for name, value in event.get("tags", {}).items()}
-    work.datasets |= {each["name"]: each for each in event.get("datasets", ())}
+    work.datasets |= {dataset["name"]: dataset for dataset in event.get("datasets", ())}
     if event["kind"] == "system":
         work.system += [(_key(name), value, time) for name, value in event["metrics"].items()]
         return

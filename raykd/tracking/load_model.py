@@ -35,14 +35,14 @@ def stored_network(uri: str, settings: TrackingSettings) -> tuple[nn.Module, byt
     from mlflow import MlflowClient, artifacts
     from torch import nn
 
-    place = _place(settings)
-    check_tracking(settings.model_copy(update={"uri": place}))
+    store = _store_uri(settings)
+    check_tracking(settings.model_copy(update={"uri": store}))
     with tempfile.TemporaryDirectory() as folder, quiet():
         try:
-            client = MlflowClient(tracking_uri=place, registry_uri=place)
+            client = MlflowClient(tracking_uri=store, registry_uri=store)
             location = _location(client, uri)
             path = artifacts.download_artifacts(
-                artifact_uri=location, tracking_uri=place, registry_uri=place, dst_path=folder
+                artifact_uri=location, tracking_uri=store, registry_uri=store, dst_path=folder
             )
             network, content = _read(Path(path))
         except RaykdError:
@@ -50,7 +50,7 @@ def stored_network(uri: str, settings: TrackingSettings) -> tuple[nn.Module, byt
         except Exception as error:
             # MLflow, its stores and the unpickler raise anything.
             raise RaykdError(
-                f"cannot be had from {hide_password(place)}: {reason(error)}\n"
+                f"cannot be had from {hide_password(store)}: {reason(error)}\n"
                 "tracking.uri names the server or database that holds it"
             ) from error
     if not isinstance(network, nn.Module):
@@ -74,23 +74,23 @@ def _read(folder: Path) -> tuple[Any, bytes]:
     raise RaykdError("holds no network that mlflow.pytorch stored")
 
 
-def _place(settings: TrackingSettings) -> str:
+def _store_uri(settings: TrackingSettings) -> str:
     import mlflow
 
     if settings.uri is None and not mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]
         raise RaykdError(
             "set tracking.uri to the MLflow server or database that holds it, or name that in MLFLOW_TRACKING_URI"
         )
-    place = settings.uri or mlflow.get_tracking_uri()
-    file = sqlite_file(place)
+    store = settings.uri or mlflow.get_tracking_uri()
+    file = sqlite_file(store)
     if file and not file.exists():
         # MLflow would make a new one, without any models.
         raise RaykdError(f"there is no database {file}: set tracking.uri to the one that holds it")
-    return place
+    return store
 
 
 def _location(client: MlflowClient, uri: str) -> str:
-    """Where the artifacts of a URI lie. MLflow's own way there asks the process's server, whatever it is told."""
+    """The location of a URI's artifacts. MLflow's own function asks the server of the process, whichever is given."""
     while uri.startswith("models:/"):
         name, is_alias, alias = uri.removeprefix("models:/").strip("/").partition("@")
         name, is_version, version = name.partition("/")

@@ -158,7 +158,7 @@ class Outbox:
         return self._waiting
 
     def close(self) -> None:
-        """Ends writing; reading goes on."""
+        """Ends writing; events can still be read."""
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)

@@ -28,7 +28,7 @@ def tag_study(settings: TrackingSettings, folder: Path, study: str, tags: Mappin
         tags: By name.
 
     Returns:
-        The run's id. None if there is no such run, or the server does not answer, which the log tells.
+        The run's id. None if there is no such run, or the server does not answer; the log then says which.
     """
     try:
         with quiet(), short_calls(settings.timeout_seconds):
@@ -55,7 +55,7 @@ def log_files(settings: TrackingSettings, folder: Path, study: str, files: Itera
         below: Folder of the artifacts.
 
     Returns:
-        Whether they are logged. If not, the log tells why.
+        Whether they are logged. If not, the log says why.
     """
     try:
         with quiet(), short_calls(settings.timeout_seconds):

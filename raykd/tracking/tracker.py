@@ -50,7 +50,7 @@ class Tracker:
 
     Every call only appends to the outbox in the study's folder; a background thread delivers, and waits for a server
     that is away. No call but the constructor raises: what cannot be logged is reported in the log of
-    `raykd.tracking`. A tracker opened again on the same folder goes on with the same runs and delivers what is left.
+    `raykd.tracking`. A tracker opened again on the same folder continues the same runs and delivers what is left.
     """
 
     def __init__(self, settings: TrackingSettings, folder: Path, study: str) -> None:
@@ -91,7 +91,7 @@ class Tracker:
             parameters: Settings under their dotted names.
             tags: Tags of the run.
             artifacts: Files and folders to attach. They are read when they are sent, and must stay in place.
-            datasets: What is learnt from.
+            datasets: The data sets that are used.
         """
         self._start(None, parameters, tags, artifacts, datasets)
 
@@ -145,7 +145,7 @@ class Tracker:
         Args:
             usage: By node, under MLflow's names, such as `cpu_utilization_percentage`.
         """
-        metrics = {f"system/{node}/{name}": value for node, found in usage.items() for name, value in found.items()}
+        metrics = {f"system/{node}/{name}": value for node, values in usage.items() for name, value in values.items()}
         if metrics:
             self._put("system", metrics=metrics)
 

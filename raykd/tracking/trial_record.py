@@ -71,24 +71,24 @@ def recorded_trial(uri: str, run: str = "", study: str = "", trial: str = "") ->
 
     settings = TrackingSettings(uri=uri)
     check_tracking(settings)
-    place = hide_password(uri)
+    server = hide_password(uri)
     with quiet(), short_calls(settings.timeout_seconds):
         client = MlflowClient(tracking_uri=uri)
         try:
-            found = client.get_run(run) if run else _found(client, study, trial)
-            if found is None:
-                raise RaykdError(f"MLflow has no run of {trial} of study {study!r} ({place})")
-            return _read(client, found)
+            trial_run = client.get_run(run) if run else _find_run(client, study, trial)
+            if trial_run is None:
+                raise RaykdError(f"MLflow has no run of {trial} of study {study!r} ({server})")
+            return _read(client, trial_run)
         except RaykdError:
             raise
         except Exception as error:
-            raise RaykdError(f"run {run or trial} cannot be read from {place}: {reason(error)}") from error
+            raise RaykdError(f"run {run or trial} cannot be read from {server}: {reason(error)}") from error
 
 
-def _found(client: MlflowClient, study: str, trial: str) -> Run | None:
-    experiments = [each.experiment_id for each in client.search_experiments()]
+def _find_run(client: MlflowClient, study: str, trial: str) -> Run | None:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     asked = f"tags.`raykd.study` = '{study}' and tags.`raykd.trial` = '{trial}'"
-    # A study that was begun anew under an old name has left older runs.
+    # Older runs are of an earlier study of the same name.
     runs = client.search_runs(experiments, asked, max_results=1, order_by=["attributes.start_time DESC"])
     return runs[0] if runs else None
 

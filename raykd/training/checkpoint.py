@@ -1,4 +1,4 @@
-"""A student's checkpoint: its state after the last finished epoch, with all that it has told."""
+"""A student's checkpoint: its state after the last finished epoch, with all of its reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
 from raykd.storage import below, read, write
 from raykd.training.folder import CHECKPOINT, description
-from raykd.training.identity import identity
 from raykd.training.messages import Report, TrainRequest
 
 
@@ -34,7 +33,7 @@ class Checkpoint:
 def write_checkpoint(request: TrainRequest, spec: TrainingSpec, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint in the student's folder, in one move."""
     content = {
-        "lesson": identity(spec),
+        "lesson": spec.identity(),
         "state": dict(checkpoint.state),
         "views": list(checkpoint.views),
         "history": [
@@ -56,36 +55,36 @@ def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.dev
     """The checkpoint in the student's folder, if there is one.
 
     Raises:
-        RaykdError: It is another lesson's.
+        RaykdError: It was written with other settings.
     """
     file = read(request.folder, CHECKPOINT)
     if file is None:
         return None
     content = torch.load(io.BytesIO(file), map_location=device, weights_only=True)
-    if content["lesson"] != identity(spec):
+    if content["lesson"] != spec.identity():
         raise RaykdError(
-            f"{below(request.folder, CHECKPOINT)} is the checkpoint of another lesson than {request.student}'s: "
+            f"{below(request.folder, CHECKPOINT)} was written with other settings than {request.student}'s: "
             "use another study.name, or delete the folder"
         )
     history = [
-        Report(student=request.student, ticket=request.ticket, epoch=epoch, **told)
-        for epoch, told in enumerate(content["history"], start=1)
+        Report(student=request.student, ticket=request.ticket, epoch=epoch, **saved)
+        for epoch, saved in enumerate(content["history"], start=1)
     ]
     return Checkpoint(content["state"], content["views"], history)
 
 
 def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report, ...]:
-    """All that a student has told whose finished model is in its folder; nothing of any other.
+    """The reports of a student whose finished model is in its folder; none of any other.
 
-    A teacher from elsewhere has a model and no checkpoint; all that it tells is how good it is.
+    A teacher trained elsewhere has a model and no checkpoint; its only report is how good it is.
 
     Raises:
-        RaykdError: The checkpoint is another lesson's.
+        RaykdError: The checkpoint was written with other settings.
     """
-    found = description(request.folder)
-    if found is None:
+    model = description(request.folder)
+    if model is None:
         return ()
     checkpoint = read_checkpoint(request, spec, torch.device("cpu"))
-    if checkpoint is None and "source" in found:
-        return (Report(request.student, request.ticket, epoch=1, metrics=found["metrics"], finished=True),)
+    if checkpoint is None and "source" in model:
+        return (Report(request.student, request.ticket, epoch=1, metrics=model["metrics"], finished=True),)
     return () if checkpoint is None else tuple(checkpoint.history)

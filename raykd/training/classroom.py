@@ -1,7 +1,7 @@
-"""The classroom: several students taught in lockstep by one forward pass of their teacher per batch.
+"""The classroom: several students trained in lockstep, with one forward pass of their teacher per batch.
 
 This is the one training loop of the project. Students enter and leave between epochs. Those that share data, batch
-size and epochs form a group and see the same batches; a teacher that several of them have answers each batch once.
+size and epochs form a group and see the same batches; a teacher of several of them answers each batch once.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from raykd.training.team import Team
 
 
 class Classroom:
-    """The seats of one worker, and who sits in them.
+    """One worker's students, groups and images.
 
-    Every worker of a classroom follows the same agenda, so all hold the same students in the same order.
+    Every worker of a classroom follows the same commands, so all hold the same students in the same order.
     """
 
     def __init__(self, team: Team) -> None:
@@ -45,7 +45,7 @@ class Classroom:
         return tuple(self._students)
 
     def follow(self, commands: WorkerCommands) -> tuple[Report, ...]:
-        """Let students leave and enter, teach one epoch to those that may learn, and return all new reports."""
+        """Let students leave and enter, train those that may train for one epoch, and return all new reports."""
         for ticket in commands.leave:
             self._students.pop(ticket, None)
         reports = [report for request in commands.enter for report in self._seat(request)]
@@ -55,47 +55,47 @@ class Classroom:
                 learning.setdefault(_group_key(student.request, student.spec), []).append(student)
         self._forget_unused()
         for key, students in learning.items():
-            reports += self._teach(self._groups[key], students)
+            reports += self._train_epoch(self._groups[key], students)
         for report in reports:
             if report.last:
                 self._students.pop(report.ticket, None)
         return tuple(reports)
 
     def _seat(self, request: TrainRequest) -> tuple[Report, ...]:
-        """Seat a student, and return what it did before it came here."""
-        # The first worker decides, for file systems show a new file to one node before the other.
-        if told := self._team.from_first(_told(request) if self._team.rank == 0 else None):
-            return told
+        """Seat a student, and return its earlier reports."""
+        # The first worker decides, as file systems show a new file to one node before the other.
+        if reports := self._team.broadcast(_reports_without_seat(request) if self._team.rank == 0 else None):
+            return reports
         failure: str | None = None
         try:
             group = self._group(request, request.spec)
             _check_data(request, group.data)
-            student = Student(request, group.data, self._team, group.invite(request.teacher))
+            student = Student(request, group.data, self._team, group.load_teacher(request.teacher))
         except StorageError:
-            raise  # It is not the student's fault, who is seated again when the classroom has restarted.
+            raise  # Not the student's fault: it is seated again when the classroom has restarted.
         except Exception as error:
-            failure = _explain(request, error)
-        failure = self._team.first_of_all(failure)
+            failure = _failure_text(request, error)
+        failure = self._team.first_given(failure)
         if failure is not None:
             return (Report(request.student, request.ticket, epoch=1, failure=failure),)
-        if not student.over:
-            student.join_team()
+        if not student.ended:
+            student.set_up_distributed()
             if student.views and not self._members(_group_key(request, student.spec)):
-                # Whoever comes back alone goes on with the view that would have been next.
+                # A student that comes back alone continues with the view that would have been next.
                 group.view = student.views[-1] + 1
             self._students[request.ticket] = student
         return student.history
 
-    def _teach(self, group: Group, students: Sequence[Student]) -> list[Report]:
+    def _train_epoch(self, group: Group, students: Sequence[Student]) -> list[Report]:
         try:
-            return group.teach(students)
+            return group.train_epoch(students)
         except StorageError:
             raise
         except RaykdError as error:
-            # The images cannot be read: nobody can learn from them.
+            # The images cannot be read: the whole class fails.
             if not self._team.alone:
                 raise
-            return [_failed(student, str(error)) for student in students]
+            return [_failure_report(student, str(error)) for student in students]
 
     def _group(self, request: TrainRequest, spec: TrainingSpec) -> Group:
         key = _group_key(request, spec)
@@ -125,7 +125,7 @@ class Classroom:
 
 def _group_key(request: TrainRequest, spec: TrainingSpec) -> str:
     training = spec.training
-    # Whoever must see views of its own sits in a group of its own.
+    # A student that must see views of its own has a group of its own.
     alone = request.ticket if request.views else ""
     return "/".join(
         [spec.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision), alone]
@@ -133,21 +133,21 @@ def _group_key(request: TrainRequest, spec: TrainingSpec) -> str:
 
 
 def _data_key(settings: DataSettings) -> str:
-    """Tells images apart; views of several seeds are views of the same images."""
+    """Identifies images; views of several seeds are views of the same images."""
     return settings.model_copy(update={"view_seed": None}).model_dump_json()
 
 
 def _check_data(request: TrainRequest, data: ImageData) -> None:
-    """Refuse images of this node that are others than those that the run was begun with."""
+    """Refuse images of this node that differ from those that the run began with."""
     if request.data not in (None, data.info.fingerprint):
         raise RaykdError(
-            f"the images of {data.info.name} on node {platform.node()} are others than the driver's: "
+            f"the images of {data.info.name} on node {platform.node()} differ from the driver's: "
             "make data.root the same on all nodes"
         )
 
 
-def _explain(request: TrainRequest, error: Exception) -> str:
-    """What a user should read about an error: a line; the traceback goes to the student's folder."""
+def _failure_text(request: TrainRequest, error: Exception) -> str:
+    """An error in a line for the user; the traceback goes to the student's folder."""
     if isinstance(error, RaykdError):
         return str(error)
     write(request.folder, FAILURE, "".join(traceback.format_exception(error)).encode())
@@ -155,23 +155,23 @@ def _explain(request: TrainRequest, error: Exception) -> str:
     return f"{''.join(traceback.format_exception_only(error)).splitlines()[0]} (traceback in {file})"
 
 
-def _told(request: TrainRequest) -> tuple[Report, ...]:
-    """All that a student has to tell that needs no seat: it is finished, or cannot be taught."""
+def _reports_without_seat(request: TrainRequest) -> tuple[Report, ...]:
+    """The reports of a student that needs no seat, as it is finished or cannot be trained; none of any other."""
     try:
         return finished_history(request, request.spec)
     except StorageError:
         raise
     except Exception as error:
-        return (Report(request.student, request.ticket, epoch=1, failure=_explain(request, error)),)
+        return (Report(request.student, request.ticket, epoch=1, failure=_failure_text(request, error)),)
 
 
-def _failed(student: Student, failure: str) -> Report:
+def _failure_report(student: Student, failure: str) -> Report:
     request = student.request
     return Report(request.student, request.ticket, student.epoch + 1, failure=failure)
 
 
-class _Attempt:
-    """The students of one epoch. A fault of one takes it out of the class and leaves the others in peace."""
+class _Class:
+    """The students that train together in one epoch. An error of one takes it out of the class; the others continue."""
 
     def __init__(self, students: Sequence[Student], team: Team) -> None:
         self.failures: list[Report] = []
@@ -183,12 +183,13 @@ class _Attempt:
 
     @contextmanager
     def guard(self, student: Student) -> Iterator[None]:
+        """Turn an error in one student's step into its failure report."""
         try:
             yield
         except Exception as error:
             if not self._team.alone:
-                raise  # Colleagues may wait in a collective: only a restart brings all back in step.
-            self.failures.append(_failed(student, _explain(student.request, error)))
+                raise  # Other workers may wait in a collective: only a restart brings all back in step.
+            self.failures.append(_failure_report(student, _failure_text(student.request, error)))
             self._present.remove(student)
 
 
@@ -196,7 +197,7 @@ class Group:
     """Students that share batches, and their teachers.
 
     `view` is the number of the next view. Views repeat after as many epochs as the training has: each student sees each
-    of them once, in a rotated order, and a teacher's answers to them could be kept.
+    of them once, in a rotated order, so that a teacher's answers to them could be stored.
     """
 
     def __init__(self, spec: TrainingSpec, data: ImageData, team: Team) -> None:
@@ -213,8 +214,8 @@ class Group:
         self._teacher_answers: dict[str, list[Tensor]] = {}
         self.view = 0
 
-    def invite(self, folder: str | None) -> Teacher | None:
-        """The teacher in a folder; a new one is loaded, and answers the held-out images."""
+    def load_teacher(self, folder: str | None) -> Teacher | None:
+        """The teacher in a folder; a new one is loaded, and its answers to the held-out images are kept."""
         if folder is None:
             return None
         if folder not in self._teachers:
@@ -224,44 +225,44 @@ class Group:
         return self._teachers[folder]
 
     def keep_teachers(self, folders: set[str | None]) -> None:
-        """Forget all other teachers."""
+        """Forget all teachers but these."""
         for folder in self._teachers.keys() - folders:
             del self._teachers[folder], self._teacher_answers[folder]
 
-    def teach(self, students: Sequence[Student]) -> list[Report]:
-        """Teach the next epoch to students of this group and return their reports."""
+    def train_epoch(self, students: Sequence[Student]) -> list[Report]:
+        """Train students of this group for their next epoch and return their reports."""
         started = time.perf_counter()
         layers: dict[str, set[str]] = {}
         for student in students:
             if (folder := student.request.teacher) is not None:
                 layers.setdefault(folder, set()).update(student.teacher_layers)
         view = students[0].next_view(self.view % self._epochs)
-        specs = _Attempt(students, self._team)
+        present = _Class(students, self._team)
         for student in students:
             student.network.train()
         for step, batch in enumerate(self._training.epoch(view)):
-            given = {folder: self._teachers[folder].teach(batch, sorted(names)) for folder, names in layers.items()}
-            for student in specs:
-                with specs.guard(student):
-                    student.learn(step, batch, given.get(student.request.teacher or ""))
-        self._judge(specs)
+            knowledge = {folder: self._teachers[folder].teach(batch, sorted(names)) for folder, names in layers.items()}
+            for student in present:
+                with present.guard(student):
+                    student.learn(step, batch, knowledge.get(student.request.teacher or ""))
+        self._evaluate(present)
         seconds = time.perf_counter() - started
-        circumstances = {
+        class_metrics = {
             "view": float(view),
             "class_size": float(len(students)),
             "seconds": seconds,
             "images_per_second": self.data.info.split_sizes["train"] * len(students) / seconds,
         }
         self.view += 1
-        return specs.failures + [student.finish_epoch(view, circumstances) for student in specs]
+        return present.failures + [student.finish_epoch(view, class_metrics) for student in present]
 
-    def _judge(self, specs: _Attempt) -> None:
-        for student in specs:
-            student.agree_on_buffers()
+    def _evaluate(self, present: _Class) -> None:
+        for student in present:
+            student.average_buffers()
             student.network.eval()
         for number, batch in enumerate(self._held_out):
-            for student in specs:
+            for student in present:
                 folder = student.request.teacher
                 answers = None if folder is None else self._teacher_answers[folder][number]
-                with specs.guard(student):
+                with present.guard(student):
                     student.evaluate_batch(batch.images, batch.labels, answers)

@@ -1,4 +1,4 @@
-"""Teachers trained elsewhere: brought into the teacher cache as finished models, and judged on the data at hand."""
+"""Teachers trained elsewhere: fetched into the teacher cache as finished models, and evaluated on the study's data."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from raykd.models import Classifier, build_pretrained, normalisation
 from raykd.models.weights import SUFFIXES, shortened
 from raykd.storage import below, is_url, read
 from raykd.tracking.load_model import SCHEMES, stored_network
-from raykd.training.digest import weights_digest
 from raykd.training.folder import MODULE, description, write_description
-from raykd.training.saved import load_model, save_module, save_weights
+from raykd.training.saved import load_model, save_module, save_weights, weights_digest
 
-JUDGING_BATCH = 256
+EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a source gave.
+class _Source:
+    """A teacher as its source gave it.
 
     - network: bare
-    - mean, std: the normalisation that it wants
+    - mean, std: the normalisation that it expects
     - settings: the network's, or None of a module that raykd cannot rebuild
     - file: of such a module, as `torch.load` reads it
-    - class_names: of its logits, or None if nobody knows them
+    - class_names: of its logits, or None if they are unknown
     """
 
     network: nn.Module
@@ -47,9 +46,10 @@ class _Found:
 def fetch_external_teacher(
     source: str, model: ModelSettings, info: DataInfo, teachers: str, tracking: TrackingSettings
 ) -> str:
-    """Bring a finished teacher to the other teachers, and return its folder there.
+    """Copy a finished teacher to the other teachers, and return its folder there.
 
-    The folder is named by all that the teacher's answers hang on, and by the data: what is there is not written again.
+    The folder's name is a digest of all that the teacher's answers depend on, and of the data: a teacher that is there
+    already is not written again.
 
     Args:
         source: A raykd model folder (path or URL), a checkpoint file, the name of torchvision's or timm's weights, or
@@ -57,42 +57,42 @@ def fetch_external_teacher(
         model: The network that a checkpoint or weights by name are for.
         info: The data that it will teach.
         teachers: Path or URL of the folder that holds a folder of each teacher.
-        tracking: Where an MLflow URI is looked for.
+        tracking: Where an MLflow URI is looked up.
 
     Raises:
-        RaykdError: It cannot be had, or is not for such images and classes. Then nothing is written.
+        RaykdError: It cannot be fetched, or is not for such images and classes. Then nothing is written.
     """
-    found = _find(source, model, info, tracking)
-    check_answers(found.network, info, f"teacher.source {source}")
-    _check_classes(found, info, source)
-    # As float32, in which images are normalised: other forms of the same network know no more digits.
-    mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (found.mean, found.std))
-    found = replace(found, mean=mean, std=std)
-    folder = below(teachers, _key(found, info))
+    fetched = _fetch(source, model, info, tracking)
+    check_answers(fetched.network, info, f"teacher.source {source}")
+    _check_classes(fetched, info, source)
+    # In float32, in which images are normalised, so that the same numbers from any kind of source give the same digest.
+    mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (fetched.mean, fetched.std))
+    fetched = replace(fetched, mean=mean, std=std)
+    folder = below(teachers, _key(fetched, info))
     if description(folder) is not None:
         return folder
-    if found.settings is None:
-        save_module(folder, found.file)
+    if fetched.settings is None:
+        save_module(folder, fetched.file)
     else:
-        save_weights(folder, found.network)
+        save_weights(folder, fetched.network)
     content = {
-        # How it was taught, nobody knows.
-        "lesson": {"student": found.settings and found.settings.model_dump(mode="json")},
+        # How it was trained is unknown.
+        "lesson": {"student": fetched.settings and fetched.settings.model_dump(mode="json")},
         "data": asdict(replace(info, mean=mean, std=std)),
         "metrics": {},
         "epochs": 0,
         "source": source,
-        "weights": weights_digest(found.network.state_dict()),
+        "weights": weights_digest(fetched.network.state_dict()),
     }
     write_description(folder, content)
     return folder
 
 
 def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> None:
-    """Let an adopted teacher answer the held-out split, once, and write down how well it does."""
-    found = description(folder)
-    assert found is not None
-    if found["metrics"]:
+    """Evaluate an external teacher on the held-out split, once, and write the metrics into its description."""
+    content = description(folder)
+    assert content is not None
+    if content["metrics"]:
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_model(folder, device)
@@ -100,25 +100,25 @@ def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> Non
     held_out = data.info.held_out
     right = loss = torch.zeros((), dtype=torch.float64, device=device)
     with torch.no_grad():
-        for batch in evaluation_batches(data, held_out, batch_size=JUDGING_BATCH, device=device):
+        for batch in evaluation_batches(data, held_out, batch_size=EVALUATION_BATCH, device=device):
             logits = teacher(batch.pixels).float()
             right = right + (logits.argmax(1) == batch.labels).sum()
             loss = loss + F.cross_entropy(logits, batch.labels, reduction="sum")
     count = data.info.split_sizes[held_out]
     metrics = {f"{held_out}_accuracy": right.item() / count, f"{held_out}_loss": loss.item() / count}
-    write_description(folder, found | {"metrics": metrics})
+    write_description(folder, content | {"metrics": metrics})
 
 
-def check_answers(network: nn.Module, info: DataInfo, what: str) -> None:
-    """Have a network answer two black images, and refuse one that does not give logits of the data's classes.
+def check_answers(network: nn.Module, info: DataInfo, name: str) -> None:
+    """Give a network two black images, and refuse one that does not return logits of the data's classes.
 
     Args:
         network: On any device, "meta" too. It is left in evaluation mode.
         info: The data.
-        what: Which network; errors begin with it.
+        name: Of the network; errors begin with it.
 
     Raises:
-        RaykdError: It does not take such images, or gives something else.
+        RaykdError: It does not take such images, or returns something else.
     """
     device = next((tensor.device for tensor in network.state_dict().values()), None)
     images = torch.zeros(2, info.channels, info.height, info.width, device=device)
@@ -126,25 +126,25 @@ def check_answers(network: nn.Module, info: DataInfo, what: str) -> None:
         with torch.no_grad():
             answers = network.eval()(images)
     except Exception as error:
-        # Whatever a network of the user's raises about such images is the answer to whether it takes them.
+        # A user's network may raise anything about images that it does not take.
         size = f"{info.channels} x {info.height} x {info.width}"
-        raise RaykdError(f"{what}: does not take images of {size}: {shortened(error)}") from error
+        raise RaykdError(f"{name}: does not take images of {size}: {shortened(error)}") from error
     wanted = (2, info.num_classes)
     if not isinstance(answers, torch.Tensor):
-        raise RaykdError(f"{what}: answers with a {type(answers).__name__}, not with logits as a tensor")
+        raise RaykdError(f"{name}: answers with a {type(answers).__name__}, not with logits as a tensor")
     if answers.shape != wanted:
         raise RaykdError(
-            f"{what}: answers with shape {tuple(answers.shape)} where {wanted} are logits of the "
+            f"{name}: answers with shape {tuple(answers.shape)} where {wanted} are logits of the "
             f"{info.num_classes} classes of {info.name}"
         )
 
 
-def _check_classes(found: _Found, info: DataInfo, source: str) -> None:
-    if found.class_names is None or tuple(found.class_names) == info.class_names:
+def _check_classes(fetched: _Source, info: DataInfo, source: str) -> None:
+    if fetched.class_names is None or tuple(fetched.class_names) == info.class_names:
         return
     number, (theirs, ours) = next(
         (number, names)
-        for number, names in enumerate(zip(found.class_names, info.class_names, strict=True))
+        for number, names in enumerate(zip(fetched.class_names, info.class_names, strict=True))
         if names[0] != names[1]
     )
     raise RaykdError(
@@ -153,7 +153,7 @@ def _check_classes(found: _Found, info: DataInfo, source: str) -> None:
     )
 
 
-def _find(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingSettings) -> _Found:
+def _fetch(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingSettings) -> _Source:
     if source.startswith(SCHEMES):
         try:
             return _of_module(*stored_network(source, tracking))
@@ -178,35 +178,37 @@ def _find(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingS
     except RaykdError as error:
         raise RaykdError(f"teacher.source: {error}") from error
     if len(mean) != info.channels:
-        # Weights for colours that were adapted to grey images.
+        # Weights for colour images that were adapted to grey ones.
         mean, std = ((sum(values) / len(values),) * info.channels for values in (mean, std))
-    return _Found(network, mean, std, settings.model_copy(update={"weights": None}))
+    return _Source(network, mean, std, settings.model_copy(update={"weights": None}))
 
 
-def _in_folder(folder: str, source: str) -> _Found:
-    found = description(folder)
-    if found is None:
+def _in_folder(folder: str, source: str) -> _Source:
+    content = description(folder)
+    if content is None:
         raise RaykdError(f"teacher.source {source}: no finished raykd model in this folder")
-    data, settings, file = found["data"], None, read(folder, MODULE)
+    data, settings, file = content["data"], None, read(folder, MODULE)
     if file is None:
-        settings = ModelSettings.model_validate(found["lesson"]["student"]).model_copy(update={"weights": None})
-    return _Found(load_model(folder).network, data["mean"], data["std"], settings, file or b"", data["class_names"])
+        settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
+    return _Source(load_model(folder).network, data["mean"], data["std"], settings, file or b"", data["class_names"])
 
 
-def _of_module(module: nn.Module, file: bytes) -> _Found:
-    """A classifier taken apart; any other module is taken to want images in [0, 1] as they are."""
+def _of_module(module: nn.Module, file: bytes) -> _Source:
+    """The parts of a `Classifier`; any other module is assumed to expect images in [0, 1] without normalisation."""
     if isinstance(module, Classifier):
         mean, std = (values.flatten().tolist() for values in (module.mean, module.std))
-        return _Found(module.network, mean, std, None, file, module.class_names)
-    return _Found(module, (0.0,), (1.0,), None, file)
+        return _Source(module.network, mean, std, None, file, module.class_names)
+    return _Source(module, (0.0,), (1.0,), None, file)
 
 
-def _key(found: _Found, info: DataInfo) -> str:
-    """Tells an adopted teacher by all that its answers hang on."""
-    digest = hashlib.sha256(repr((tuple(found.mean), tuple(found.std), found.settings, info.fingerprint)).encode())
-    # Two modules may have the same weights and another code, so the whole file counts.
-    digest.update(found.file)
-    for name, tensor in found.network.state_dict().items() if found.settings else ():
+def _key(fetched: _Source, info: DataInfo) -> str:
+    """A digest of all that an external teacher's answers depend on."""
+    digest = hashlib.sha256(
+        repr((tuple(fetched.mean), tuple(fetched.std), fetched.settings, info.fingerprint)).encode()
+    )
+    # Two modules may have the same weights and different code, so the whole file counts.
+    digest.update(fetched.file)
+    for name, tensor in fetched.network.state_dict().items() if fetched.settings else ():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -19,19 +19,19 @@ WEIGHTS = "model.safetensors"
 MODULE = "module.pt"
 """The whole network instead of its weights, of a teacher whose network only its source knows how to build."""
 DESCRIPTION = "model.json"
-"""Settings, data and last report of the finished model. Written last: where it is, the model is whole."""
+"""Settings, data and last report of the finished model. Written last: where it is, the model is complete."""
 FAILURE = "failure.txt"
 """Traceback of what went wrong."""
 
 
 def description(folder: str | Path) -> dict[str, Any] | None:
-    """What is known of the finished model in a folder, or None if there is none yet."""
+    """The description of the finished model in a folder, or None if there is none yet."""
     content = read(folder, DESCRIPTION)
     return None if content is None else cast(dict[str, Any], json.loads(content))
 
 
 def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:
-    """Declare the model in a folder finished."""
+    """Write the description, which declares the model in a folder finished."""
     write(folder, DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
 
 

@@ -1,4 +1,4 @@
-"""Which layers of its teacher and of its own a student of a feature method listens to."""
+"""The layers of student and teacher whose features a feature method compares."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class HintLayers:
 def find_hint_layers(
     spec: TrainingSpec, student: nn.Module, teacher: nn.Module | None, info: DataInfo, labels: Tensor
 ) -> HintLayers | None:
-    """What a lesson listens to, or None where its method takes no hints.
+    """The hint layers of a training, or None where its method takes no hints.
 
     Args:
-        lesson: The lesson.
+        spec: The training's settings.
         student: The student's bare network.
         teacher: The teacher's.
         info: The data.
         labels: Of the training split.
 
     Raises:
-        RaykdError: There is no teacher, there are no such layers, or not as many of the one as of the other.
+        RaykdError: There is no teacher, there are no such layers, or the two networks do not have equally many.
     """
     settings, method = spec.method, spec.method.chosen()
     if not isinstance(method, FeatureMethod):
@@ -55,7 +55,7 @@ def find_hint_layers(
     if len(mine) != len(theirs):
         pairs = ", ".join(f"{a or '?'} - {b or '?'}" for a, b in zip_longest(mine, theirs))
         raise RaykdError(
-            f"method {settings.name} listens to {len(mine)} layers of the student and {len(theirs)} of the teacher "
+            f"method {settings.name} compares {len(mine)} layers of the student with {len(theirs)} of the teacher "
             f"({pairs}): give as many method.student_layers as method.teacher_layers"
         )
     shapes = HintShapes(student_shapes, teacher_shapes, labels)

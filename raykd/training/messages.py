@@ -1,4 +1,4 @@
-"""What trials, the broker and the classrooms say to each other. Plain data: importing this costs nothing."""
+"""What trials, the broker and the classrooms send to each other. Plain data: importing this costs no torch."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from uuid import uuid4
 
 from raykd.config import TrainingSpec
 
-NAMESPACE = "raykd"
-"""Ray namespace of the broker."""
-
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """One network that wants to be taught.
+    """One network that is to be trained.
 
     - student: its name, unique within the broker: ``trial-0007``, ``plain``, ``teacher-1f2e...``
-    - spec: all that decides its weights, but for its teacher
+    - spec: all settings that decide its weights, except for its teacher
     - teacher: folder of the finished teacher, or None to learn from labels alone
     - folder: where its checkpoint is and its finished model goes; every worker must see it
-    - views: the views it must see, epoch by epoch, as one that is replayed; it then shares them with nobody. Empty:
+    - views: the views it must see, epoch by epoch, as in a replay; it then shares them with no other student. Empty:
       those of its class
-    - data: fingerprint of the data that it must be taught on, see `raykd.data.DataInfo`. None: whatever is there
-    - ticket: tells this request from an earlier one of the same student
+    - data: fingerprint of the data that it must be trained on, see `raykd.data.DataInfo`. None: any
+    - ticket: unique; distinguishes this request from an earlier one of the same student
     """
 
     student: str
@@ -37,14 +34,14 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Report:
-    """What one epoch of one student gave.
+    """The result of one epoch of one student.
 
     - epoch: 1-based
     - metrics: numbers of this epoch; names as in MLflow
-    - finished: all epochs of the lesson are done, and the finished model is in the student's folder
+    - finished: all epochs are done, and the finished model is in the student's folder
     - diverged: the loss or the weights are no longer finite; the student has left its seat
-    - failure: why the student cannot be taught (then there are no metrics), or None
-    - weights: digest of its weights after this epoch, see `raykd.training.digest`
+    - failure: why the student cannot be trained (then there are no metrics), or None
+    - weights: digest of its weights after this epoch, see `raykd.training.saved.weights_digest`
     """
 
     student: str
@@ -58,15 +55,15 @@ class Report:
 
     @property
     def last(self) -> bool:
-        """Nothing comes after this report."""
+        """Whether no report comes after this one."""
         return self.finished or self.diverged or self.failure is not None
 
 
 @dataclass(frozen=True)
 class WorkerPoll:
-    """What a classroom tells the broker between two epochs: who sits there (tickets), and the reports so far.
+    """What a classroom sends the broker between two epochs: the tickets of its students, and the new reports.
 
-    A restarted classroom says that nobody sits there; that is how the broker learns whom to seat again.
+    A restarted classroom has no students; thereby the broker learns which ones to seat again.
     """
 
     classroom: str
@@ -77,7 +74,7 @@ class WorkerPoll:
 
 @dataclass(frozen=True)
 class WorkerCommands:
-    """What the broker asks of a classroom: who leaves (tickets), who enters, who learns the next epoch (tickets)."""
+    """What a classroom is to do next: who leaves (tickets), who enters, and who trains the next epoch (tickets)."""
 
     leave: tuple[str, ...] = ()
     enter: tuple[TrainRequest, ...] = ()

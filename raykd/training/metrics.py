@@ -1,4 +1,4 @@
-"""Sums of metrics over batches that never wait for the device until the epoch is over."""
+"""Means of metrics over an epoch, summed on the device: the CPU waits for it once, at the end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from raykd.training.team import Team
 
 
 class MetricSums:
-    """Adds up 0-dim tensors by name, each with the number of things it counts."""
+    """Sums of 0-dim tensors by name, each with the number of samples or batches it stands for."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, sums: Mapping[str, Tensor], count: int) -> None:
-        """Add sums over `count` things (samples, or one batch)."""
+        """Add sums over `count` samples, or values of one batch (`count` 1)."""
         for name, value in sums.items():
             known = self._sums.get(name)
             # float64 counts exactly; a GPU adds it as a scalar, without a wait.
@@ -26,7 +26,7 @@ class MetricSums:
             self._counts[name] = self._counts.get(name, 0) + count
 
     def means(self, team: Team) -> dict[str, float]:
-        """Means over all workers; one exchange and one wait for the device."""
+        """Means over all workers: one all-reduce, and one wait for the device."""
         names = sorted(self._sums)
         if not names:
             return {}

@@ -1,9 +1,10 @@
-"""Finished models on disk: weights as safetensors, all else as JSON beside them."""
+"""Finished models on disk: weights as safetensors with a digest, all else as JSON beside them."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,12 +36,12 @@ def save_model(
     Args:
         folder: A path or URL; it need not exist.
         network: The bare network, without normalisation.
-        lesson: What it was taught by.
-        data: What it was taught with.
+        spec: The settings that it was trained with.
+        data: The data that it was trained on.
         report: Its last report.
         views: The views it saw, in order.
-        earlier: Its reports before the last one. Of all of them the description has the sum of the class's `seconds`,
-            and whether it was taught `alone`, so that they are its own.
+        earlier: Its reports before the last one. The description has the sum of the class's `seconds` over all
+            reports, and whether the student was always `alone` in its class, so that these seconds are its own.
     """
     history = [*earlier, report]
     save_weights(folder, network)
@@ -49,8 +50,8 @@ def save_model(
         "data": asdict(data),
         "metrics": dict(report.metrics),
         "epochs": report.epoch,
-        "seconds": sum(each.metrics.get("seconds", 0.0) for each in history),
-        "alone": all(each.metrics.get("class_size", 1.0) == 1.0 for each in history),
+        "seconds": sum(one.metrics.get("seconds", 0.0) for one in history),
+        "alone": all(one.metrics.get("class_size", 1.0) == 1.0 for one in history),
         "weights": report.weights,
         "views": list(views),
     }
@@ -70,12 +71,27 @@ def plain_state(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """sha256 (hex) over the names, types, shapes and bytes of all tensors: equal digests mean weights equal to the bit.
+
+    Args:
+        state: A network's state dict, on any device and in any memory layout.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        # numpy knows no bfloat16, but every type is bytes.
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def save_module(folder: str | Path, file: bytes) -> None:
-    """Write a whole network into a folder, for one that no settings can build again.
+    """Write a whole network into a folder, where no settings can build it again.
 
     Args:
         folder: A path or URL; it need not exist.
-        file: What `torch.load` makes the network of, or a `Classifier` with the network.
+        file: A file of `torch.save` that holds the network, or a `Classifier` with the network.
     """
     write(folder, MODULE, file)
 
@@ -88,17 +104,17 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
     Args:
         folder: Its folder, or an MLflow URI such as ``models:/NAME@champion``, looked for where MLflow's own settings
             (``MLFLOW_TRACKING_URI``) say.
-        device: Where it goes.
+        device: Where the model is put.
 
     Raises:
         RaykdError: There is no finished model, or it needs packages that are not installed here.
     """
     if str(folder).startswith(SCHEMES):
         return _stored_model(str(folder)).to(device).eval()
-    found = description(folder)
-    if found is None:
+    content = description(folder)
+    if content is None:
         raise RaykdError(f"no finished model in {folder}: {DESCRIPTION} is missing")
-    data = found["data"]
+    data = content["data"]
     if (module := read(folder, MODULE)) is not None:
         # Unpickling runs code: such files are raykd's own, written when the user named their source.
         try:
@@ -110,7 +126,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
             ) from error
         network = loaded.network if isinstance(loaded, Classifier) else loaded
     else:
-        settings = ModelSettings.model_validate(found["lesson"]["student"]).model_copy(update={"weights": None})
+        settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
         network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
         weights = read(folder, WEIGHTS)
         if weights is None:
@@ -126,7 +142,5 @@ def _stored_model(uri: str) -> Classifier:
     except RaykdError as error:
         raise RaykdError(f"{uri}: {error}") from error
     if not isinstance(network, Classifier):
-        raise RaykdError(
-            f"{uri}: holds a {type(network).__name__}, not a model of raykd's: use mlflow.pytorch.load_model"
-        )
+        raise RaykdError(f"{uri}: holds a {type(network).__name__}, not a raykd model: use mlflow.pytorch.load_model")
     return network

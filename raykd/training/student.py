@@ -1,4 +1,4 @@
-"""One network that is being taught: its state, its steps, and its checkpoint."""
+"""One network in training: its state, its steps, and its checkpoint."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
 from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from raykd.training.digest import weights_digest
 from raykd.training.folder import description
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.metrics import MetricSums
-from raykd.training.saved import save_model
+from raykd.training.saved import save_model, weights_digest
 from raykd.training.teacher import Knowledge, Teacher, autocast
 from raykd.training.team import Team
 
+NETWORK = "network"
+"""The network's name in a checkpoint."""
+
 
 class _Learner(nn.Module):
-    """All that a student trains: its network, and the learned parts of its method, which have no say in an answer."""
+    """All that is trained: a student's network, and the learned parts of its method, which do not affect its logits."""
 
     def __init__(self, network: nn.Module, parts: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -44,18 +46,18 @@ class _Learner(nn.Module):
 class Student:
     """A seated student.
 
-    A teacher in training is a student as well; whoever has no teacher learns from labels alone. Nothing of it depends
-    on who else sits in the classroom: its weights, dropout and optimizer draw only on its own lesson.
+    A teacher in training is a student as well; without a teacher of its own it learns from labels alone. Nothing of it
+    depends on the other students of the classroom: weights, dropout and optimizer depend only on its own settings.
 
     Args:
-        enrolment: What it wants to learn, and where its folder is. A checkpoint there is gone on from.
+        request: Its settings and its folder. Training continues from a checkpoint there.
         data: The images it learns from.
         team: The classroom's workers.
         teacher: Its teacher, if it has one.
 
     Raises:
-        RaykdError: the model cannot be built, its method does not suit it and its teacher, or the folder holds another
-            lesson's checkpoint.
+        RaykdError: the model cannot be built, its method does not suit it and its teacher, or the checkpoint in its
+            folder was written with other settings.
     """
 
     def __init__(self, request: TrainRequest, data: ImageData, team: Team, teacher: Teacher | None) -> None:
@@ -67,7 +69,7 @@ class Student:
         self._history: list[Report] = []
         training = self.spec.training
         checkpoint = read_checkpoint(request, self.spec, team.device)
-        # Weights to start from are read, or downloaded, for the start alone.
+        # Pretrained weights are read, or downloaded, only where no checkpoint replaces them.
         initial = self.spec.student.model_copy(update={"weights": None} if checkpoint else {})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(training.seed, "weights"))
@@ -89,15 +91,15 @@ class Student:
         if checkpoint is not None:
             self._restore(checkpoint)
 
-    def join_team(self) -> None:
-        """Learn in step with the other workers from now on; all of them must call this, for all wait for each other."""
+    def set_up_distributed(self) -> None:
+        """Train data parallel with the other workers from now on; all of them must call this, as they wait for it."""
         if not self._team.alone:
-            # Buffers are averaged once an epoch instead of being sent round at every step.
+            # Buffers are averaged once an epoch instead of being broadcast at every step.
             self._distributed = DistributedDataParallel(self._learner, broadcast_buffers=False)
 
     @property
-    def over(self) -> bool:
-        """Nothing is left to learn: finished, or diverged."""
+    def ended(self) -> bool:
+        """Whether no epoch is left: finished, or diverged."""
         return bool(self._history) and self._history[-1].last
 
     @property
@@ -111,12 +113,12 @@ class Student:
         return tuple(self._history)
 
     def next_view(self, of_class: int) -> int:
-        """The view of its next epoch: the class's, or the one that it must see."""
+        """The number of the view of its next epoch: the class's, or the one that it must see."""
         return self.request.views[self.epoch] if self.request.views else of_class
 
     @property
     def teacher_layers(self) -> tuple[str, ...]:
-        """The layers of its teacher that it listens to."""
+        """The layers of its teacher whose features its method needs."""
         return self._hint_layers.teacher if self._hint_layers else ()
 
     def learn(self, step: int, batch: Batch, knowledge: Knowledge | None) -> None:
@@ -127,7 +129,7 @@ class Student:
             batch: The images and labels.
             knowledge: What its teacher gives for them, or None without one.
         """
-        # Dropout draws from a stream of its own, whoever else has drawn numbers since.
+        # Dropout has a random stream of its own, whatever numbers have been drawn since.
         torch.manual_seed(seed_of(self.spec.training.seed, "step", self.epoch, step, self._team.rank))
         layers = self._hint_layers.student if self._hint_layers else ()
         with autocast(batch.images.device, self._precision), captured(self.network, layers) as mine:
@@ -156,13 +158,13 @@ class Student:
         teacher = tuple(knowledge.hints[name] for name in self._hint_layers.teacher)
         return Hints(student, teacher, batch.labels, batch.indices)
 
-    def agree_on_buffers(self) -> None:
-        """Bring running statistics together, so that all workers go on, and are judged, with the same."""
-        self._team.agree_on_buffers(self._learner)
+    def average_buffers(self) -> None:
+        """Average running statistics over the workers, so that all evaluate, and continue, with the same."""
+        self._team.average_buffers(self._learner)
 
     @torch.no_grad()
     def evaluate_batch(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
-        """Count a held-out batch: [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
+        """Evaluate a held-out batch: images [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
         with autocast(images.device, self._precision):
             logits = self.network(images).float()
         answers = logits.argmax(1)
@@ -174,16 +176,16 @@ class Student:
             counts["teacher_agreement"] = (answers == teacher_answers).sum()
         self._metric_sums.add(counts, len(labels))
 
-    def finish_epoch(self, view: int, circumstances: Mapping[str, float]) -> Report:
-        """Close the epoch: report it, save the checkpoint, and the model too after the last one.
+    def finish_epoch(self, view: int, class_metrics: Mapping[str, float]) -> Report:
+        """End the epoch: report it, save the checkpoint, and after the last one the model.
 
         Args:
             view: Number of the view that was seen.
-            circumstances: Metrics of the whole class, such as its seconds.
+            class_metrics: Metrics of the whole class, such as its seconds.
         """
         weights = self._objective.weights(epoch=self.epoch, epochs=self.spec.training.epochs)
         metrics = self._metric_sums.means(self._team)
-        metrics |= circumstances
+        metrics |= class_metrics
         metrics["learning_rate"] = float(self._learning_rate.get_last_lr()[0])
         if self.request.teacher is not None:
             metrics |= {"right_weight": weights.right, "kd_weight": weights.distillation}
@@ -198,6 +200,9 @@ class Student:
         self._metric_sums = MetricSums()
         self._learning_rate.step()
         self.views.append(view)
+        first_worker = self._team.rank == 0
+        # Copied from the device once, for the digest and the checkpoint.
+        network = _on_cpu(self.network.state_dict()) if first_worker else {}
         report = Report(
             student=self.request.student,
             ticket=self.request.ticket,
@@ -205,23 +210,20 @@ class Student:
             metrics=metrics,
             finished=self.epoch + 1 == self.spec.training.epochs and not diverged,
             diverged=diverged,
-            weights=weights_digest(self.network.state_dict()) if self._team.rank == 0 else None,
+            weights=weights_digest(network) if first_worker else None,
         )
         self._history.append(report)
-        if self._team.rank == 0:
-            self._save(report)
+        if first_worker:
+            state = {name: part.state_dict() for name, part in self._stateful().items() if name != NETWORK}
+            write_checkpoint(self.request, self.spec, Checkpoint({NETWORK: network} | state, self.views, self._history))
+            if report.finished:
+                self._save_model()
         return report
 
     def _best(self, metrics: Mapping[str, float], name: str) -> dict[str, float]:
-        accuracies = [told[name] for told in (*(report.metrics for report in self._history), metrics)]
+        accuracies = [*(report.metrics[name] for report in self._history), metrics[name]]
         best = max(accuracies)
         return {f"best_{name}": best, "best_epoch": accuracies.index(best) + 1}
-
-    def _save(self, report: Report) -> None:
-        state = {name: part.state_dict() for name, part in self._stateful().items()}
-        write_checkpoint(self.request, self.spec, Checkpoint(state, self.views, self._history))
-        if report.finished:
-            self._save_model()
 
     def _save_model(self) -> None:
         if self._team.rank == 0:
@@ -229,9 +231,9 @@ class Student:
             save_model(self.request.folder, self.network, self.spec, self._data, last, self.views, earlier)
 
     def _stateful(self) -> dict[str, Any]:
-        """All that a checkpoint must hold the state of."""
+        """All whose state a checkpoint holds, by name."""
         return {
-            "network": self.network,
+            NETWORK: self.network,
             "parts": self._learner.parts,
             "optimizer": self._optimizer,
             "learning_rate": self._learning_rate,
@@ -243,4 +245,11 @@ class Student:
         self.views = list(checkpoint.views)
         self._history = list(checkpoint.history)
         if self._history[-1].finished and description(self.request.folder) is None:
-            self._save_model()  # It died between its last checkpoint and its model.
+            self._save_model()  # The process died between its last checkpoint and its model.
+
+
+def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same state dict, with its version numbers, in the CPU's memory."""
+    for name, tensor in state.items():
+        state[name] = tensor.cpu()
+    return state

@@ -1,4 +1,4 @@
-"""A frozen teacher at work."""
+"""A frozen teacher, and the knowledge that it gives for a batch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,31 @@ from raykd.training.saved import load_model
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[object]:
-    """Forward passes in `precision` where it is given, else as they are."""
+    """A context of autocast to `precision`, or one that does nothing."""
     return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What a teacher gives for a batch: logits [B, classes], and what its hint layers give, by name."""
+    """What a teacher gives for a batch: logits [B, classes], and the features of its hint layers, by name."""
 
     logits: Tensor
     hints: dict[str, Tensor]
 
 
 class Teacher:
-    """A frozen teacher: one forward pass a batch for all who learn from it.
+    """A frozen teacher: one forward pass a batch for all of its students.
 
-    It lives outside every student, so it stays in evaluation mode and out of checkpoints and optimizers.
+    It belongs to no student, so it stays in evaluation mode and out of checkpoints and optimizers.
+
+    Args:
+        folder: Of the finished model; a path or URL.
+        info: The data that it teaches.
+        precision: Of its forward passes, see `autocast`.
+        device: Where it runs.
+
+    Raises:
+        RaykdError: There is no finished model, or it is for other classes or channels.
     """
 
     def __init__(self, folder: str, info: DataInfo, precision: torch.dtype | None, device: torch.device) -> None:
@@ -47,9 +56,9 @@ class Teacher:
                 f"the teacher in {folder} sees images of {classifier.mean.numel()} channels, "
                 f"but those of {info.name} have {info.channels}"
             )
-        # A teacher of this very data shares the normalised batch; any other normalises the pixels its own way.
+        # A teacher with the same normalisation shares the normalised batch; any other normalises the pixels itself.
         expected = [torch.tensor(values).view(-1, 1, 1) for values in (info.mean, info.std)]
-        self._at_home = all(map(torch.equal, [classifier.mean, classifier.std], expected))
+        self._same_normalisation = all(map(torch.equal, [classifier.mean, classifier.std], expected))
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         self._classifier: Classifier = classifier.to(device, memory_format=layout)  # type: ignore[call-overload]
         self._precision = precision
@@ -61,7 +70,7 @@ class Teacher:
 
     @torch.no_grad()
     def teach(self, batch: Batch, layers: Sequence[str] = ()) -> Knowledge:
-        """What it gives for a batch, with the hints of these layers."""
+        """Its knowledge of a batch, with the hints of these layers."""
         with autocast(batch.images.device, self._precision), captured(self.network, layers) as hints:
-            logits: Tensor = self.network(batch.images) if self._at_home else self._classifier(batch.pixels)
+            logits: Tensor = self.network(batch.images) if self._same_normalisation else self._classifier(batch.pixels)
         return Knowledge(logits, hints)

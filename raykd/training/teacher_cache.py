@@ -1,4 +1,4 @@
-"""Who teaches: the standard teacher, and the generous one it taught, cached on disk by content."""
+"""The teachers of an experiment, the standard one and the generous one that it teaches, cached by content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 from raykd.config import Experiment, TrainingSpec
 from raykd.places import teachers_folder
 from raykd.storage import below, name_of
-from raykd.training.identity import identity
 from raykd.training.messages import TrainRequest
 
 FORMAT = 1
@@ -16,13 +15,13 @@ FORMAT = 1
 
 
 def teachers(experiment: Experiment, fingerprint: str) -> list[TrainRequest]:
-    """The enrolments that lead to an experiment's teacher, in the order they must be taught; the last one teaches.
+    """The requests to train an experiment's teachers, in the order of training; the last one teaches the students.
 
     Args:
         experiment: The experiment.
         fingerprint: Of the data, see `raykd.data.DataInfo`.
     """
-    standard = _adopted(experiment) or _request(
+    standard = _external_teacher(experiment) or _request(
         experiment, experiment.standard_teacher_spec(), fingerprint, taught_by=None
     )
     if experiment.teacher.kind == "standard":
@@ -30,8 +29,8 @@ def teachers(experiment: Experiment, fingerprint: str) -> list[TrainRequest]:
     return [standard, _request(experiment, experiment.generous_teacher_spec(), fingerprint, taught_by=standard)]
 
 
-def _adopted(experiment: Experiment) -> TrainRequest | None:
-    """The enrolment of a teacher that `raykd.study.preflight` brought into the cache; nothing is left to teach it."""
+def _external_teacher(experiment: Experiment) -> TrainRequest | None:
+    """The request of a teacher trained elsewhere, whose folder `teacher.source` is by now; it is finished already."""
     folder = experiment.teacher.source
     if folder is None:
         return None
@@ -44,7 +43,7 @@ def _request(
 ) -> TrainRequest:
     content = {
         "format": FORMAT,
-        "lesson": identity(spec),
+        "lesson": spec.identity(),
         "data": fingerprint,
         "teacher": None if taught_by is None else taught_by.student,
     }

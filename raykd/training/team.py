@@ -1,4 +1,4 @@
-"""The workers of one classroom, and how they agree."""
+"""The workers of one classroom, and what they exchange."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from raykd.knowledge import Workers
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=365)
-"""How long workers wait for the first one's word: as long as the broker has nothing to do for their classroom."""
+OBJECT_TIMEOUT = timedelta(days=365)
+"""How long workers wait for an object of the first one: as long as the broker has nothing to do for their classroom."""
 
 
 @runtime_checkable
-class Agree(Protocol):
-    """A module whose buffers are not averaged over the workers: it knows better what they are worth together."""
+class SumsOwnBuffers(Protocol):
+    """A module whose buffers are not averaged over the workers: it combines them itself."""
 
     def agree(self, total: Callable[[Tensor], Tensor]) -> None:
-        """Make the buffers the same on all workers; `total` is the sum of a tensor over them, on each of them."""
+        """Make the buffers equal on all workers; `total` returns the sum of a tensor over them, on each of them."""
         ...
 
 
 @dataclass(frozen=True)
 class Team:
-    """A worker's view of its classroom: its rank, how many workers there are, and its device.
+    """A worker's view of its classroom: its rank, the number of workers, and its device.
 
-    `talk` is a process group for Python objects on the CPU; NCCL only moves tensors on GPUs.
+    `objects` is a process group for Python objects on the CPU; NCCL only moves tensors on GPUs.
     """
 
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    talk: Any = None
+    objects: Any = None
 
     @classmethod
     def of_process_group(cls, device: torch.device) -> Team:
         """The team of the initialised default process group, or a team of one."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return cls(device=device)
-        talk = dist.new_group(backend="gloo", timeout=PATIENCE)
-        return cls(dist.get_rank(), dist.get_world_size(), device, talk)
+        objects = dist.new_group(backend="gloo", timeout=OBJECT_TIMEOUT)
+        return cls(dist.get_rank(), dist.get_world_size(), device, objects)
 
     @property
     def alone(self) -> bool:
-        """This worker has no colleagues."""
+        """Whether this is the only worker."""
         return self.count == 1
 
     def sum(self, values: Tensor) -> Tensor:
@@ -61,34 +61,34 @@ class Team:
         dist.all_reduce(total)
         return total
 
-    def agree_on_buffers(self, module: nn.Module) -> None:
-        """Average the floating buffers of a module over the workers, but for parts of it that `Agree` by themselves."""
+    def average_buffers(self, module: nn.Module) -> None:
+        """Average the floating-point buffers of a module over the workers, except those of `SumsOwnBuffers`."""
         if self.alone:
             return
         for part in module.modules():
-            if isinstance(part, Agree):
+            if isinstance(part, SumsOwnBuffers):
                 part.agree(self.sum)
                 continue
             for buffer in part.buffers(recurse=False):
                 if buffer.is_floating_point():
                     buffer.copy_(self.sum(buffer) / self.count)
 
-    def from_first(self, value: T | None) -> T:
-        """What the first worker holds, on each of them."""
-        box = [value]
+    def broadcast(self, value: T | None) -> T:
+        """The first worker's value, on each of them; the values of the others are ignored."""
+        values = [value]
         if not self.alone:
-            dist.broadcast_object_list(box, src=0, group=self.talk)
-        assert box[0] is not None
-        return box[0]
+            dist.broadcast_object_list(values, src=0, group=self.objects)
+        assert values[0] is not None
+        return values[0]
 
-    def first_of_all(self, value: T | None) -> T | None:
-        """What the first worker that holds something holds: how a fault of one becomes known to all."""
+    def first_given(self, value: T | None) -> T | None:
+        """The value of the first worker that has one, on each of them: a fault of one becomes known to all."""
         if self.alone:
             return value
         values: list[T | None] = [None] * self.count
-        dist.all_gather_object(values, value, group=self.talk)
-        return next((each for each in values if each is not None), None)
+        dist.all_gather_object(values, value, group=self.objects)
+        return next((gathered for gathered in values if gathered is not None), None)
 
     def for_objective(self) -> Workers:
-        """What an objective needs to know to average over the whole batch."""
+        """What an objective needs to average over the whole batch."""
         return Workers(count=self.count, sum=self.sum)

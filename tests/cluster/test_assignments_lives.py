@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from raykd.cluster.assignments import LOST_SEATS_ALLOWED, Assignments
+from raykd.cluster.assignments import MAX_FAILURES, Assignments
 from raykd.training.messages import Report, TrainRequest
 from tests.helpers.messages import report, request, worker_poll
 
@@ -33,7 +33,7 @@ class Room:
 class Lives(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.book = Assignments(LEASE)
+        self.assignments = Assignments(LEASE)
         self.now = 0.0
         self.tickets = count()
         self.rooms = {name: Room() for name in SEATS}
@@ -50,11 +50,11 @@ class Lives(RuleBasedStateMachine):
         if student not in self.request_for:
             self.request_for[student] = request(student, ticket=f"ticket-{next(self.tickets)}")
             self.heard[student] = []
-        self.book.submit(self.request_for[student])
+        self.assignments.submit(self.request_for[student])
 
     @rule(student=STUDENTS)
     def withdraw(self, student: str) -> None:
-        self.book.withdraw(student)
+        self.assignments.withdraw(student)
         self.request_for.pop(student, None)
         self.heard.pop(student, None)
 
@@ -62,7 +62,7 @@ class Lives(RuleBasedStateMachine):
     def ask(self, student: str) -> None:
         """A trial asks for the epoch after the last one it has heard of."""
         if student in self.request_for and not (self.heard[student] and self.heard[student][-1].last):
-            found = self.book.want(student, len(self.heard[student]) + 1)
+            found = self.assignments.request_epoch(student, len(self.heard[student]) + 1)
             if found is not None:
                 self.heard[student].append(found)
 
@@ -73,9 +73,9 @@ class Lives(RuleBasedStateMachine):
         """A classroom tells, hears, and does as it is told, unless it dies over it."""
         room = self.rooms[name]
         words = worker_poll(name, *room.seated.values(), seats=SEATS[name], reports=room.reports)
-        self.book.poll(words, self.now)
-        elsewhere = self.book.seated()
-        commands = self.book.commands(words)
+        self.assignments.poll(words, self.now)
+        elsewhere = self.assignments.seated()
+        commands = self.assignments.commands(words)
         room.told, room.reports = room.reports, []
         assert all(one.student not in elsewhere for one in commands.enter)
         assert set(commands.learn) <= {one.ticket for one in commands.enter} | (set(room.seated) - set(commands.leave))
@@ -124,7 +124,7 @@ class Lives(RuleBasedStateMachine):
     @rule(name=ROOMS)
     def dismiss(self, name: str) -> None:
         self.die(name)
-        self.book.dismiss(name)
+        self.assignments.remove_classroom(name)
 
     # The world
 
@@ -132,17 +132,17 @@ class Lives(RuleBasedStateMachine):
     def time_passes(self, seconds: float, beating: set[str]) -> None:
         self.now += seconds
         for name in beating:
-            self.book.heartbeat(name, self.now)
-        before = self.book.seated()
-        self.book.expire(self.now)
-        self.deaths += len(set(before.values()) - set(self.book.seated().values()))
+            self.assignments.heartbeat(name, self.now)
+        before = self.assignments.seated()
+        self.assignments.expire_leases(self.now)
+        self.deaths += len(set(before.values()) - set(self.assignments.seated().values()))
 
     @rule()
     def the_broker_dies(self) -> None:
         """It comes back with an empty book, and all trials enrol as before."""
-        self.book = Assignments(LEASE)
+        self.assignments = Assignments(LEASE)
         for one in self.request_for.values():
-            self.book.submit(one)
+            self.assignments.submit(one)
 
     # What always holds
 
@@ -156,17 +156,17 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def nobody_is_given_up_for_nothing(self) -> None:
         if any(one.failure for reports in self.heard.values() for one in reports):
-            assert self.deaths >= LOST_SEATS_ALLOWED
+            assert self.deaths >= MAX_FAILURES
 
     @invariant()
     def seats_are_never_exceeded(self) -> None:
-        places = list(self.book.seated().values())
+        places = list(self.assignments.seated().values())
         assert all(places.count(name) <= SEATS[name] for name in SEATS)
 
     @invariant()
     def only_enrolled_students_sit_anywhere(self) -> None:
-        assert self.book.seated().keys() <= self.request_for.keys()
-        assert all(self.book.knows(student) for student in self.request_for)
+        assert self.assignments.seated().keys() <= self.request_for.keys()
+        assert all(self.assignments.knows(student) for student in self.request_for)
 
     @precondition(lambda self: self.request_for)
     @rule(last=ROOMS)
@@ -175,8 +175,8 @@ class Lives(RuleBasedStateMachine):
         deaths = self.deaths
         for _ in range(int(LEASE) + 2 * (EPOCHS + 3) * len(self.request_for)):
             self.now += 1
-            self.book.heartbeat(last, self.now)
-            self.book.expire(self.now)
+            self.assignments.heartbeat(last, self.now)
+            self.assignments.expire_leases(self.now)
             self.poll(last, dies=False)
             for student in self.request_for:
                 self.ask(student)

@@ -1,9 +1,8 @@
-"""The broker's waiting, without Ray: who is answered when, and by what."""
+"""The broker's waiting, without Ray: when each call is answered, and with what."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -13,14 +12,19 @@ from raykd.cluster.broker import LOCKSTEP_SECONDS, Broker
 from raykd.config import TrainingSettings, TrainingSpec
 from raykd.training.messages import TrainRequest, WorkerCommands
 from tests.helpers.messages import report, request, worker_poll
+from tests.helpers.virtual_time import run_in_virtual_time
 
 ADA, BOB, CYD = request("ada"), request("bob"), request("cyd")
 SOON = 0.5
-"""Seconds in which an answer comes that need not wait."""
+"""Seconds, in virtual time, within which an answer comes that need not wait."""
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(story, 20))
+    run_in_virtual_time(asyncio.wait_for(story, 20))
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def waits(task: asyncio.Task[Any]) -> bool:
@@ -91,21 +95,21 @@ def test_a_class_keeps_in_step_but_does_not_wait_for_ever() -> None:
         await asyncio.sleep(0)
         assert (await broker.poll(worker_poll("room"))).learn == (ADA.ticket, BOB.ticket)
 
-        told = [report(ADA, 1), report(BOB, 1)]
-        called = asyncio.create_task(broker.poll(worker_poll("room", ADA, BOB, reports=told)))
+        reports = [report(ADA, 1), report(BOB, 1)]
+        called = asyncio.create_task(broker.poll(worker_poll("room", ADA, BOB, reports=reports)))
         await asyncio.gather(*asked)
         first = asyncio.create_task(broker.report("ada", 2))
         assert await waits(called)  # Bob's trial may ask any moment
         second = asyncio.create_task(broker.report("bob", 2))
         assert await soon(called) == WorkerCommands(learn=(ADA.ticket, BOB.ticket))
 
-        told = [report(ADA, 2), report(BOB, 2)]
-        started = time.monotonic()
-        called = asyncio.create_task(broker.poll(worker_poll("room", ADA, BOB, reports=told)))
+        reports = [report(ADA, 2), report(BOB, 2)]
+        started = now()
+        called = asyncio.create_task(broker.poll(worker_poll("room", ADA, BOB, reports=reports)))
         await asyncio.gather(first, second)
         third = asyncio.create_task(broker.report("ada", 3))
         assert await asyncio.wait_for(called, LOCKSTEP_SECONDS + 2) == WorkerCommands(learn=(ADA.ticket,))
-        assert time.monotonic() - started >= LOCKSTEP_SECONDS - 0.05
+        assert now() - started == pytest.approx(LOCKSTEP_SECONDS)
         third.cancel()
 
     run(story())
@@ -128,24 +132,24 @@ def test_a_classroom_with_all_asked_is_answered_at_once() -> None:
 def test_those_enrolled_for_all_epochs_go_from_first_to_last_in_step() -> None:
     async def story() -> None:
         broker = Broker(30)
-        pupils = [
+        students = [
             TrainRequest(name, TrainingSpec(training=TrainingSettings(epochs=2)), None, name, f"{name}-ticket")
             for name in ("eve", "fay")
         ]
         called = asyncio.create_task(broker.poll(worker_poll("room")))
         assert await waits(called)
-        await broker.submit_for_all_epochs(pupils)
-        tickets = tuple(pupil.ticket for pupil in pupils)
-        assert await soon(called) == WorkerCommands(enter=tuple(pupils), learn=tickets)
-        await broker.submit(pupils[0])  # whoever follows its lesson enrols it again, which changes nothing
-        told = [report(pupil, 1) for pupil in pupils]
+        await broker.submit_for_all_epochs(students)
+        tickets = tuple(student.ticket for student in students)
+        assert await soon(called) == WorkerCommands(enter=tuple(students), learn=tickets)
+        await broker.submit(students[0])  # whoever follows its lesson enrols it again, which changes nothing
+        reports = [report(student, 1) for student in students]
         # Nobody has asked for a report yet, and the class goes on.
-        assert await soon(broker.poll(worker_poll("room", *pupils, reports=told))) == WorkerCommands(learn=tickets)
-        told = [report(pupil, 2, finished=True) for pupil in pupils]
-        called = asyncio.create_task(broker.poll(worker_poll("room", reports=told)))
+        assert await soon(broker.poll(worker_poll("room", *students, reports=reports))) == WorkerCommands(learn=tickets)
+        reports = [report(student, 2, finished=True) for student in students]
+        called = asyncio.create_task(broker.poll(worker_poll("room", reports=reports)))
         assert await waits(called)
-        assert await soon(broker.report("fay", 1)) == report(pupils[1], 1)
-        assert await soon(broker.report("fay", 2)) == report(pupils[1], 2, finished=True)
+        assert await soon(broker.report("fay", 1)) == report(students[1], 1)
+        assert await soon(broker.report("fay", 2)) == report(students[1], 2, finished=True)
         called.cancel()
 
     run(story())
@@ -181,7 +185,7 @@ def test_a_dismissed_classroom_takes_nobody_any_more() -> None:
         dead = asyncio.create_task(broker.poll(worker_poll("dead")))
         living = asyncio.create_task(broker.poll(worker_poll("living")))
         assert await waits(dead)
-        await broker.dismiss("dead")
+        await broker.remove_classroom("dead")
         assert await soon(dead) == WorkerCommands(close=True)
         await broker.submit(ADA)
         await broker.submit(BOB)
@@ -197,7 +201,7 @@ def test_a_dismissed_classrooms_students_are_given_to_one_that_waits() -> None:
         assert (await broker.poll(worker_poll("dead"))).enter == (ADA,)
         living = asyncio.create_task(broker.poll(worker_poll("living")))
         assert await waits(living)
-        await broker.dismiss("dead")
+        await broker.remove_classroom("dead")
         assert (await soon(living)).enter == (ADA,)
 
     run(story())
@@ -210,7 +214,7 @@ def test_a_recalled_classroom_tells_of_its_epoch_before_its_students_go_to_anoth
         asked = asyncio.create_task(broker.report("ada", 1))
         await asyncio.sleep(0)
         assert (await broker.poll(worker_poll("small"))).learn == (ADA.ticket,)
-        await broker.recall("small")
+        await broker.close_classroom("small")
         large = asyncio.create_task(broker.poll(worker_poll("large")))
         assert await waits(large)
         assert await soon(broker.poll(worker_poll("small", ADA, reports=[report(ADA, 1)]))) == WorkerCommands(
@@ -227,7 +231,7 @@ def test_a_recalled_classroom_that_waits_is_sent_home_at_once() -> None:
         broker = Broker(30)
         called = asyncio.create_task(broker.poll(worker_poll("small")))
         assert await waits(called)
-        await broker.recall("small")
+        await broker.close_classroom("small")
         assert await soon(called) == WorkerCommands(close=True)
 
     run(story())
@@ -241,7 +245,7 @@ def test_the_students_of_a_lost_node_go_to_another_classroom_at_once() -> None:
         assert (await broker.poll(worker_poll("lost"))).enter == (ADA, BOB)
         other = asyncio.create_task(broker.poll(worker_poll("other")))
         assert await waits(other)
-        assert await broker.lose("lost") == 2
+        assert await broker.remove_lost_classroom("lost") == 2
         assert (await soon(other)).enter == (ADA, BOB)
         # One of its workers, on another node, is still there, and takes nobody.
         await broker.submit(CYD)
@@ -256,9 +260,9 @@ def test_a_silent_classrooms_students_are_given_to_one_that_waits() -> None:
         broker = Broker(lease_seconds=0.5)
         await broker.submit(ADA)
         assert (await broker.poll(worker_poll("silent"))).enter == (ADA,)
-        started = time.monotonic()
+        started = now()
         assert (await asyncio.wait_for(broker.poll(worker_poll("living")), 5)).enter == (ADA,)
-        assert time.monotonic() - started > 0.4
+        assert now() - started > 0.4
 
     run(story())
 
@@ -313,7 +317,7 @@ def test_closing_sends_classrooms_home_and_tells_the_reason_to_whoever_waits() -
         assert await soon(idle) == WorkerCommands(close=True)
         failed = await soon(asked)
         assert (failed.student, failed.epoch, failed.failure, failed.last) == ("ada", 1, "no classroom is left", True)
-        # What was taught before is heard all the same, also when it is told after closing time.
+        # What was taught before is heard all the same, also when it is reports after closing time.
         assert await soon(broker.poll(worker_poll("one", reports=[report(BOB, 1)]))) == WorkerCommands(close=True)
         assert await soon(broker.report("bob", 1)) == report(BOB, 1)
         assert (await soon(broker.report("bob", 2))).failure == "no classroom is left"
@@ -334,9 +338,9 @@ def test_hundreds_may_wait_at_once(students: int) -> None:
         await asyncio.sleep(0)
         commands = await broker.poll(worker_poll("room", seats=students))
         assert len(commands.learn) == students
-        told = [report(one, 1, finished=True) for one in everyone]
-        called = asyncio.create_task(broker.poll(worker_poll("room", seats=students, reports=told)))
-        assert await asyncio.wait_for(asyncio.gather(*asked), 10) == told
+        reports = [report(one, 1, finished=True) for one in everyone]
+        called = asyncio.create_task(broker.poll(worker_poll("room", seats=students, reports=reports)))
+        assert await asyncio.wait_for(asyncio.gather(*asked), 10) == reports
         called.cancel()
 
     run(story())
@@ -345,9 +349,9 @@ def test_hundreds_may_wait_at_once(students: int) -> None:
 def test_how_busy_nodes_are_is_told_once() -> None:
     async def story() -> None:
         broker = Broker(30)
-        await broker.note_usage("one", {"cpu": 10.0, "gpu_0": 1.0})
-        await broker.note_usage("one", {"cpu": 20.0, "gpu_1": 2.0})
-        await broker.note_usage("two", {"cpu": 5.0})
+        await broker.record_usage("one", {"cpu": 10.0, "gpu_0": 1.0})
+        await broker.record_usage("one", {"cpu": 20.0, "gpu_1": 2.0})
+        await broker.record_usage("two", {"cpu": 5.0})
         assert await broker.usage() == {"one": {"cpu": 20.0, "gpu_0": 1.0, "gpu_1": 2.0}, "two": {"cpu": 5.0}}
         assert await broker.usage() == {}
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from raykd.cluster import node_checks
-from raykd.cluster.node_checks import Complaint, look
+from raykd.cluster.node_checks import FolderProblem, check_folders
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_checks, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(node_checks, "FILE_SECONDS", 0.5)
 
 
-def asked(folder: str | Path, data: Path | None = None) -> Complaint | None:
-    return look({str(folder): "study.output"}, None if data is None else str(data), "token", b"content")
+def asked(folder: str | Path, data: Path | None = None) -> FolderProblem | None:
+    return check_folders({str(folder): "study.output"}, None if data is None else str(data), "token", b"content")
 
 
 def test_a_node_that_sees_the_token_and_the_data_complains_of_nothing(tmp_path: Path) -> None:
@@ -43,28 +43,28 @@ def test_a_folder_without_the_token_is_another_folder(tmp_path: Path, there: str
         folder.mkdir()
     if there == "another token":
         (folder / "token").write_bytes(b"other")
-    assert asked(folder) == Complaint("study.output", str(folder), "is not seen")
+    assert asked(folder) == FolderProblem("study.output", str(folder), "is not seen")
 
 
 def test_data_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"content")
-    assert asked(tmp_path, data=tmp_path / "data") == Complaint("data.root", str(tmp_path / "data"), "is not seen")
+    assert asked(tmp_path, data=tmp_path / "data") == FolderProblem("data.root", str(tmp_path / "data"), "is not seen")
 
 
 def test_a_store_that_a_node_does_not_reach_is_told_with_the_reason() -> None:
     url = "s3://bucket/study?endpoint_override=127.0.0.1:9&scheme=http"
-    complaint = asked(url)
-    assert complaint is not None
-    assert complaint.folder == url
-    assert complaint.problem.startswith("cannot be used (")
-    assert "\n" not in str(complaint)
+    problem = asked(url)
+    assert problem is not None
+    assert problem.folder == url
+    assert problem.problem.startswith("cannot be used (")
+    assert "\n" not in str(problem)
 
 
 def test_a_folder_that_may_only_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"content")
     code = f"""
-from raykd.cluster.node_checks import look
-print(look({{{str(tmp_path)!r}: "study.output"}}, None, "token", b"content"))
+from raykd.cluster.node_checks import check_folders
+print(check_folders({{{str(tmp_path)!r}: "study.output"}}, None, "token", b"content"))
 """
     mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3"'
     command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raykd.cluster.resources import Resources, plan
+from raykd.cluster.resources import Resources, plan_for
 from raykd.config import ClusterSettings
 from raykd.errors import RaykdError
 
@@ -57,7 +57,7 @@ BIG_NODES = cluster({"CPU": 32.0}, {"CPU": 16.0})
 def test_a_plan_suits_its_cluster(
     have: Resources, settings: dict[str, Any], students: int, expected: tuple[float, ...]
 ) -> None:
-    found = plan(ClusterSettings(**settings), have, students)
+    found = plan_for(ClusterSettings(**settings), have, students)
     sizes = (found.classrooms, found.workers, found.seats, found.gpus_per_worker, found.threads_per_worker)
     assert sizes == expected
     assert found.cpus_per_worker == settings.get("cpus_per_worker", 0.9)
@@ -83,12 +83,12 @@ def test_a_plan_suits_its_cluster(
 )
 def test_workers_that_do_not_fit_are_refused(have: Resources, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RaykdError, match=message):
-        plan(ClusterSettings(**settings), have, students=64)
+        plan_for(ClusterSettings(**settings), have, students=64)
 
 
 def test_plans_and_clusters_read_as_plain_words() -> None:
     assert str(LAPTOP) == "1 node, 2 CPUs, 0 GPUs"
-    assert str(plan(ClusterSettings(), LAPTOP, 32)) == "2 classrooms x 1 worker x 4 seats, 1 CPU thread per worker"
-    assert str(plan(ClusterSettings(gpus_per_worker=0.5), GPU_NODES, 1)) == (
+    assert str(plan_for(ClusterSettings(), LAPTOP, 32)) == "2 classrooms x 1 worker x 4 seats, 1 CPU thread per worker"
+    assert str(plan_for(ClusterSettings(gpus_per_worker=0.5), GPU_NODES, 1)) == (
         "1 classroom x 1 worker x 1 seat, 0.5 GPU per worker"
     )

@@ -25,7 +25,6 @@ from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.settings_io import load_experiment, override, save_experiment
 from raykd.storage import below, write
-from raykd.training.identity import identity
 from tests.helpers.genuine_data import write_cifar, write_images
 
 PATIENCE = 60.0
@@ -276,4 +275,4 @@ def test_urls_stay_as_they_are_and_paths_become_absolute(tmp_path, monkeypatch):
 def test_where_data_comes_from_says_nothing_about_a_lesson():
     other = {"data.root": "s3://bucket/photos", "data.download": True, "data.cache": "/cache"}
     cifar = override(Experiment(), {"data.name": "cifar10"})
-    assert identity(override(cifar, other).training_spec()) == identity(cifar.training_spec())
+    assert override(cifar, other).training_spec().identity() == cifar.training_spec().identity()

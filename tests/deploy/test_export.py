@@ -1,4 +1,4 @@
-"""Exported files against the live model, on real digits; and what must not leave."""
+"""Exported files give the model's logits on real digits, and faulty files are not kept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """All formats of the model, and what was said of them."""
+    """The folder with all formats of the model, and what the export printed."""
     console = Console(file=StringIO(), width=200)
     folder = export(model, tmp_path_factory.mktemp("out") / "exported", ALL, 1e-4, console)
     return folder, console.file.getvalue()  # type: ignore[attr-defined]
@@ -66,31 +66,33 @@ def by_safetensors(folder: Path) -> Callable[[Tensor], Tensor]:
 
 
 @pytest.mark.parametrize("read", [by_torch_export, by_onnx, by_safetensors])
-def test_files_answer_as_the_model_does_for_any_number_of_images(
+def test_files_give_the_models_logits_for_any_number_of_images(
     read: Callable[[Path], Callable[[Tensor], Tensor]], model: Path, exported: tuple[Path, str]
 ) -> None:
-    live, answers = raykd.load_model(model), read(exported[0])
+    live, predict = raykd.load_model(model), read(exported[0])
     digits = load_data(DIGITS).splits["test"].images.float() / 255
     assert len(digits) == 359
     with torch.no_grad():
         for images in (digits[:1], digits[:3], digits):
-            torch.testing.assert_close(answers(images), live(images), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(predict(images), live(images), rtol=1e-4, atol=1e-4)
 
 
-def test_the_card_tells_what_the_files_are(model: Path, exported: tuple[Path, str]) -> None:
-    folder, said = exported
-    card, told = json.loads((folder / "card.json").read_text()), description(model)
-    assert told is not None
+def test_the_card_describes_the_files(model: Path, exported: tuple[Path, str]) -> None:
+    folder, output = exported
+    card, model_description = json.loads((folder / "card.json").read_text()), description(model)
+    assert model_description is not None
     assert card["model"] == {"name": "resnet8", "arguments": {"width": 0.5}}
     assert card["input"]["shape"] == ["batch", 1, 8, 8]
     assert card["classes"] == [str(digit) for digit in range(10)]
-    assert card["provenance"]["data_fingerprint"] == told["data"]["fingerprint"]
+    assert card["provenance"]["data_fingerprint"] == model_description["data"]["fingerprint"]
     assert {path.name for path in folder.iterdir()} == {"card.json", *card["files"]}
     for name, file in card["files"].items():
         assert file["largest_difference"] < 1e-4 * file["largest_logit"]
         assert file["equal_answers"] == 1.0
         assert file["checked_on"] == "288 validation images of digits"
-        assert f"{name}: {file['bytes']:,} bytes, largest difference of logits {file['largest_difference']:.1e}" in said
+        assert (
+            f"{name}: {file['bytes']:,} bytes, largest difference of logits {file['largest_difference']:.1e}" in output
+        )
     onnx_model = onnx.load(folder / "model.onnx")
     inside = {entry.key: json.loads(entry.value) for entry in onnx_model.metadata_props if entry.key == "card.json"}
     assert inside["card.json"] == {name: value for name, value in card.items() if name != "files"}
@@ -104,7 +106,7 @@ def spoil_torch_export(path: Path) -> None:
 
 def spoil_onnx(path: Path) -> None:
     content = onnx.load(path)
-    tensor = next(each for each in content.graph.initializer if each.name.endswith("conv1.weight"))
+    tensor = next(tensor for tensor in content.graph.initializer if tensor.name.endswith("conv1.weight"))
     values = onnx.numpy_helper.to_array(tensor).copy()
     values.flat[0] += 0.5
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
@@ -129,20 +131,20 @@ def test_one_wrong_weight_in_a_file_is_noticed(
 ) -> None:
     path = tmp_path / FORMATS[name].file
     path.write_bytes((exported[0] / path.name).read_bytes())
-    told, live = description(model), raykd.load_model(model)
-    assert told is not None
-    images = images_for(told)
+    model_description, live = description(model), raykd.load_model(model)
+    assert model_description is not None
+    images = images_for(model_description)
     compare(name, path, live, images, 1e-4)
     spoil(path)
-    with pytest.raises(RaykdError, match="does not answer as the model does, so none is kept"):
+    with pytest.raises(RaykdError, match="does not give the model's logits, so no file is kept"):
         compare(name, path, live, images, 1e-4)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RaykdError, match="cannot be used, so none is kept"):
+    with pytest.raises(RaykdError, match="cannot be used, so no file is kept"):
         compare(name, path, live, images, 1e-4)
 
 
-class Deceitful(nn.Module):
-    """Answers otherwise once it is a graph."""
+class DiffersOnceExported(nn.Module):
+    """Gives other logits once it is exported to a graph."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -153,8 +155,8 @@ class Deceitful(nn.Module):
         return logits + 0.1 if torch.compiler.is_exporting() else logits
 
 
-class Undecided(Deceitful):
-    """Its code branches on what is in the images."""
+class DataDependent(DiffersOnceExported):
+    """Its code branches on the content of the images."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.layers(images)
@@ -163,9 +165,12 @@ class Undecided(Deceitful):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("Deceitful", "model.pt2 does not answer as the model does"), ("Undecided", "cannot follow Undecided")],
+    [
+        ("DiffersOnceExported", "model.pt2 does not give the model's logits"),
+        ("DataDependent", "cannot follow DataDependent"),
+    ],
 )
-def test_what_fails_leaves_an_earlier_export_as_it_was(
+def test_an_export_that_fails_leaves_an_earlier_one_unchanged(
     name: str, message: str, exported: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, data = ModelSettings(name=f"tests.deploy.test_export:{name}"), load_data(DIGITS)
@@ -201,19 +206,19 @@ def test_families(name: str, channels: int, formats: tuple[FormatName, ...], tmp
     network = build_model(ModelSettings(name=name), num_classes=7, in_channels=channels)
     mean, std = (0.3,) * channels, (0.4,) * channels
     with torch.no_grad():
-        network(torch.randn(64, channels, 32, 32))  # so that its batch norms know such images
+        network(torch.randn(64, channels, 32, 32))  # gives its batch norms statistics of such images
     live = Classifier(network, mean, std, list("abcdefg")).eval()
     images = torch.rand(13, channels, 32, 32)
-    for each in formats:
-        path = tmp_path / FORMATS[each].file
-        FORMATS[each].write(live, images[:2], {}, path)
-        answers = FORMATS[each].read(path)
+    for format_name in formats:
+        path = tmp_path / FORMATS[format_name].file
+        FORMATS[format_name].write(live, images[:2], {}, path)
+        predict = FORMATS[format_name].read(path)
         with torch.no_grad():
             for count in (1, 13):
-                torch.testing.assert_close(answers(images[:count]), live(images[:count]), rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(predict(images[:count]), live(images[:count]), rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_size_that_is_built_in_is_refused() -> None:
+def test_a_network_with_a_fixed_batch_size_is_refused() -> None:
     class Two(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             return images.flatten(1).view(2, 64)
@@ -222,21 +227,19 @@ def test_a_batch_size_that_is_built_in_is_refused() -> None:
         exported_program(Classifier(Two(), (0.0,), (1.0,), ["a"] * 64).eval(), torch.rand(2, 1, 8, 8))
 
 
-def test_a_study_gives_its_best_student_with_where_it_comes_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_study_gives_its_best_student_with_its_provenance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = finished_study(tmp_path / "outputs", TrackingSettings())
     without_data(experiment.folder / "trials" / "trial-0000")
     without_data(experiment.folder / "best")
     main(["export", str(experiment.folder), "--output", str(tmp_path / "out"), "--format", "safetensors"])
-    assert "random images, for its data is not at hand" in capsys.readouterr().out
-    told: dict[str, Any] = json.loads((tmp_path / "out" / "card.json").read_text())["provenance"]
-    assert (told["study"], told["trial"], told["validation_accuracy"]) == ("small", "trial-0000", 0.9)
-    assert (told["teacher"], told["teacher_validation_accuracy"]) == ("resnet8(width=0.5)", 0.95)
-    assert len(told["teacher_digest"]) == 64 and told["teacher_digest"] != told["model_digest"]
+    assert "random images, as its data set is not available" in capsys.readouterr().out
+    provenance: dict[str, Any] = json.loads((tmp_path / "out" / "card.json").read_text())["provenance"]
+    assert (provenance["study"], provenance["trial"], provenance["validation_accuracy"]) == ("small", "trial-0000", 0.9)
+    assert (provenance["teacher"], provenance["teacher_validation_accuracy"]) == ("resnet8(width=0.5)", 0.95)
+    assert len(provenance["teacher_digest"]) == 64 and provenance["teacher_digest"] != provenance["model_digest"]
 
 
-def test_what_is_missing_is_said_first(
+def test_what_is_missing_is_reported_before_anything_is_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -245,7 +248,7 @@ def test_what_is_missing_is_said_first(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for words, message in [
         ((str(model), "--output", "new", "--format", "onnx"), "needs onnxruntime: pip install 'raykd[export]'"),
-        ((str(model), "--output", "full"), "holds other things than an earlier export"),
+        ((str(model), "--output", "full"), "holds something other than an earlier export"),
         (("nowhere", "--output", "new"), "no study 'nowhere'"),
         (("full", "--output", "new"), "no finished model in full"),
     ]:

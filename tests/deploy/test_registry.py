@@ -77,24 +77,24 @@ def study(tmp_path: Path, empty_database: Path, network: nn.Module) -> Experimen
     return experiment
 
 
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main(["register", *words])
-    assert ended.value.code == 1
+    assert exit_info.value.code == 1
     error = capsys.readouterr().err
     assert error.count("\n") <= 2
     return error
 
 
-def test_the_command_registers_once_and_tells_where_the_student_comes_from(
+def test_the_command_registers_a_student_once_with_its_provenance(
     study: Experiment, network: nn.Module, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"sqlite:///{study.folder}/mlflow.db"
     main(["register", str(study.folder), "--name", "digits"])
     assert "trial-0000" in capsys.readouterr().out
     main(["register", str(study.folder), "--name", "digits", "--alias", "challenger"])
-    assert "which it was already" in capsys.readouterr().out
+    assert "as it was before" in capsys.readouterr().out
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     (version,) = client.search_model_versions("name = 'digits'")
     assert version.version == client.get_model_version_by_alias("digits", "champion").version
@@ -139,28 +139,28 @@ def test_a_student_that_was_not_logged_is_logged_by_the_command(
 
 def test_what_cannot_be_registered(study: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(study.folder)
-    assert "no study" in refused(capsys, str(tmp_path / "absent"), "--name", "digits")
-    assert "--name 'a/b'" in refused(capsys, folder, "--name", "a/b")
-    assert "means a version's number" in refused(capsys, folder, "--name", "digits", "--alias", "v1")
+    assert "no study" in error_of(capsys, str(tmp_path / "absent"), "--name", "digits")
+    assert "--name 'a/b'" in error_of(capsys, folder, "--name", "a/b")
+    assert "means a version's number" in error_of(capsys, folder, "--name", "digits", "--alias", "v1")
     outbox = study.folder / "mlflow_outbox.jsonl"
     first = outbox.read_text()
     outbox.write_text('{"outbox": "another"}\n')
-    assert "has no run of the study" in refused(capsys, folder, "--name", "digits")
+    assert "has no run of the study" in error_of(capsys, folder, "--name", "digits")
     outbox.write_text(first)
     (study.folder / "mlflow.db").rename(tmp_path / "away.db")
-    assert "is gone" in refused(capsys, folder, "--name", "digits")
+    assert "is missing" in error_of(capsys, folder, "--name", "digits")
     (tmp_path / "away.db").rename(study.folder / "mlflow.db")
     shutil.rmtree(study.folder / "best")
-    assert "has no best student yet" in refused(capsys, folder, "--name", "digits")
+    assert "has no best student yet" in error_of(capsys, folder, "--name", "digits")
 
 
-def test_a_server_that_is_away_is_named_and_registers_once_it_is_back(
+def test_an_unreachable_server_is_named_in_the_error_and_takes_the_student_once_it_is_back(
     server: Server, tmp_path: Path, network: nn.Module, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = TrackingSettings(uri=server.uri, timeout_seconds=10)
     experiment = finished_study(tmp_path / "outputs", settings, network)
     server.kill()
-    assert "connection refused" in refused(capsys, str(experiment.folder), "--name", "digits")
+    assert "connection refused" in error_of(capsys, str(experiment.folder), "--name", "digits")
     left = logged(experiment, settings).close(1)
     assert left is not None and left.events == 3
     server.start()
@@ -176,7 +176,7 @@ def test_a_server_that_is_away_is_named_and_registers_once_it_is_back(
     assert [model.name for model in client.search_registered_models()] == ["digits"]
 
 
-def test_what_an_earlier_release_was_to_register_is_passed_over_with_a_word(
+def test_an_undelivered_registration_of_an_earlier_release_is_skipped_with_a_warning(
     study: Experiment, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracker = Tracker(TrackingSettings(), study.folder, "small")

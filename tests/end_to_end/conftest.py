@@ -8,15 +8,14 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from raykd.cluster.session import QUIET
-from raykd.training.messages import NAMESPACE
+from raykd.cluster.session import NAMESPACE, RAY_ENVIRONMENT
 from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """The address of a local cluster of 4 logical CPUs, joined by this process."""
-    os.environ.update(QUIET)
+    os.environ.update(RAY_ENVIRONMENT)
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     context = ray.init(
         num_cpus=4,

@@ -18,10 +18,10 @@ import torch
 from mlflow import MlflowClient
 
 import raykd
+from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment, ModelSettings
 from raykd.settings_io import save_experiment
 from raykd.study.tune import tune
-from raykd.training.messages import NAMESPACE
 from tests.helpers.mlflow_places import datasets
 from tests.helpers.paths import ROOT
 from tests.helpers.small_study import quiet_console, small_experiment

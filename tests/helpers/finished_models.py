@@ -17,10 +17,9 @@ from raykd.results.load import recorded_study
 from raykd.search.optuna_study import open_study
 from raykd.settings_io import save_experiment
 from raykd.study.folder import remember_trained_teacher
-from raykd.training.digest import weights_digest
 from raykd.training.folder import description, write_description
 from raykd.training.messages import Report
-from raykd.training.saved import save_model
+from raykd.training.saved import save_model, weights_digest
 
 DIGITS = DataSettings(name="digits")
 HALF = ModelSettings(name="resnet8", arguments={"width": 0.5})

@@ -30,7 +30,7 @@ def experiment_in(folder: Path, text: str = SPACE, **study: Any) -> tuple[Experi
 
 
 class Launch:
-    """One launch of an experiment's study, driven by hand; to drop it without telling anybody is to kill it."""
+    """One launch of an experiment's study, driven by hand; to drop the object is to kill the launch."""
 
     def __init__(self, experiment: Experiment, space: SearchSpace, earlier: Any = (), sizes: Any = None) -> None:
         settings = experiment.study

@@ -41,7 +41,7 @@ def request_for(what: TrainingSpec, folder: Path, teacher: Path | str | None = N
     return TrainRequest(folder.name, what, None if teacher is None else str(teacher), str(folder))
 
 
-def taught(*requests: TrainRequest, classroom: Classroom | None = None, epochs: int | None = None) -> list[Report]:
+def train(*requests: TrainRequest, classroom: Classroom | None = None, epochs: int | None = None) -> list[Report]:
     """Seat students and teach all that sit there, to the end or for some epochs; all their reports."""
     room = classroom or Classroom(Team())
     reports = list(room.follow(WorkerCommands(enter=requests)))

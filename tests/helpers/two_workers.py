@@ -15,7 +15,7 @@ from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.student import Student
 from raykd.training.teacher import Knowledge
 from raykd.training.team import Team
-from tests.helpers.specs import of, plain, request_for, spec, state, taught
+from tests.helpers.specs import of, plain, request_for, spec, state, train
 
 PLAIN_NETWORK = {"name": "tests.helpers.networks:Plain"}
 
@@ -46,7 +46,7 @@ def steps_by_hand(folder: Path, team: Team, rows: slice, wrong_rows: list[int]) 
     """Weights after three steps on these rows of a batch of 9, the teacher being wrong about `wrong_rows`."""
     what = spec(student=PLAIN_NETWORK)
     student = Student(request_for(what, folder), load_data(what.data), team, None)
-    student.join_team()
+    student.set_up_distributed()
     numbers = torch.Generator().manual_seed(1)
     images, labels = torch.randn(9, 1, 8, 8, generator=numbers), torch.arange(9)
     answers = torch.tensor([(label + (row in wrong_rows)) % 10 for row, label in enumerate(labels.tolist())])
@@ -65,7 +65,7 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
     found: dict[str, Any] = {"team": (team.rank, team.count)}
     room = Classroom(team)
 
-    found["shared"] = taught(*shared_class(folder / "shared", teacher), classroom=room)
+    found["shared"] = train(*shared_class(folder / "shared", teacher), classroom=room)
     halves = (slice(0, 4), slice(4, 9))
     for name, wrong_rows in {"on one": [5, 8], "on both": [0, 7], "nowhere": [], "everywhere": list(range(9))}.items():
         found[name] = steps_by_hand(folder / name, team, halves[rank], wrong_rows)
@@ -73,11 +73,11 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
     normed = request_for(spec(training={"batch_size": 33}), folder / "normed", teacher)
     room.follow(WorkerCommands(enter=(normed,), learn=(normed.ticket,)))
     found["buffers"] = dict(room._students[normed.ticket].network.state_dict())
-    found["normed"] = taught(classroom=room)
+    found["normed"] = train(classroom=room)
 
     again = request_for(spec(training={"batch_size": 33}), folder / "again", teacher)
-    taught(again, classroom=Classroom(team), epochs=1)
-    taught(again, classroom=Classroom(team))
+    train(again, classroom=Classroom(team), epochs=1)
+    train(again, classroom=Classroom(team))
 
     found["parts"] = {}
     for name, what in METHODS.items():
@@ -88,19 +88,19 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
         if name == "crd":
             contrast = learner.parts[0].contrasts[0]
             found["unseen"] = int((contrast.student_memory.norm(dim=1).sub(1).abs() > 1e-5).sum())
-        taught(classroom=room)
+        train(classroom=room)
         resumed = request_for(what, folder / f"{name}-resumed", teacher)
-        taught(resumed, classroom=Classroom(team), epochs=1)
-        taught(resumed, classroom=Classroom(team))
+        train(resumed, classroom=Classroom(team), epochs=1)
+        train(resumed, classroom=Classroom(team))
 
     ill = request_for(plain(student={"name": "tests.helpers.networks:MissingOnSecondWorker"}), folder / "ill")
     tiny = request_for(plain(training={"batch_size": 1}), folder / "tiny")
     unknown = request_for(spec(), folder / "unknown", folder / "no-teacher")
     well = request_for(plain(student={"name": "tests.helpers.networks:WithDropout"}), folder / "well")
-    reports = taught(ill, tiny, unknown, well, classroom=room)
+    reports = train(ill, tiny, unknown, well, classroom=room)
     found["refused"] = {name: of(reports, name)[0].failure for name in ("ill", "tiny", "unknown")}
     found["well"] = [(report.epoch, report.finished) for report in of(reports, "well")]
     found["seated"] = room.seated
-    found["words"] = (team.from_first("first" if rank == 0 else None), team.first_of_all("second" if rank else None))
+    found["words"] = (team.broadcast("first" if rank == 0 else None), team.first_given("second" if rank else None))
     torch.save(found | {"again": state(folder / "again")}, folder / f"worker-{rank}.pt")
     dist.destroy_process_group()

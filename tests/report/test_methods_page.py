@@ -1,4 +1,4 @@
-"""The page of the methods, and whether its sentences are true: every combination is built and tried on a batch."""
+"""The page docs/methods.md, and whether its sentences are true: every combination is built and tried on a batch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from raykd.knowledge.objective import ALONE
 from raykd.models import build_model
 from raykd.report.combinations import APART, AS_ONE, FINITE, LEARNED
 from raykd.report.explanation import Explanation, explain
-from raykd.report.explanation_shown import shell_lines
 from raykd.report.methods_page import methods_page
+from raykd.report.terminal import shell_lines
 from raykd.settings_io import setting_value
 from raykd.training.build import build_objective
 from raykd.training.hint_layers import HintLayers, find_hint_layers
@@ -34,39 +34,39 @@ FORMS: tuple[str, ...] = get_args(BiasSettings.model_fields["form"].annotation)
 SCHEDULES: tuple[str, ...] = get_args(ScheduleSettings.model_fields["form"].annotation)
 DENOMINATORS: tuple[str, ...] = get_args(BiasSettings.model_fields["denominator"].annotation)
 
-explained = cache(explain)
+explanation_of = cache(explain)
 each_method = pytest.mark.parametrize("name", METHODS)
 
 
-class Class:
-    """A batch of noise, and what student, teacher and their hint layers give for it."""
+class NoiseBatch:
+    """A batch of random images, with random logits of student and teacher, and hints of two networks."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
         data = load_data(Experiment().data)
         self._info, self._train_labels = data.info, data.split("train").labels
-        self._heard: dict[str, HintLayers | None] = {}
+        self._layers: dict[str, HintLayers | None] = {}
         self._networks = {"student": self._network(0.25), "teacher": self._network(0.5)}
         self.images = torch.rand(SAMPLES, 1, 8, 8)
         self.student = 3 * torch.randn(SAMPLES, CLASSES)
         self.teacher = 3 * torch.randn(SAMPLES, CLASSES)
-        # Two of three answers are right.
+        # Two thirds of the teacher's answers are right.
         self.labels = self.teacher.argmax(dim=1)
         self.labels[::3] = (self.labels[::3] + 1) % CLASSES
 
     def objective(self, spec: TrainingSpec) -> tuple[Objective, HintLayers | None]:
         name = spec.method.name
-        if name not in self._heard:
-            self._heard[name] = find_hint_layers(spec, **self._networks, info=self._info, labels=self._train_labels)
-        heard = self._heard[name]
+        if name not in self._layers:
+            self._layers[name] = find_hint_layers(spec, **self._networks, info=self._info, labels=self._train_labels)
+        layers = self._layers[name]
         torch.manual_seed(1)
-        return build_objective(spec, heard.shapes if heard else None), heard
+        return build_objective(spec, layers.shapes if layers else None), layers
 
     def loss(self, spec: TrainingSpec, workers: Workers = ALONE, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """The total of the rows, and its gradient with respect to the student's logits."""
-        objective, heard = self.objective(spec)
+        objective, layers = self.objective(spec)
         student = self.student[rows].clone().requires_grad_()
-        hints = self._hints(heard, rows) if heard else None
+        hints = self._hints(layers, rows) if layers else None
         total = objective(
             student, self.teacher[rows], self.labels[rows], epoch=1, epochs=4, workers=workers, hints=hints
         ).total
@@ -78,20 +78,19 @@ class Class:
         settings = Experiment().student.model_copy(update={"name": "resnet8", "arguments": {"width": width}})
         return build_model(settings, num_classes=CLASSES, in_channels=1)
 
-    def _hints(self, heard: HintLayers, rows: slice) -> Hints:
-        layers = {"student": heard.student, "teacher": heard.teacher}
-        given = []
-        for role, names in layers.items():
+    def _hints(self, layers: HintLayers, rows: slice) -> Hints:
+        hints = []
+        for role, names in {"student": layers.student, "teacher": layers.teacher}.items():
             network = self._networks[role].eval()
             with captured(network, names) as features:
                 network(self.images[rows])
-            given.append(tuple(features[name] for name in names))
-        return Hints(*given, self.labels[rows], torch.arange(SAMPLES)[rows])
+            hints.append(tuple(features[name] for name in names))
+        return Hints(*hints, self.labels[rows], torch.arange(SAMPLES)[rows])
 
 
 @pytest.fixture(scope="module")
-def batch() -> Class:
-    return Class()
+def batch() -> NoiseBatch:
+    return NoiseBatch()
 
 
 def spec(name: str, policy: str = POLICIES[0], schedule: str = SCHEDULES[0], **bias: Any) -> TrainingSpec:
@@ -99,7 +98,7 @@ def spec(name: str, policy: str = POLICIES[0], schedule: str = SCHEDULES[0], **b
     return TrainingSpec.model_validate(sections | {"bias": bias})
 
 
-def test_the_page_is_what_the_code_says() -> None:
+def test_the_page_is_current() -> None:
     path = ROOT / "docs/methods.md"
     assert path.read_text() == methods_page(), "python -m raykd.report.methods_page > docs/methods.md"
 
@@ -107,10 +106,10 @@ def test_the_page_is_what_the_code_says() -> None:
 @each_method
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("form", FORMS)
-def test_what_the_sentences_allow_works_and_what_they_forbid_is_refused(
-    batch: Class, name: str, policy: str, form: str
+def test_what_the_sentences_allow_is_accepted_and_what_they_forbid_is_refused(
+    batch: NoiseBatch, name: str, policy: str, form: str
 ) -> None:
-    explanation = explained(name)
+    explanation = explanation_of(name)
     plain = batch.loss(spec(name))
     total, gradient = batch.loss(spec(name, policy, form=form))
     assert torch.isfinite(total) and torch.isfinite(gradient).all() and gradient.any()
@@ -133,11 +132,11 @@ def test_what_the_sentences_allow_works_and_what_they_forbid_is_refused(
 
 SHARES = ("strength", "smoothing", "margin")
 USED = {"pair": ["strength"], "one_hot": ["strength"], "smooth": ["strength", "smoothing"], "margin": ["margin"]}
-"""Shares on which a form of repair depends."""
+"""Settings on which a form of repair depends."""
 
 
 def takes_all_from_a_class(form: str, strength: float, smoothing: float, margin: float) -> bool:
-    """As the sentence says it, with the settings of the form."""
+    """Whether a repair is one that the sentence `FINITE` forbids."""
     match form:
         case "pair" | "one_hot":
             return not strength < 1
@@ -151,20 +150,20 @@ def takes_all_from_a_class(form: str, strength: float, smoothing: float, margin:
 @each_method
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("denominator", DENOMINATORS)
-def test_schedules_and_denominators(batch: Class, name: str, schedule: str, denominator: str) -> None:
+def test_schedules_and_denominators(batch: NoiseBatch, name: str, schedule: str, denominator: str) -> None:
     for form in FORMS:
         plain, _ = batch.loss(spec(name, form=form))
         total, gradient = batch.loss(spec(name, schedule=schedule, form=form, denominator=denominator))
         assert torch.isfinite(total) and torch.isfinite(gradient).all()
-        if explained(name).kind == "no teacher" or form == "keep":
+        if explanation_of(name).kind == "no teacher" or form == "keep":
             assert torch.equal(total, plain)
 
 
 @each_method
-def test_several_workers(batch: Class, name: str) -> None:
-    explanation = explained(name)
+def test_several_workers(batch: NoiseBatch, name: str) -> None:
+    explanation = explanation_of(name)
     alone, _ = batch.loss(spec(name))
-    # Unlike halves: sizes and shares of wrong answers differ.
+    # The two parts differ in size and in the share of wrong answers.
     halves = (slice(0, 7), slice(7, SAMPLES))
     counts: list[Tensor] = []
     for rows in halves:
@@ -180,23 +179,23 @@ def test_several_workers(batch: Class, name: str) -> None:
 
 
 @each_method
-def test_learned_parts(batch: Class, name: str) -> None:
+def test_learned_parts(batch: NoiseBatch, name: str) -> None:
     objective, _ = batch.objective(spec(name))
     learned = any(parameter.requires_grad for part in objective.modules for parameter in part.parameters())
-    assert (LEARNED in explained(name).combinations) == learned
+    assert (LEARNED in explanation_of(name).combinations) == learned
 
 
-def as_typed(found: Explanation, width: int) -> list[str]:
-    """The words that a shell makes of the command as it is shown."""
-    shown = shell_lines(found.command, width)
-    assert max(map(len, shown.splitlines())) <= width
-    return shlex.split(shown.replace("\\\n", " "))
+def parsed_by_a_shell(explanation: Explanation, width: int) -> list[str]:
+    """The words that a shell makes of the printed command."""
+    command = shell_lines(explanation.command, width)
+    assert max(map(len, command.splitlines())) <= width
+    return shlex.split(command.replace("\\\n", " "))
 
 
 @each_method
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_published_command_runs(name: str, width: int) -> None:
-    python, script, *words = as_typed(explained(name), width)
+    python, script, *words = parsed_by_a_shell(explanation_of(name), width)
     assert (python, script) == ("python", "experiments/distill.py")
     experiment = parse(Experiment(), arguments=words)
     assert experiment.method.name == name
@@ -206,10 +205,10 @@ def test_the_published_command_runs(name: str, width: int) -> None:
 
 @each_method
 def test_every_setting_is_explained(name: str) -> None:
-    found = explained(name)
-    assert [setting.name for setting in found.settings] == [
+    explanation = explanation_of(name)
+    assert [setting.name for setting in explanation.settings] == [
         f"method.{name}.{field}" for field in METHODS[name].model_fields
     ]
-    assert all(setting.default and setting.help for setting in found.settings)
-    assert found.formula and found.source and found.summary.endswith(".")
-    assert bool(found.layers) == (found.kind == "features")
+    assert all(setting.default and setting.help for setting in explanation.settings)
+    assert explanation.formula and explanation.source and explanation.summary.endswith(".")
+    assert bool(explanation.layers) == (explanation.kind == "features")

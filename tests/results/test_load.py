@@ -25,5 +25,5 @@ def test_a_run_without_a_search(tmp_path):
 def test_a_study_that_has_no_teacher_yet(tmp_path):
     save_experiment(Experiment(), tmp_path / "begun" / SETTINGS)
     open_study(tmp_path / "begun" / "study.journal", "study", seed=0)
-    with pytest.raises(raykd.RaykdError, match=r"begun has no teacher yet: go on with it by --resume"):
+    with pytest.raises(raykd.RaykdError, match=r"begun has no teacher yet: continue it by --resume"):
         raykd.load_study(tmp_path / "begun")

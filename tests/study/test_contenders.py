@@ -14,7 +14,6 @@ from raykd.results.confirm import ChosenTrial
 from raykd.search.space_file import load_space
 from raykd.settings_io import override
 from raykd.study.confirm.contenders import BASELINES, as_published, contenders, named_teachers
-from raykd.training.identity import identity
 from raykd.training.teacher_cache import teachers
 
 BASE = Experiment(
@@ -132,11 +131,11 @@ def test_teachers_are_trained_anew_for_the_test_split_and_known_as_before_for_th
     (study,), (own,) = teachers(BASE, "print"), teachers(ON_TEST, "print")
     assert study.folder != own.folder
     assert own.spec.data.view_seed is None
-    content = identity(BASE.training_spec())["data"]
+    content = BASE.training_spec().identity()["data"]
     assert not {"held_out", "view_seed"} & content.keys()
-    assert identity(ON_TEST.training_spec())["data"]["held_out"] == "test"
+    assert ON_TEST.training_spec().identity()["data"]["held_out"] == "test"
     seeded = override(BASE, {"data.view_seed": 3})
-    assert identity(seeded.training_spec())["data"]["view_seed"] == 3
+    assert seeded.training_spec().identity()["data"]["view_seed"] == 3
 
 
 def test_on_the_test_split_the_validation_images_are_learnt_from_and_the_test_images_are_the_same():

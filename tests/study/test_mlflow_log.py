@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raykd.cluster.resources import Resources, plan
+from raykd.cluster.resources import Resources, plan_for
 from raykd.config import ClusterSettings, DataSettings, Experiment, StudySettings
 from raykd.data import load_data
 from raykd.settings_io import override
@@ -26,8 +26,8 @@ def provenance(folder: Path, **cluster: float) -> Provenance:
         study=StudySettings(name="told", output=folder),
         cluster=ClusterSettings(workers=2, threads_per_worker=3, **cluster),
     )
-    sizes = plan(experiment.cluster, Resources.of([NODE]), students=4)
-    return Provenance(experiment, load_data(experiment.data).info, sizes)
+    plan = plan_for(experiment.cluster, Resources.of([NODE]), students=4)
+    return Provenance(experiment, load_data(experiment.data).info, plan)
 
 
 def test_versions_tell_what_may_change_the_last_digits(tmp_path: Path) -> None:

@@ -136,7 +136,10 @@ def test_what_does_not_fit_is_left_out_and_counted(tmp_path: Path) -> None:
     [
         ({"temperature.multiplier": 1.0, "bias.form": "pair", "bias.strength": 0.2}, None),
         ({"temperature.multiplier": 1.0, "bias.form": "swap"}, None),
-        ({"temperature.multiplier": 1.0, "bias.form": "swap", "bias.strength": 0.2}, "bias.strength does not hang"),
+        (
+            {"temperature.multiplier": 1.0, "bias.form": "swap", "bias.strength": 0.2},
+            "bias.strength does not fit its condition",
+        ),
         ({"temperature.multiplier": 1.0, "bias.form": "pair"}, "no bias.strength"),
         ({"bias.form": "swap"}, "no temperature.multiplier"),
         ({"temperature.multiplier": 9.0, "bias.form": "swap"}, "temperature.multiplier outside 0.5 to 8.0, log"),

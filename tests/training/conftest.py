@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.specs import plain, request_for, spec, taught
+from tests.helpers.specs import plain, request_for, spec, train
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A standard teacher after a few epochs: right more often than not, and wrong often enough."""
     folder = tmp_path_factory.mktemp("teachers") / "standard"
     training = {"epochs": 12, "batch_size": 10, "learning_rate": 0.03, "decay": "cosine"}
-    reports = taught(
+    reports = train(
         request_for(plain(student={"name": "resnet8", "arguments": {"width": 0.5}}, training=training), folder)
     )
     assert reports[-1].finished
@@ -33,5 +33,5 @@ def generous_teacher(teacher: Path) -> Path:
         method={"name": "dkd", "dkd": {"target_weight": 0.0, "non_target_weight": 1.0}},
         bias={"form": "keep"},
     )
-    assert taught(request_for(generous, folder, teacher))[-1].finished
+    assert train(request_for(generous, folder, teacher))[-1].finished
     return folder

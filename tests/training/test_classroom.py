@@ -15,7 +15,7 @@ from raykd.training.folder import DESCRIPTION, FAILURE, WEIGHTS, description
 from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
 from raykd.training.team import Team
-from tests.helpers.specs import of, plain, request_for, same, spec, state, taught
+from tests.helpers.specs import of, plain, request_for, same, spec, state, train
 
 # Students of one group that have nothing else in common.
 CLASS: dict[str, TrainingSpec] = {
@@ -41,7 +41,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
     """Every student of the class after a lesson of its own."""
     folder = tmp_path_factory.mktemp("alone")
     for request in enrol_class(folder, teacher, list(CLASS)):
-        assert taught(request)[-1].finished
+        assert train(request)[-1].finished
     return folder
 
 
@@ -49,7 +49,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
 def test_a_student_learns_the_same_alone_and_in_a_class_of_eight(
     tmp_path: Path, teacher: Path, alone: Path, names: list[str]
 ) -> None:
-    reports = taught(*enrol_class(tmp_path, teacher, names))
+    reports = train(*enrol_class(tmp_path, teacher, names))
     assert [len(of(reports, name)) for name in names] == [3] * 8
     assert {report.metrics["class_size"] for report in reports} == {8}
     for name in CLASS:
@@ -80,8 +80,8 @@ def test_students_may_come_and_go_beside_one_that_stays(tmp_path: Path, teacher:
 def test_the_views_repeat_after_as_many_epochs_as_the_training_has(tmp_path: Path) -> None:
     first, late = request_for(plain(), tmp_path / "first"), request_for(plain(), tmp_path / "late")
     classroom = Classroom(Team())
-    taught(first, classroom=classroom, epochs=2)
-    taught(late, classroom=classroom)
+    train(first, classroom=classroom, epochs=2)
+    train(late, classroom=classroom)
     assert description(tmp_path / "first")["views"] == [0, 1, 2]
     assert description(tmp_path / "late")["views"] == [2, 0, 1]
 
@@ -92,8 +92,8 @@ def test_an_interrupted_student_becomes_the_same_as_an_uninterrupted(
     tmp_path: Path, teacher: Path, alone: Path, name: str, epochs: int
 ) -> None:
     (request,) = enrol_class(tmp_path, teacher, [name])
-    before = taught(request, epochs=epochs)
-    after = taught(request)
+    before = train(request, epochs=epochs)
+    after = train(request)
     assert [report.epoch for report in before] == list(range(1, epochs + 1))
     assert after[:epochs] == before
     assert [(report.epoch, report.finished) for report in after] == [(1, False), (2, False), (3, True)]
@@ -104,14 +104,14 @@ def test_an_interrupted_student_becomes_the_same_as_an_uninterrupted(
 def test_a_class_that_was_interrupted_goes_on_together(tmp_path: Path, teacher: Path, alone: Path) -> None:
     names = ["dropout", "plain", "pair"]
     requests = enrol_class(tmp_path, teacher, names)
-    taught(*requests, epochs=1)
-    taught(*requests)
+    train(*requests, epochs=1)
+    train(*requests)
     assert all(same(state(tmp_path / name), state(alone / name)) for name in names)
 
 
 def test_a_finished_student_only_tells_its_history_again(tmp_path: Path) -> None:
     request = request_for(plain(), tmp_path / "student", teacher="a teacher that is gone")
-    told = taught(request_for(plain(), tmp_path / "student"))
+    told = train(request_for(plain(), tmp_path / "student"))
     files = {path: path.read_bytes() for path in (tmp_path / "student").iterdir()}
     classroom = Classroom(Team())
     again = classroom.follow(WorkerCommands(enter=(request,), learn=(request.ticket,)))
@@ -128,11 +128,11 @@ def test_a_student_that_died_between_checkpoint_and_model_writes_its_model_when_
     tmp_path: Path, lost: tuple[str, ...]
 ) -> None:
     request = request_for(plain(), tmp_path / "student")
-    taught(request)
+    train(request)
     kept = {name: (tmp_path / "student" / name).read_bytes() for name in (DESCRIPTION, WEIGHTS)}
     for name in lost:
         (tmp_path / "student" / name).unlink()
-    assert taught(request)[-1].finished
+    assert train(request)[-1].finished
     assert {name: (tmp_path / "student" / name).read_bytes() for name in kept} == kept
 
 
@@ -141,21 +141,21 @@ def test_no_temporary_files_stay_behind(alone: Path) -> None:
 
 
 def test_the_checkpoint_of_another_lesson_is_refused(tmp_path: Path) -> None:
-    taught(request_for(plain(), tmp_path / "student"), epochs=1)
-    (report,) = taught(request_for(plain(training={"learning_rate": 0.06}), tmp_path / "student"))
+    train(request_for(plain(), tmp_path / "student"), epochs=1)
+    (report,) = train(request_for(plain(training={"learning_rate": 0.06}), tmp_path / "student"))
     assert report.epoch == 1
     assert report.failure is not None
-    assert "is the checkpoint of another lesson than student's" in report.failure
+    assert "was written with other settings than student's" in report.failure
 
 
 def test_a_lesson_is_the_same_wherever_and_however_its_data_is_read(tmp_path: Path) -> None:
-    taught(request_for(plain(), tmp_path / "student"), epochs=1)
+    train(request_for(plain(), tmp_path / "student"), epochs=1)
     elsewhere = plain(data={"root": "/elsewhere", "loader_processes": 1})
-    assert [report.epoch for report in taught(request_for(elsewhere, tmp_path / "student"))] == [1, 2, 3]
+    assert [report.epoch for report in train(request_for(elsewhere, tmp_path / "student"))] == [1, 2, 3]
 
 
 def test_a_finished_model_is_its_students_network_in_evaluation_mode(tmp_path: Path) -> None:
-    taught(request_for(plain(student={"name": "tests.helpers.networks:Tied"}), tmp_path / "tied"))
+    train(request_for(plain(student={"name": "tests.helpers.networks:Tied"}), tmp_path / "tied"))
     model = load_model(tmp_path / "tied")
     assert not model.training
     assert same(dict(model.network.state_dict()), dict(state(tmp_path / "tied")["network"]))
@@ -178,7 +178,7 @@ def test_a_student_with_a_fault_fails_alone(
     others = enrol_class(tmp_path, teacher, ["dropout", "pair"])
     failing = request_for(spec(student=ill), tmp_path / "ill", teacher)
     classroom = Classroom(Team())
-    reports = taught(others[0], failing, others[1], classroom=classroom)
+    reports = train(others[0], failing, others[1], classroom=classroom)
     told = of(reports, "ill")
     assert [report.epoch for report in told] == list(range(1, epoch + 1))
     assert told[-1].failure is not None
@@ -195,7 +195,7 @@ def test_a_student_with_a_fault_fails_alone(
 
 def test_data_that_cannot_be_had_fails_its_students_only(tmp_path: Path) -> None:
     nowhere = request_for(plain(data={"name": "digitz"}), tmp_path / "nowhere")
-    reports = taught(nowhere, request_for(plain(), tmp_path / "here"))
+    reports = train(nowhere, request_for(plain(), tmp_path / "here"))
     assert "did you mean 'digits'" in (of(reports, "nowhere")[0].failure or "")
     assert of(reports, "here")[-1].finished
 
@@ -204,21 +204,21 @@ def test_a_diverging_student_is_told_and_leaves(tmp_path: Path, teacher: Path, a
     steady = enrol_class(tmp_path, teacher, ["pair"])[0]
     wild = request_for(plain(training={"learning_rate": 1e30}), tmp_path / "wild")
     classroom = Classroom(Team())
-    first = taught(wild, steady, classroom=classroom, epochs=1)
+    first = train(wild, steady, classroom=classroom, epochs=1)
     assert [(report.student, report.diverged, report.finished) for report in first] == [
         ("wild", True, False),
         ("pair", False, False),
     ]
     assert classroom.seated == (steady.ticket,)
-    taught(classroom=classroom)
+    train(classroom=classroom)
     assert same(state(tmp_path / "pair"), state(alone / "pair"))
     assert description(tmp_path / "wild") is None
-    again = taught(wild)
+    again = train(wild)
     assert [(report.epoch, report.diverged) for report in again] == [(1, True)]
 
 
 def test_a_student_that_diverges_in_its_last_epoch_has_not_finished(tmp_path: Path) -> None:
-    (report,) = taught(request_for(plain(training={"learning_rate": 1e30, "epochs": 1}), tmp_path / "wild"))
+    (report,) = train(request_for(plain(training={"learning_rate": 1e30, "epochs": 1}), tmp_path / "wild"))
     assert (report.diverged, report.finished) == (True, False)
     assert description(tmp_path / "wild") is None
 
@@ -228,7 +228,7 @@ def test_students_of_different_groups_sit_in_one_classroom(tmp_path: Path, teach
     long = request_for(plain(training={"epochs": 5}), tmp_path / "long")
     small = request_for(plain(training={"batch_size": 10}), tmp_path / "small")
     other = request_for(plain(data={"train_images": 60}), tmp_path / "other")
-    reports = taught(pair, long, small, other)
+    reports = train(pair, long, small, other)
     assert [len(of(reports, name)) for name in ("pair", "long", "small", "other")] == [3, 5, 3, 3]
     assert {report.metrics["class_size"] for report in reports} == {1}
     assert same(state(tmp_path / "pair"), state(alone / "pair"))
@@ -236,7 +236,7 @@ def test_students_of_different_groups_sit_in_one_classroom(tmp_path: Path, teach
 
 def test_the_global_random_numbers_do_not_matter(tmp_path: Path, teacher: Path, alone: Path) -> None:
     torch.manual_seed(12345)
-    taught(*enrol_class(tmp_path, teacher, ["dropout"]))
+    train(*enrol_class(tmp_path, teacher, ["dropout"]))
     assert same(state(tmp_path / "dropout"), state(alone / "dropout"))
 
 
@@ -248,7 +248,7 @@ def test_images_that_cannot_be_read_fail_those_who_look_at_them(tmp_path: Path) 
                 (tmp_path / "images" / split / name / f"{number}.png").write_text("no image")
     data = {"name": "folder", "root": str(tmp_path / "images"), "image_size": 32, "loader_processes": 0}
     looks = request_for(TrainingSpec.model_validate(plain().model_dump() | {"data": data}), tmp_path / "looks")
-    reports = taught(looks, request_for(plain(), tmp_path / "elsewhere"))
+    reports = train(looks, request_for(plain(), tmp_path / "elsewhere"))
     (report,) = of(reports, "looks")
     assert (report.epoch, report.metrics) == (1, {})
     assert "cannot read the image" in (report.failure or "")
@@ -258,8 +258,8 @@ def test_images_that_cannot_be_read_fail_those_who_look_at_them(tmp_path: Path) 
 def test_a_student_of_other_images_than_those_of_this_node_is_refused_in_one_line(tmp_path: Path) -> None:
     """And one that is enrolled with these images is taught, as it is everywhere."""
     here = load_data(plain().data).info.fingerprint
-    (refused,) = taught(replace(request_for(plain(), tmp_path / "other"), data="0" * 64))
+    (refused,) = train(replace(request_for(plain(), tmp_path / "other"), data="0" * 64))
     assert refused.failure is not None
     assert refused.failure.startswith("the images of digits on node ") and "\n" not in refused.failure
     assert not (tmp_path / "other").exists()
-    assert taught(replace(request_for(plain(), tmp_path / "same"), data=here))[-1].finished
+    assert train(replace(request_for(plain(), tmp_path / "same"), data=here))[-1].finished

@@ -25,7 +25,7 @@ from raykd.training.saved import load_model
 from raykd.training.student import Student
 from raykd.training.teacher import Knowledge, Teacher
 from raykd.training.team import Team
-from tests.helpers.specs import request_for, spec, state, taught
+from tests.helpers.specs import request_for, spec, state, train
 
 CUDA = torch.device("cuda", 0)
 
@@ -139,7 +139,7 @@ def test_bfloat16_trains_on_a_cpu_with_float32_weights_and_losses(tmp_path: Path
     losses = {}
     for precision in ("float32", "bfloat16"):
         training = {"precision": precision, "epochs": 6, "learning_rate": 0.02}
-        reports = taught(request_for(spec(training=training), tmp_path / precision, teacher))
+        reports = train(request_for(spec(training=training), tmp_path / precision, teacher))
         losses[precision] = [report.metrics["loss"] for report in reports]
         tensors = state(tmp_path / precision)["network"].values()
         assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float32}
@@ -196,7 +196,7 @@ def build_exactly(student: Student, what: TrainingSpec) -> Objective:
 
 def test_a_student_is_judged_in_float32_whatever_its_precision(tmp_path: Path) -> None:
     what = spec(training={"precision": "bfloat16", "epochs": 1}).without_teacher()
-    (report,) = taught(request_for(what, tmp_path / "student"))
+    (report,) = train(request_for(what, tmp_path / "student"))
     model, split = load_model(tmp_path / "student"), load_data(what.data).split("validation")
     pixels = split.images.float() / 255
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():

@@ -28,7 +28,7 @@ from raykd.training.folder import description
 from raykd.training.saved import load_model
 from raykd.training.teacher import Teacher
 from tests.helpers.networks import Counting, Plain
-from tests.helpers.specs import plain, request_for, spec, taught
+from tests.helpers.specs import plain, request_for, spec, train
 
 DATA = DataSettings(train_images=100, validation_share=0.1)
 HALF = ModelSettings(name="resnet8", arguments={"width": 0.5})
@@ -367,7 +367,7 @@ def test_an_adopted_teacher_gets_no_gradients(info: DataInfo, cache: Path, tmp_p
     Counting.calls.clear()
     Counting.copies.clear()
     before = load_model(folder).state_dict()
-    assert taught(request_for(spec(), tmp_path / "student", folder))[-1].finished
+    assert train(request_for(spec(), tmp_path / "student", folder))[-1].finished
     assert len(Counting.calls) > 10
     assert not any(call["training"] or call["gradient"] for call in Counting.calls)
     in_class = [copy for copy in Counting.copies if not any(each.requires_grad for each in copy.parameters())]
@@ -380,7 +380,7 @@ def test_an_adopted_teacher_gets_no_gradients(info: DataInfo, cache: Path, tmp_p
 def test_hint_layers_of_an_adopted_module(stored: Stored, info: DataInfo, cache: Path, tmp_path: Path) -> None:
     folder = adopted(stored.logged["pickle"], info, cache, uri=stored.uri)
     method = {"name": "fitnet", "student_layers": ["layer1"], "teacher_layers": ["conv"]}
-    told = taught(request_for(spec(method=method), tmp_path / "student", folder))
+    told = train(request_for(spec(method=method), tmp_path / "student", folder))
     assert told[-1].finished
     assert told[-1].metrics["features"] < told[0].metrics["features"]
 
@@ -390,7 +390,7 @@ def test_an_adopted_teacher_is_never_taught(info: DataInfo, cache: Path, tmp_pat
     folder = adopted(tmp_path / "net.safetensors", info, cache)
     evaluate_external_teacher(folder, DATA)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    (told,) = taught(request_for(plain(), folder))
+    (told,) = train(request_for(plain(), folder))
     assert told.finished
     assert told.metrics == description(folder)["metrics"]
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from raykd.training.classroom import Classroom
-from raykd.training.digest import weights_digest
 from raykd.training.folder import WEIGHTS, description
+from raykd.training.saved import weights_digest
 from raykd.training.team import Team
-from tests.helpers.specs import of, plain, request_for, spec, taught
+from tests.helpers.specs import of, plain, request_for, spec, train
 
 
 def digest_of_file(folder: Path) -> str:
@@ -36,41 +36,41 @@ def test_a_student_that_came_late_is_replayed_alone(tmp_path: Path, teacher: Pat
     first = request_for(plain(), tmp_path / "first")
     late = request_for(taught_like_this, tmp_path / "late", teacher)
     classroom = Classroom(Team())
-    taught(first, classroom=classroom, epochs=2)
-    told = of(taught(late, classroom=classroom), "late")
+    train(first, classroom=classroom, epochs=2)
+    told = of(train(late, classroom=classroom), "late")
     views = description(tmp_path / "late")["views"]
     assert views == [2, 0, 1]
 
     again = replace(request_for(taught_like_this, tmp_path / "again", teacher), views=tuple(views))
-    replayed = taught(again)
+    replayed = train(again)
     assert [report.weights for report in replayed] == [report.weights for report in told]
     assert len({report.weights for report in told}) == 3
     assert description(tmp_path / "again")["views"] == views
 
-    usual = taught(request_for(taught_like_this, tmp_path / "usual", teacher))
+    usual = train(request_for(taught_like_this, tmp_path / "usual", teacher))
     assert usual[-1].weights != told[-1].weights
 
 
 def test_whoever_sees_views_of_its_own_leaves_the_class_as_it_is(tmp_path: Path, teacher: Path) -> None:
-    alone = taught(request_for(plain(), tmp_path / "alone"))
+    alone = train(request_for(plain(), tmp_path / "alone"))
     beside = request_for(plain(), tmp_path / "beside")
     own = replace(request_for(spec(), tmp_path / "own", teacher), views=(1, 1, 0))
-    together = taught(beside, own)
+    together = train(beside, own)
     assert [report.weights for report in of(together, "beside")] == [report.weights for report in alone]
     assert [report.metrics["view"] for report in of(together, "own")] == [1, 1, 0]
     assert {report.metrics["class_size"] for report in together} == {1}
 
 
 def test_an_interrupted_replay_goes_on_with_its_views(tmp_path: Path, teacher: Path) -> None:
-    whole = taught(replace(request_for(spec(), tmp_path / "whole", teacher), views=(2, 0, 1)))
+    whole = train(replace(request_for(spec(), tmp_path / "whole", teacher), views=(2, 0, 1)))
     parts = replace(request_for(spec(), tmp_path / "parts", teacher), views=(2, 0, 1))
-    taught(parts, epochs=1)
-    resumed = taught(parts)
+    train(parts, epochs=1)
+    resumed = train(parts)
     assert [report.weights for report in resumed] == [report.weights for report in whole]
 
 
 def test_the_digest_is_that_of_the_finished_models_file(tmp_path: Path) -> None:
-    *_, last = taught(request_for(plain(), tmp_path / "student"))
+    *_, last = train(request_for(plain(), tmp_path / "student"))
     assert last.weights == digest_of_file(tmp_path / "student") == description(tmp_path / "student")["weights"]
 
 

@@ -15,7 +15,7 @@ from raykd.data import load_data, training_batches
 from raykd.training.build import build_learning_rate, build_optimizer
 from raykd.training.folder import description
 from raykd.training.saved import load_model
-from tests.helpers.specs import plain, request_for, spec, taught
+from tests.helpers.specs import plain, request_for, spec, train
 
 OF_ALL = {
     "loss", "cross_entropy", "train_accuracy", "validation_accuracy", "validation_loss", "best_validation_accuracy",
@@ -28,19 +28,19 @@ OF_THE_TAUGHT = {
 
 
 def test_a_plain_student_reports_exactly_these_metrics(tmp_path: Path) -> None:
-    for report in taught(request_for(plain(), tmp_path / "student")):
+    for report in train(request_for(plain(), tmp_path / "student")):
         assert report.metrics.keys() == OF_ALL
 
 
 @pytest.mark.parametrize("form", ["pair", "drop", "keep"])
 def test_a_taught_student_reports_exactly_these_metrics(tmp_path: Path, teacher: Path, form: str) -> None:
-    for report in taught(request_for(spec(bias={"form": form}), tmp_path / "student", teacher)):
+    for report in train(request_for(spec(bias={"form": form}), tmp_path / "student", teacher)):
         assert report.metrics.keys() == OF_ALL | OF_THE_TAUGHT
         assert all(type(value) in (int, float) and math.isfinite(value) for value in report.metrics.values())
 
 
 def test_epochs_count_from_one_and_the_best_is_the_earliest_of_the_best(tmp_path: Path) -> None:
-    reports = taught(request_for(plain(training={"epochs": 6, "learning_rate": 0.2}), tmp_path / "student"))
+    reports = train(request_for(plain(training={"epochs": 6, "learning_rate": 0.2}), tmp_path / "student"))
     assert [report.epoch for report in reports] == [1, 2, 3, 4, 5, 6]
     assert [report.last for report in reports] == [False] * 5 + [True]
     accuracies = [report.metrics["validation_accuracy"] for report in reports]
@@ -52,7 +52,7 @@ def test_epochs_count_from_one_and_the_best_is_the_earliest_of_the_best(tmp_path
 
 
 def test_validation_metrics_are_those_of_the_finished_models(tmp_path: Path, teacher: Path) -> None:
-    metrics = taught(request_for(spec(), tmp_path / "student", teacher))[-1].metrics
+    metrics = train(request_for(spec(), tmp_path / "student", teacher))[-1].metrics
     validation = load_data(spec().data).split("validation")
     pixels = validation.images.float() / 255
     with torch.no_grad():
@@ -65,7 +65,7 @@ def test_validation_metrics_are_those_of_the_finished_models(tmp_path: Path, tea
 
 
 def test_the_wrong_share_is_that_of_the_teacher_on_the_view(tmp_path: Path, teacher: Path) -> None:
-    reports = taught(request_for(spec(), tmp_path / "student", teacher))
+    reports = train(request_for(spec(), tmp_path / "student", teacher))
     batches = training_batches(load_data(spec().data), batch_size=25)
     model = load_model(teacher)
     for view, report in enumerate(reports):
@@ -81,8 +81,8 @@ def test_the_first_step_is_the_objectives(tmp_path: Path) -> None:
         training={"batch_size": 100, "epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0},
         student={"name": "tests.helpers.networks:Plain"},
     )
-    report = taught(request_for(one, tmp_path / "student"))[0]
-    taught(request_for(still, tmp_path / "initial"))
+    report = train(request_for(one, tmp_path / "student"))[0]
+    train(request_for(still, tmp_path / "initial"))
     (batch,) = training_batches(load_data(one.data), batch_size=100).epoch(0)
     with torch.no_grad():
         logits = load_model(tmp_path / "initial")(batch.pixels)
@@ -92,7 +92,7 @@ def test_the_first_step_is_the_objectives(tmp_path: Path) -> None:
 
 def test_the_loss_is_made_of_its_parts(tmp_path: Path, teacher: Path) -> None:
     what = spec(objective={"ce_weight": 0.7, "kd_weight": 2.0, "warmup_epochs": 2}, training={"epochs": 4})
-    for epoch, report in enumerate(taught(request_for(what, tmp_path / "student", teacher))):
+    for epoch, report in enumerate(train(request_for(what, tmp_path / "student", teacher))):
         metrics = report.metrics
         right_weight = math.cos(math.pi / 2 * epoch / 4) ** 2
         assert metrics["kd_weight"] == 2.0 * min(epoch / 2, 1)
@@ -147,9 +147,9 @@ def test_a_student_learns_at_the_rate_that_it_reports_also_after_an_interruption
     request = request_for(
         plain(training=training, student={"name": "tests.helpers.networks:Plain"}), tmp_path / "student"
     )
-    taught(request, epochs=1)
-    taught(request, epochs=2)
-    rates = [report.metrics["learning_rate"] for report in taught(request)]
+    train(request, epochs=1)
+    train(request, epochs=2)
+    rates = [report.metrics["learning_rate"] for report in train(request)]
     assert rates == pytest.approx([expected_rate(training, epoch) for epoch in range(6)])
 
 
@@ -161,7 +161,7 @@ def one_step(folder: Path, **training: Any) -> tuple[float, float]:
         what = plain(
             training=settings | training | {"learning_rate": rate}, student={"name": "tests.helpers.networks:Plain"}
         )
-        (report,) = taught(request_for(what, folder / name))
+        (report,) = train(request_for(what, folder / name))
         weights.append(torch.cat([tensor.flatten() for tensor in load_model(folder / name).network.parameters()]))
     return report.metrics["loss"], (weights[0] - weights[1]).norm().item()
 

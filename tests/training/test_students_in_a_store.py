@@ -18,7 +18,7 @@ from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
 from raykd.training.team import Team
 from tests.helpers.object_store import ObjectStore, Request
-from tests.helpers.specs import plain, request_for, same, spec, state, taught
+from tests.helpers.specs import plain, request_for, same, spec, state, train
 
 Enrol = Callable[..., TrainRequest]
 
@@ -44,15 +44,15 @@ def copied(folder: str, target: Path) -> Path:
 
 
 def test_a_student_goes_on_from_the_store_and_ends_as_on_disk(submit: Enrol, teacher: Path, tmp_path: Path) -> None:
-    assert taught(request_for(spec(), tmp_path / "student", teacher))[-1].finished
+    assert train(request_for(spec(), tmp_path / "student", teacher))[-1].finished
     student = submit(spec(), teacher=str(teacher))
-    assert len(taught(student, epochs=2)) == 2
+    assert len(train(student, epochs=2)) == 2
     assert description(student.folder) is None
-    assert len(taught(student)) == 3, "it tells its history, and learns one epoch more"
+    assert len(train(student)) == 3, "it tells its history, and learns one epoch more"
     assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))
     there, here = load_model(student.folder).state_dict(), load_model(tmp_path / "student").state_dict()
     assert same(dict(there), dict(here))
-    assert [report.finished for report in taught(student)] == [False, False, True]
+    assert [report.finished for report in train(student)] == [False, False, True]
     keep_model(student.folder, tmp_path / "kept")
     assert description(tmp_path / "kept") == description(student.folder)
 
@@ -70,14 +70,14 @@ def test_a_student_learns_from_a_teacher_in_the_store(
     evaluate_external_teacher(here, data)
     assert description(there) == description(here)
     student = submit(spec(), teacher=there)
-    assert taught(student)[-1].finished
-    assert taught(request_for(spec(), tmp_path / "student", teacher))[-1].finished
+    assert train(student)[-1].finished
+    assert train(request_for(spec(), tmp_path / "student", teacher))[-1].finished
     assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))
 
 
 def test_what_went_wrong_is_in_the_store(submit: Enrol) -> None:
     student = submit(plain(student={"name": "tests.helpers.networks:Unbuildable"}))
-    (report,) = taught(student)
+    (report,) = train(student)
     assert report.failure is not None
     assert below(student.folder, FAILURE) in report.failure
     assert b"Traceback" in (read(student.folder, FAILURE) or b"")
@@ -90,7 +90,7 @@ def test_a_store_that_is_away_is_nobodys_failure(
     monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.0)
     student = submit(plain())
     classroom = Classroom(Team())
-    taught(student, classroom=classroom, epochs=1)
+    train(student, classroom=classroom, epochs=1)
 
     def puts(request: Request) -> bool:
         return request["REQUEST_METHOD"] in ("PUT", "POST")
@@ -99,8 +99,8 @@ def test_a_store_that_is_away_is_nobodys_failure(
         classroom.follow(WorkerCommands(learn=classroom.seated))
     with object_store.cut(), pytest.raises(StorageError):
         Classroom(Team()).follow(WorkerCommands(enter=(student,)))
-    reports = taught(student)
+    reports = train(student)
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert all(report.failure is None for report in reports)
-    assert taught(request_for(plain(), tmp_path / "student"))[-1].finished
+    assert train(request_for(plain(), tmp_path / "student"))[-1].finished
     assert same(state(copied(student.folder, tmp_path / "copy")), state(tmp_path / "student"))

@@ -20,7 +20,7 @@ from raykd.training.messages import Report, WorkerCommands
 from raykd.training.saved import load_model, save_model
 from raykd.training.team import Team
 from tests.helpers.networks import Counting
-from tests.helpers.specs import of, plain, request_for, same, spec, state, taught
+from tests.helpers.specs import of, plain, request_for, same, spec, state, train
 
 STEPS, VALIDATION_BATCHES = 4, 2  # 100 training images in batches of 25; 144 validation images in batches of 100
 
@@ -33,7 +33,7 @@ def data() -> DataInfo:
 @pytest.fixture
 def counting_teacher(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "counting"
-    taught(request_for(plain(student={"name": "tests.helpers.networks:Counting"}), folder))
+    train(request_for(plain(student={"name": "tests.helpers.networks:Counting"}), folder))
     Counting.calls.clear()
     Counting.copies.clear()
     yield folder
@@ -46,9 +46,7 @@ def test_a_teacher_is_asked_once_a_batch_however_many_listen(
     tmp_path: Path, counting_teacher: Path, students: int
 ) -> None:
     names = [f"student-{number}" for number in range(students)]
-    taught(
-        *(request_for(spec(training={"seed": n}), tmp_path / name, counting_teacher) for n, name in enumerate(names))
-    )
+    train(*(request_for(spec(training={"seed": n}), tmp_path / name, counting_teacher) for n, name in enumerate(names)))
     assert len(Counting.copies) == 1
     assert [call["images"] for call in Counting.calls] == [100, 44] + [25] * 3 * STEPS
     assert not any(call["training"] or call["gradient"] for call in Counting.calls)
@@ -56,7 +54,7 @@ def test_a_teacher_is_asked_once_a_batch_however_many_listen(
 
 def test_a_teacher_stays_as_it_was_and_in_nobodys_checkpoint(tmp_path: Path, counting_teacher: Path) -> None:
     before = safetensors.torch.load_file(counting_teacher / WEIGHTS)
-    taught(request_for(spec(training={"weight_decay": 0.1}), tmp_path / "student", counting_teacher), epochs=2)
+    train(request_for(spec(training={"weight_decay": 0.1}), tmp_path / "student", counting_teacher), epochs=2)
     (teacher,) = Counting.copies
     assert same(dict(teacher.state_dict()), before)
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
@@ -82,10 +80,10 @@ def test_a_teacher_with_nobody_to_teach_is_not_asked(tmp_path: Path, counting_te
 
 def test_two_teachers_teach_in_one_group(tmp_path: Path, teacher: Path, generous_teacher: Path) -> None:
     ways = {"by-standard": teacher, "by-generous": generous_teacher, "by-both-in-turn": teacher}
-    reports = taught(*(request_for(spec(), tmp_path / "class" / name, way) for name, way in ways.items()))
+    reports = train(*(request_for(spec(), tmp_path / "class" / name, way) for name, way in ways.items()))
     assert {report.metrics["class_size"] for report in reports} == {3}
     for name, way in ways.items():
-        taught(request_for(spec(), tmp_path / "alone" / name, way))
+        train(request_for(spec(), tmp_path / "alone" / name, way))
         assert same(state(tmp_path / "class" / name), state(tmp_path / "alone" / name))
     one, other = (state(tmp_path / "class" / name)["network"] for name in ("by-standard", "by-generous"))
     assert not same(dict(one), dict(other))
@@ -106,7 +104,7 @@ def test_a_teacher_of_other_classes_is_refused_by_its_student_alone(
     network = build_model(spec().student, num_classes=5, in_channels=1)
     save_model(tmp_path / "five", network, spec(), five, Report("five", "", 1), [0])
     misled = request_for(spec(), tmp_path / "misled", tmp_path / "five")
-    reports = taught(misled, request_for(spec(), tmp_path / "well", teacher))
+    reports = train(misled, request_for(spec(), tmp_path / "well", teacher))
     assert [(report.epoch, report.failure) for report in of(reports, "misled")] == [
         (1, f"the teacher in {tmp_path / 'five'} knows 5 classes, but digits has 10")
     ]
@@ -115,7 +113,7 @@ def test_a_teacher_of_other_classes_is_refused_by_its_student_alone(
 
 def test_a_teacher_that_is_not_there_is_told_to_its_student_alone(tmp_path: Path, teacher: Path) -> None:
     lost = request_for(spec(), tmp_path / "lost", tmp_path / "nowhere")
-    reports = taught(request_for(spec(), tmp_path / "well", teacher), lost)
+    reports = train(request_for(spec(), tmp_path / "well", teacher), lost)
     (report,) = of(reports, "lost")
     assert "no finished model in" in (report.failure or "")
     assert of(reports, "well")[-1].finished
@@ -128,7 +126,7 @@ def test_a_teacher_of_other_images_normalises_them_its_own_way(tmp_path: Path, t
     content = json.loads((foreign / DESCRIPTION).read_text())
     content["data"] |= {"mean": [data.mean[0] - 0.3], "std": [data.std[0] * 3]}
     (foreign / DESCRIPTION).write_text(json.dumps(content))
-    reports = taught(
+    reports = train(
         request_for(spec(), tmp_path / "home", teacher), request_for(spec(), tmp_path / "abroad", foreign), epochs=1
     )
     images = load_data(spec().data)

@@ -12,7 +12,7 @@ import torch
 from raykd.data import load_data
 from raykd.training.saved import load_model
 from raykd.training.team import Team
-from tests.helpers.specs import CIRCUMSTANCES, of, same, state, taught
+from tests.helpers.specs import CIRCUMSTANCES, of, same, state, train
 from tests.helpers.two_workers import METHODS, SHARED, shared_class, steps_by_hand, work
 
 
@@ -33,7 +33,7 @@ def found(folder: Path) -> list[dict[str, Any]]:
 def alone(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> tuple[Path, list[Any]]:
     """The shared class at a single worker: its folder and reports."""
     folder = tmp_path_factory.mktemp("one-worker")
-    return folder, taught(*shared_class(folder, teacher))
+    return folder, train(*shared_class(folder, teacher))
 
 
 def test_each_worker_knows_its_place(found: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""A method explained on a terminal."""
+"""The explanation of a method, printed on a terminal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import textwrap
 from rich.console import Console
 from rich.text import Text
 
-from raykd.report.combinations import KINDS
+from raykd.report.combinations import KIND_DESCRIPTIONS
 from raykd.report.explanation import NEEDED, Explanation
 
 INDENT = 2
 
 
-def show_explanation(method: Explanation, console: Console) -> None:
-    """Print all that is to be said of a method."""
+def print_explanation(method: Explanation, console: Console) -> None:
+    """Print the whole explanation of a method."""
     page = _Page(console)
-    page.line(f"{method.name} - {KINDS[method.kind]}", style="bold")
+    page.line(f"{method.name} - {KIND_DESCRIPTIONS[method.kind]}", style="bold")
     for paragraph in (method.summary, *filter(None, method.details.split("\n\n"))):
         page.line(paragraph, INDENT)
     for title, text in (("formula", method.formula), ("source", method.source)):
@@ -24,7 +24,7 @@ def show_explanation(method: Explanation, console: Console) -> None:
             page.title(title)
             page.line(text, INDENT)
     if method.layers:
-        page.title("listens to")
+        page.title("hint layers")
         page.line(f"{method.layers}; method.student_layers and method.teacher_layers name others", INDENT)
     page.title("settings")
     for setting in method.settings:
@@ -41,7 +41,7 @@ def show_explanation(method: Explanation, console: Console) -> None:
 
 
 class _Page:
-    """Wrapped lines on a console, without the trailing blanks that rich leaves."""
+    """Prints wrapped lines without trailing blanks, which rich would add."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -52,7 +52,7 @@ class _Page:
         self.line(text, style="bold")
 
     def line(self, text: str, indent: int = 0, style: str = "") -> None:
-        """Print a text below its own beginning; nothing of an empty one."""
+        """Print a text, every line of it indented; an empty text prints nothing."""
         blank = " " * indent
         wrapped = textwrap.wrap(
             text, self._console.width, initial_indent=blank, subsequent_indent=blank, break_on_hyphens=False
