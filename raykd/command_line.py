@@ -45,19 +45,19 @@ def parse(experiment: Experiment, description: str = "", arguments: Sequence[str
         with redirect_stdout(muted), redirect_stderr(muted):
             return tyro.cli(Experiment, args=rest, default=experiment, description=description)
     except SystemExit as end:
-        _tell_plainly(end)
-    # Help, and what tyro itself finds wrong, is tyro's to tell.
+        _raise_refused_settings(end)
+    # Help, and errors that tyro itself finds, are printed by tyro.
     return tyro.cli(Experiment, args=rest, default=experiment, description=description)
 
 
-def _tell_plainly(end: SystemExit) -> None:
-    """Say in raykd's words what our own settings refused, if that made tyro end the process."""
+def _raise_refused_settings(end: SystemExit) -> None:
+    """Raise a RaykdError if a value that our own settings refused made tyro end the process."""
     section = ""
     cause: BaseException | None = end
     while cause is not None:
         if isinstance(cause, ValidationError):
             raise friendly(cause, section=section) from None
-        # tyro's own exception knows which section it was building.
+        # tyro's own exception holds the section that it was building.
         section = getattr(cause, "arg", section)
         cause = cause.__cause__ or cause.__context__
 
@@ -69,13 +69,13 @@ def run(job: Callable[[Experiment], object], experiment: Experiment) -> None:
 
     Args:
         job: Takes the experiment; its docstring is the script's help.
-        experiment: What the script states.
+        experiment: The script's own settings.
     """
     ended_well(lambda: job(parse(experiment, inspect.getdoc(job) or "")))
 
 
 def ended_well(job: Callable[[], object]) -> None:
-    """Do a job; on a user's error say it without traceback and exit with 1, on Ctrl-C exit with 130."""
+    """Do a job; print a user's error without traceback and exit with code 1, on Ctrl-C exit with 130."""
     try:
         job()
     except RaykdError as error:

@@ -1,4 +1,4 @@
-"""Errors that users can cause: a line or two that say what is wrong, where, and what to do; never a traceback."""
+"""Errors that users can cause: a line or two on what is wrong, where, and what to do; never a traceback."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}."
-    place = f" in {where}" if where else ""
-    return RaykdError(f"unknown {kind} {name!r}{place}: {hint}")
+    location = f" in {where}" if where else ""
+    return RaykdError(f"unknown {kind} {name!r}{location}: {hint}")

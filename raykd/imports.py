@@ -23,10 +23,10 @@ def import_object(path: str, where: str) -> Any:
         RaykdError: The path has another form, the module is missing or fails while it is imported, or it holds no such
             name.
     """
-    place = f"{where} {path!r}"
+    label = f"{where} {path!r}"
     module_name, _, name = path.partition(":")
     if not (name.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
-        raise RaykdError(f"{place}: an import path looks like `package.module:function`")
+        raise RaykdError(f"{label}: an import path looks like `package.module:function`")
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -37,19 +37,19 @@ def import_object(path: str, where: str) -> Any:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(f"{missing}."):
             advice = f"run from the folder that holds it (now {folder}) or install it"
-            raise RaykdError(f"{place}: no module named {missing!r}: {advice}") from error
-        raise RaykdError(f"{place}: {module_name} needs the module {missing!r}: install it") from error
+            raise RaykdError(f"{label}: no module named {missing!r}: {advice}") from error
+        raise RaykdError(f"{label}: {module_name} needs the module {missing!r}: install it") from error
     except Exception as error:
-        # Whatever a user's module raises while it runs is the user's to mend, so any exception is reported alike.
-        raise RaykdError(f"{place}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        # Whatever a user's module raises while it runs has to be mended by the user, so every exception is reported.
+        raise RaykdError(f"{label}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     if not hasattr(module, name):
         known = [known for known in vars(module) if not known.startswith("_")]
-        raise unknown_name("name", name, known, where=f"{module_name} ({place})")
+        raise unknown_name("name", name, known, where=f"{module_name} ({label})")
     return getattr(module, name)
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Parameters of a function or class by name; a bare ``**keywords`` for the few built-ins that tell none."""
+    """Parameters of a function or class by name; a bare ``**keywords`` for the few built-ins without a signature."""
     try:
         return dict(inspect.signature(function).parameters)
     except ValueError:

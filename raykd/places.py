@@ -42,7 +42,7 @@ def teachers_folder(experiment: Experiment) -> str:
 
 
 def check_storage(experiment: Experiment) -> None:
-    """Make sure that `cluster.storage` can be used from here, before anything is asked of it.
+    """Make sure that `cluster.storage` can be used from here, before anything else uses it.
 
     Raises:
         RaykdError: it cannot, or another record's students lie there under this study's name.

@@ -1,4 +1,4 @@
-"""Reads, overrides and writes settings by their dotted names, and says in plain words what is wrong with them."""
+"""Reads, overrides and writes settings by their dotted names, and explains in plain words what is wrong with them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, path: str) -> dict[str, Any]:
-    """The mapping that YAML text holds; `path` says where it comes from, for errors."""
+    """The mapping that YAML text holds; `path` is its source, for errors."""
     try:
         content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -95,7 +95,7 @@ def load_experiment(path: str | Path, base: Experiment) -> Experiment:
 
 
 def experiment_from_yaml(text: str, base: Experiment, where: str) -> Experiment:
-    """The same from YAML text; `where` says where it comes from, for errors."""
+    """The settings of YAML text laid over `base`, as `load_experiment` does; `where` is its source, for errors."""
     return override(base, _dotted(parse_yaml(text, where), where), where)
 
 
@@ -125,7 +125,7 @@ def override(experiment: Experiment, values: Mapping[str, Any], where: str = "")
         node = settings
         for section in sections:
             node = node[section]
-        # Where `student.arguments` was just set to something else than a dictionary, validation says so below.
+        # Where `student.arguments` was just set to something else than a dictionary, validation refuses it below.
         if isinstance(node, dict):
             node[last] = copy.deepcopy(value)
     try:
@@ -144,7 +144,7 @@ def setting_value(experiment: Experiment, name: str) -> Any:
 
 
 def settings_in_use(experiment: Experiment, sections: tuple[str, ...]) -> dict[str, Any]:
-    """The settings whose names begin with one of the sections, but for those of methods that are not used."""
+    """The settings whose names begin with one of the sections, except those of methods that are not used."""
     idle = tuple(f"method.{name}." for name in experiment.method.idle)
     names = [name for name in setting_names() if name.startswith(sections) and not name.startswith(idle)]
     return {name: setting_value(experiment, name) for name in names}
@@ -156,7 +156,7 @@ def setting_names() -> list[str]:
 
 
 def resolve_setting(name: str, where: str = "") -> FieldInfo:
-    """What pydantic knows about a setting: its type, bounds, default and help.
+    """pydantic's description of a setting: its type, bounds, default and help.
 
     Args:
         name: Dotted name of a setting, or of a key of a dictionary (``student.arguments.width``).
@@ -164,11 +164,11 @@ def resolve_setting(name: str, where: str = "") -> FieldInfo:
     """
     if name in _settings():
         return _settings()[name]
-    place = f" in {where}" if where else ""
+    location = f" in {where}" if where else ""
     if name in _sections():
         members = [known for known in setting_names() if known.startswith(f"{name}.")]
-        shown = ", ".join(members[:4]) + (", ..." if len(members) > 4 else "")
-        raise RaykdError(f"{name!r}{place} is a section, not a setting: name one of {shown}")
+        examples = ", ".join(members[:4]) + (", ..." if len(members) > 4 else "")
+        raise RaykdError(f"{name!r}{location} is a section, not a setting: name one of {examples}")
     owner, _, key = name.rpartition(".")
     info = _settings().get(owner)
     if info is not None and get_origin(info.annotation) is dict and key.isidentifier():
@@ -181,11 +181,11 @@ def friendly(error: ValidationError, where: str = "", section: str = "") -> Rayk
 
     Args:
         error: What pydantic raised.
-        where: The file or place that holds the values.
-        section: Dotted name of the settings that pydantic looked at; empty for the whole experiment.
+        where: The file or setting that holds the values.
+        section: Dotted name of the settings that pydantic validated; empty for the whole experiment.
     """
     prefix = tuple(section.split(".")) if section else ()
-    place = f" in {where}" if where else ""
+    suffix = f" in {where}" if where else ""
     messages: dict[str, list[str]] = {}
     inputs: dict[str, Any] = {}
     lines: list[str] = []
@@ -200,16 +200,16 @@ def friendly(error: ValidationError, where: str = "", section: str = "") -> Rayk
         else:
             messages.setdefault(name, []).append(message)
             inputs[name] = problem["input"]
-    for name, found in messages.items():
+    for name, findings in messages.items():
         # A setting of several types has one finding for each of them.
-        text = ", or ".join([found[0], *(other.removeprefix("Input should be ") for other in found[1:])])
+        text = ", or ".join([findings[0], *(other.removeprefix("Input should be ") for other in findings[1:])])
         given = repr(inputs[name])
-        lines.append(f"{name}: {text} (got {given if len(given) <= 60 else given[:57] + '...'}){place}")
+        lines.append(f"{name}: {text} (got {given if len(given) <= 60 else given[:57] + '...'}){suffix}")
     return RaykdError("\n".join(lines))
 
 
 def _dotted(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Settings by dotted name; retired ones are passed over where they say nothing."""
+    """Settings by dotted name; retired ones are passed over where they hold their old default."""
     values: dict[str, Any] = {}
     for name, value in _flattened(content, "", where):
         if name in values:
@@ -239,7 +239,7 @@ def _flattened(node: Mapping[str, Any], prefix: str, where: str) -> Iterator[tup
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    """The setting that pydantic's location lies in; behind it pydantic adds the types that it has tried."""
+    """The setting that pydantic's location lies in; pydantic appends the types that it has tried."""
     for length in range(len(location), 0, -1):
         name = ".".join(map(str, location[:length]))
         if name in _settings() and length < len(location):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PLACES = {"recipes": "experiments/recipes", "spaces": "search_spaces"}
+FOLDERS = {"recipes": "experiments/recipes", "spaces": "search_spaces"}
 """Folder of each kind in a checkout; in a wheel its last part lies inside the package (`pyproject.toml`)."""
 
 
 def shipped(kind: str) -> dict[str, Path]:
-    """The YAML files of a kind by name: those of the current folder go before those that ship with raykd."""
-    package, place = Path(__file__).parent, Path(PLACES[kind])
-    found: dict[str, Path] = {}
-    for folder in (place, package / place.name, package.parent / place):
+    """The YAML files of a kind by name: those of the current folder take precedence over those that ship with raykd."""
+    package, relative = Path(__file__).parent, Path(FOLDERS[kind])
+    files: dict[str, Path] = {}
+    for folder in (relative, package / relative.name, package.parent / relative):
         for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+            files.setdefault(path.stem, path)
+    return dict(sorted(files.items()))
 
 
 def purpose(path: Path) -> str:
-    """What the comment at the head of a YAML file says first: its lines up to a full stop at a line's end."""
+    """The first sentences of the comment at the head of a YAML file: its lines up to a full stop at a line's end."""
     words: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

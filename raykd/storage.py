@@ -1,6 +1,6 @@
 """Files of a folder, read and written by name, wherever the folder is: on disk, or below an object store's URL.
 
-A file is there whole or not at all, and a later one takes its place in one move. Folders on disk cost no pyarrow.
+A file is there whole or not at all, and a later one replaces it in one move. Folders on disk need no pyarrow.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 STORES = {"s3": {"allow_delayed_open": "true"}, "gs": {"retry_limit_seconds": "10"}, "abfs": {}, "abfss": {}}
 """Schemes of stores whose puts are atomic, with options of their URLs that a user need not name.
 
-s3: small files in one request instead of three; gs: to hear of a wrong address in seconds, not in 15 minutes.
+s3: small files in one request instead of three; gs: a wrong address is an error after seconds, not 15 minutes.
 """
 PATIENCE_SECONDS = 600.0
-"""How long a store is waited for that has answered this process before; one that never has is not waited for."""
+"""How long to wait for a store that has answered this process before; there is no waiting for one that never has."""
 LONGEST_PAUSE = 15.0
 
 _answered: set[str] = set()
 
 
 class StorageError(RaykdError):
-    """A store does not answer, or refuses. It says nothing of a student: what is stored is still there."""
+    """A store does not answer, or refuses. This is no fault of a student, and what is stored is still there."""
 
 
 def is_url(folder: str | Path) -> bool:
@@ -66,7 +66,7 @@ def read(folder: str | Path, name: str) -> bytes | None:
         StorageError: the store does not answer, or refuses.
     """
     if is_url(folder):
-        return _patiently(str(folder), lambda: _get(str(folder), name))
+        return _retried(str(folder), lambda: _get(str(folder), name))
     try:
         return (_path(folder) / name).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -80,7 +80,7 @@ def write(folder: str | Path, name: str, content: bytes) -> None:
         StorageError: the store does not answer, or refuses.
     """
     if is_url(folder):
-        _patiently(str(folder), lambda: _put(str(folder), name, content))
+        _retried(str(folder), lambda: _put(str(folder), name, content))
         return
     path = _path(folder) / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +95,8 @@ def delete(folder: str | Path, name: str) -> None:
         OSError: there is none, or the store does not answer, or refuses.
     """
     if is_url(folder):
-        filesystem, place = _place(str(folder), name)
-        filesystem.delete_file(place)
+        filesystem, path = _resolved(str(folder), name)
+        filesystem.delete_file(path)
     else:
         (_path(folder) / name).unlink()
 
@@ -108,7 +108,7 @@ def is_empty(folder: str | Path) -> bool:
         StorageError: the store does not answer, or refuses.
     """
     if is_url(folder):
-        return _patiently(str(folder), lambda: _nothing_in(str(folder)))
+        return _retried(str(folder), lambda: _nothing_in(str(folder)))
     path = _path(folder)
     return not path.is_dir() or not any(path.iterdir())
 
@@ -117,7 +117,8 @@ def check_writable(folder: str, setting: str) -> None:
     """Make sure, without waiting, that files can be written below a shared folder, read again and deleted.
 
     Args:
-        folder: On disk it must exist: below the mount point of a share that is not mounted, nobody else would see it.
+        folder: On disk it must exist: one made below the mount point of a share that is not mounted is invisible to
+            other nodes.
         setting: Which setting names it, for errors.
 
     Raises:
@@ -129,27 +130,28 @@ def check_writable(folder: str, setting: str) -> None:
     try:
         if is_url(folder):
             _put(folder, name, content)
-            found = _get(folder, name)
+            content_read = _get(folder, name)
             delete(folder, name)
-            _get(folder, name)  # some stores refuse to tell what is missing to those who may not list
+            # Without the right to list, some stores refuse this instead of answering that the file is missing.
+            _get(folder, name)
             _answered.add(_root(folder))
         else:
             write(folder, name, content)
-            found = read(folder, name)
+            content_read = read(folder, name)
             delete(folder, name)
     except RaykdError as error:
         raise RaykdError(f"{setting}: {error}") from error
     except OSError as error:
         raise RaykdError(f"{setting} {folder} cannot be used: {_reason(error)}\n{_advice(folder)}") from error
-    if found != content:
+    if content_read != content:
         raise RaykdError(f"{setting} {folder}: what was written there is not what was read\n{_advice(folder)}")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write a file under; it takes the path's place in one move once it is whole.
+    """A temporary name to write a file under; the file is moved to `path` in one move once it is whole.
 
-    The name is nobody else's: two studies may teach the same teacher into one cache.
+    The name is unique: two studies may train the same teacher into one cache.
     """
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
@@ -159,12 +161,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _patiently(folder: str, act: Callable[[], T]) -> T:
-    """What an act on a store gives, tried again until patience ends if the store has answered this process before."""
+def _retried(folder: str, operation: Callable[[], T]) -> T:
+    """The result of an operation on a store, which is retried if the store has answered this process before."""
     root, ends, pause = _root(folder), time.monotonic() + PATIENCE_SECONDS, 0.5
     while True:
         try:
-            result = act()
+            result = operation()
         except OSError as error:
             if root not in _answered or time.monotonic() + pause > ends:
                 raise StorageError(f"{folder} cannot be used: {_reason(error)}") from error
@@ -177,29 +179,29 @@ def _patiently(folder: str, act: Callable[[], T]) -> T:
 
 
 def _get(folder: str, name: str) -> bytes | None:
-    filesystem, place = _place(folder, name)
+    filesystem, path = _resolved(folder, name)
     while True:
         try:
-            with filesystem.open_input_stream(place) as stream:
+            with filesystem.open_input_stream(path) as stream:
                 content = bytes(stream.read())
         except FileNotFoundError:
             return None
-        # Stores are asked for a file's length, then for so many bytes: of one that grew in between, too few.
-        if filesystem.get_file_info(place).size == len(content):
+        # Stores are asked for a file's length, then for that many bytes: if it grew in between, these are too few.
+        if filesystem.get_file_info(path).size == len(content):
             return content
 
 
 def _put(folder: str, name: str, content: bytes) -> None:
-    filesystem, place = _place(folder, name)
-    with filesystem.open_output_stream(place) as stream:
+    filesystem, path = _resolved(folder, name)
+    with filesystem.open_output_stream(path) as stream:
         stream.write(content)
 
 
 def _nothing_in(folder: str) -> bool:
     from pyarrow.fs import FileSelector
 
-    filesystem, place = _place(folder)
-    return not filesystem.get_file_info(FileSelector(place, allow_not_found=True))
+    filesystem, path = _resolved(folder)
+    return not filesystem.get_file_info(FileSelector(path, allow_not_found=True))
 
 
 def file_system(url: str) -> tuple[FileSystem, str]:
@@ -208,10 +210,10 @@ def file_system(url: str) -> tuple[FileSystem, str]:
     Raises:
         RaykdError: pyarrow knows no such store, or not its options.
     """
-    return _place(url)
+    return _resolved(url)
 
 
-def _place(folder: str, *names: str) -> tuple[FileSystem, str]:
+def _resolved(folder: str, *names: str) -> tuple[FileSystem, str]:
     """The file system of a URL, and the path there of what lies below it."""
     filesystem, base = _filesystem(_root(folder))
     return filesystem, "/".join([base, *filter(None, unquote(urlsplit(folder).path).split("/")), *names])
@@ -256,7 +258,7 @@ def _path(folder: str | Path) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """What a store's library says, on one line, without what only its developers need."""
+    """The message of a store's library, on one line, without what only its developers need."""
     text = " ".join(str(error).split())
     return re.sub(r"^When .*?(?=AWS Error)|\s*\(Request ID.*| error_info=.*", "", text)[:200]
 

@@ -122,7 +122,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_script(tmp_pa
         (["--method", "dkdd"], ["method.name", "unknown method 'dkdd'", "'dkd'"]),
         (["--method", "mse", "--bias.strength", "1"], ["method mse", "bias.strength 1"]),
         (["--method", "fitnet", "--method.student_layers", "layer9"], ["layer9", "method.student_layers"]),
-        (["--method", "kd", "--method.student_layers", "layer1"], ["method kd listens to no layers"]),
+        (["--method", "kd", "--method.student_layers", "layer1"], ["method kd uses no hint layers"]),
         (["--bias.strength", "2"], ["bias.strength", "less than or equal to 1"]),
         (["--data.name", "digit"], ["unknown data set 'digit'", "'digits'"]),
         (["--study.space", "dkd_bais"], ["unknown search space 'dkd_bais'", "'dkd_bias'"]),

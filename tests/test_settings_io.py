@@ -173,6 +173,12 @@ def test_read_yaml_allows_merge_keys(tmp_path: Path) -> None:
     assert read_yaml(path)["b"] == {"x": 3, "y": 2}
 
 
+def test_an_infinite_number_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "training.learning_rate: .inf").startswith(
+        "training.learning_rate: Input should be a finite number (got inf)"
+    )
+
+
 SCALARS = st.one_of(
     st.booleans(),
     st.integers(),
@@ -182,7 +188,7 @@ SCALARS = st.one_of(
 )
 OVERRIDES: dict[str, st.SearchStrategy[Any]] = {
     "student.arguments": st.dictionaries(st.text(min_size=1), SCALARS, max_size=4),
-    "training.learning_rate": st.floats(min_value=0, exclude_min=True, allow_nan=False),
+    "training.learning_rate": st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False),
     "training.milestones": st.lists(st.floats(0, 1, exclude_min=True, exclude_max=True), max_size=3),
     "training.gradient_clip": st.none() | st.floats(1e-9, 1e9),
     "data.root": st.none() | st.sampled_from(["/data/x", "1e3", "~/y"]).map(Path),

@@ -1,12 +1,13 @@
 """Every setting of an experiment, as validated types; the only place where defaults live.
 
-(But for the methods' own, which stand beside each method's formula in `raykd.knowledge.methods`.)
+The settings of each method, and of temperature, bias and schedule, are defined beside their formulas, in
+`raykd.knowledge`.
 
 The dotted path of a field (``temperature.multiplier``) is its name everywhere: on the command line, in YAML files, in
 search spaces, in MLflow and in errors. A field's docstring is its help text. ``None`` means "what suits the data or the
-machine", and the docstring says what that is.
+machine", and the docstring explains what that is.
 
-This module imports neither torch nor Ray: a trial's process can afford it.
+This module imports neither torch nor Ray, so that a trial's process can import it quickly.
 """
 
 from raykd.config.confirm import ConfirmSettings

@@ -21,7 +21,7 @@ from raykd.knowledge.temperature import TemperatureSettings
 
 
 class Experiment(TrainingSpec):
-    """A whole experiment: the student's lesson, who teaches it, how it is searched, where it runs and is logged."""
+    """A whole experiment: the student's training, its teacher, how it is searched, where it runs and is logged."""
 
     teacher: TeacherSettings = TeacherSettings()
     study: StudySettings = StudySettings()
@@ -47,7 +47,7 @@ class Experiment(TrainingSpec):
 
     @property
     def folder(self) -> Path:
-        """The study's folder, the contract's `outputs/<study>/`."""
+        """The study's folder, `outputs/<study>/` by default."""
         return self.study.output / self.study.name
 
     def with_absolute_paths(self) -> Experiment:
@@ -74,7 +74,7 @@ class Experiment(TrainingSpec):
         )
 
     def training_spec(self) -> TrainingSpec:
-        """The student's lesson under the present settings."""
+        """How the student is trained under the present settings."""
         return TrainingSpec(**{name: getattr(self, name) for name in TrainingSpec.model_fields})
 
     def standard_teacher_spec(self) -> TrainingSpec:
@@ -87,7 +87,7 @@ class Experiment(TrainingSpec):
         """How the generous teacher is taught by the standard one (paper's stage 2, or an ablation of it).
 
         The paper's loss is decoupled distillation without its target part, each network under its own std temperature.
-        Only what has a part in the loss is in the lesson, so that equal losses are the same teacher.
+        The spec holds only what has a part in the loss, so that equal losses give the same teacher.
         """
         generous = self.teacher.generous
         full, dropped = generous.knowledge == "full", generous.wrong == "drop"

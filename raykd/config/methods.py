@@ -24,9 +24,9 @@ class _MethodSettings(Settings):
     arguments: KeywordArguments = Field(default_factory=dict)
     """Arguments of a method given by import path."""
     beside: str = "kd"
-    """The logit method whose term stands beside a feature method, weighed by `objective.kd_weight`."""
+    """The logit method whose term is added to that of a feature method, with the weight `objective.kd_weight`."""
     student_layers: tuple[str, ...] | None = None
-    """Layers of the student that a feature method listens to, shallow to deep. None: what the method's paper takes."""
+    """Layers of the student whose features are compared, shallow to deep. None: those of the method's paper."""
     teacher_layers: tuple[str, ...] | None = None
     """Layers of the teacher, one for each of the student's."""
 
@@ -50,7 +50,7 @@ class _MethodSettings(Settings):
         return MethodSettings(name=method.name, **({method.name: method} if type(method).model_fields else {}))
 
     def chosen(self) -> Method | OwnFunction:
-        """The method. Raises RaykdError if an import path leads nowhere."""
+        """The method. Raises RaykdError if an import path cannot be imported."""
         return self._named(self.name)
 
     def chosen_for_answers(self) -> AnswerMethod | OwnFunction | None:
@@ -64,14 +64,14 @@ class _MethodSettings(Settings):
         if ":" in self.name:
             return None
         if not issubclass(METHODS[self.name], FeatureMethod) and (self.student_layers or self.teacher_layers):
-            return f"method {self.name} listens to no layers: leave method.student_layers and method.teacher_layers out"
+            return f"method {self.name} uses no hint layers: leave method.student_layers and method.teacher_layers out"
         if self.arguments:
             return f"method.arguments are for methods by import path: set method.{self.name}. ... instead"
         return None
 
     @property
     def idle(self) -> set[str]:
-        """The built-in methods that have no part in what is chosen; their settings say nothing."""
+        """The built-in methods that have no part in what is chosen; their settings have no effect."""
         alone = self.name in METHODS and not issubclass(METHODS[self.name], FeatureMethod)
         return METHODS.keys() - ({self.name} if alone else {self.name, self.beside})
 

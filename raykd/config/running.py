@@ -33,18 +33,18 @@ class StudySettings(Settings):
     warm_start: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--warm-start"])] = ()
     """Earlier studies that the sampler learns from: folders, names below `output`, or STORAGE#NAME."""
     scheduler: Literal["auto", "asha", "median", "none"] = "auto"
-    """Who stops trials early: asha (successive halving), median (stopping rule), or none. auto: asha, but none with
+    """What stops trials early: asha (successive halving), median (stopping rule), or none. auto: asha, but none with
     several objectives, as both judge by accuracy alone."""
     grace_share: Share = 0.25
     """Share of the epochs that every trial gets before it may be stopped. Dynamic schedules need a quarter."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
-    """asha: one in so many trials passes each rung."""
+    """asha: one in this many trials passes each rung."""
     seed: CountOrZero = 0
     """Seeds the sampler."""
     retries: CountOrZero = 2
     """How often a trial that was lost to a fault is tried again from its last epoch."""
     resume: Annotated[bool, tyro.conf.arg(aliases=["--resume"])] = False
-    """Go on with the study of this name where it was interrupted; a finished study is not run again."""
+    """Continue the study of this name where it was interrupted; a finished study is not run again."""
 
     @model_validator(mode="after")
     def _objectives_and_scheduler_agree(self) -> Self:
@@ -59,7 +59,7 @@ class StudySettings(Settings):
 
     @property
     def early_stopping(self) -> Literal["asha", "median", "none"]:
-        """Who stops trials early, with ``auto`` decided."""
+        """What stops trials early, with ``auto`` decided."""
         if self.scheduler != "auto":
             return self.scheduler
         return "asha" if len(self.objectives) == 1 else "none"
@@ -78,19 +78,19 @@ class ClusterSettings(Settings):
     workers: Count = 1
     """Workers of each classroom, which share every batch."""
     least_workers: Count | None = None
-    """A classroom may go on with so many workers until nodes for all of them are there. None: only with all."""
+    """A classroom may continue with this many workers until nodes for all of them are there. None: only with all."""
     seats: Count | None = None
     """Students that one classroom teaches at once. None: 8, or without GPUs 8 shared by a node's classrooms."""
     cpus_per_worker: Positive = 0.9
-    """CPUs reserved for each worker; a little below 1 leaves the trials their slivers."""
+    """CPUs reserved for each worker; a little below 1 leaves room for the trials, which reserve 0.01 each."""
     gpus_per_worker: NonNegative | None = None
     """GPUs reserved for each worker; fractions share a GPU. None: 1 where the cluster has GPUs, else 0."""
     threads_per_worker: Count | None = None
-    """CPU threads of each worker. None: the node's CPUs shared out among its workers (GPU: 4)."""
+    """CPU threads of each worker. None: the node's CPUs divided among its workers (GPU: 4)."""
     restarts: CountOrZero = 8
     """How often each classroom may be restarted after a fault."""
     lease_seconds: Positive = 30.0
-    """A classroom that has not reported for so many seconds loses its students to the others."""
+    """A classroom that has not reported for this many seconds loses its students to the others."""
     wait_seconds: NonNegative | None = None
     """How long to wait for nodes. None: not at the start; 600 for one to come back when the last classroom is lost."""
 
@@ -105,6 +105,6 @@ class TrackingSettings(Settings):
     log_model: bool = True
     """Log the best student as an MLflow model under the parent run."""
     system_seconds: NonNegative = 10.0
-    """Seconds between two looks at CPU, memory and GPUs of the workers' nodes, for the parent run. 0: no looks."""
+    """Seconds between two measurements of CPU, memory and GPUs of the workers' nodes, for the parent run. 0: none."""
     timeout_seconds: Positive = 10.0
     """Longest wait for one call to the tracking server; the study itself never waits."""

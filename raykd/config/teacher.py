@@ -1,4 +1,4 @@
-"""Who teaches, and which teachers are compared."""
+"""The teacher of a study, and the teachers that are compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raykd.config.training_spec import ModelSettings, TrainingSettings
 from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings
 
 Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]
-"""In what a generous teacher may differ from the paper's."""
+"""The ways in which a generous teacher may differ from the paper's."""
 
 
 class GenerousSettings(Settings):
@@ -19,8 +19,8 @@ class GenerousSettings(Settings):
     """
 
     knowledge: Literal["non_target", "full", "decoupled"] = "non_target"
-    """non_target: what the standard teacher says of the other classes; full: its whole answer (KL); decoupled: target
-    and other classes, weighed apart (DKD)."""
+    """non_target: the standard teacher's distribution over the other classes; full: its whole answer (KL); decoupled:
+    target and other classes, each with its own weight (DKD)."""
     weight: NonNegative = 1.0
     """Weight of the knowledge."""
     target_weight: NonNegative = 1.0
@@ -38,7 +38,7 @@ class GenerousSettings(Settings):
 
 
 class TeacherSettings(Settings):
-    """Who teaches. Teachers are cached by content: settings and data."""
+    """The teacher. Teachers are cached by content: settings and data."""
 
     kind: Literal["standard", "generous"] = "standard"
     """standard: trained by cross-entropy; generous: the same network, trained once more by a standard teacher."""

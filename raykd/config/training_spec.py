@@ -28,7 +28,7 @@ LATER_SETTINGS = {"view_seed": None, "held_out": "validation"}
 
 
 class DataSettings(Settings):
-    """What the networks look at, how it is split and augmented."""
+    """The images that the networks see, and how they are split and augmented."""
 
     name: str = "digits"
     """digits, fashion_mnist, cifar10, cifar100, imagenet, folder, or an import path `package.module:function`."""
@@ -45,7 +45,7 @@ class DataSettings(Settings):
     test_share: OpenShare = 0.2
     """Share of all images cut off for testing where the data set brings no test split."""
     train_images: Count | None = None
-    """Use only so many training images, stratified. None: all."""
+    """Use only this many training images, stratified. None: all."""
     seed: CountOrZero = 0
     """Seeds the splits and the views (augmentations and order of each epoch)."""
     view_seed: CountOrZero | None = None
@@ -53,9 +53,9 @@ class DataSettings(Settings):
     held_out: Annotated[Literal["validation", "test"], tyro.conf.Suppress] = "validation"
     """What networks are measured on. test: learn from train and validation, be measured on test; only confirm does."""
     crop_padding: CountOrZero | None = None
-    """Pixels of zero padding for the random crop of in-memory images. None: the data set's habit (CIFAR: 4)."""
+    """Pixels of zero padding for the random crop of in-memory images. None: usual for the data set (CIFAR: 4)."""
     horizontal_flip: bool | None = None
-    """Flip half of the training images left to right. None: the data set's habit (no flips of digits)."""
+    """Flip half of the training images left to right. None: usual for the data set (no flips of digits)."""
     image_size: Count | None = None
     """Height and width in pixels: streamed images are cropped to it, in-memory ones resized. None: the data set's own
     (streamed: 224)."""
@@ -83,7 +83,7 @@ class DataSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """Which network."""
+    """A network: its architecture and initial weights."""
 
     name: str = "resnet20"
     """A CIFAR-style name (resnet8 ... resnet110, resnet8x4, resnet32x4), `torchvision/NAME`, or an import path
@@ -146,7 +146,7 @@ class ObjectiveSettings(Settings):
 
 
 class TrainingSpec(Settings):
-    """All that decides the weights of one network, but for its teacher."""
+    """All that decides the weights of one network, except its teacher."""
 
     data: DataSettings = DataSettings()
     student: ModelSettings = ModelSettings()

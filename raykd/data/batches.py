@@ -30,7 +30,7 @@ class TrainingBatches(Protocol):
         """Batches of an epoch; the same for every worker."""
 
     def epoch(self, view_number: int) -> Iterator[Batch]:
-        """The batches of one view. Ask for the next epoch only when done with this one, finished or not."""
+        """The batches of one view. Call it for the next epoch only when this one is no longer iterated."""
 
 
 def training_batches(
@@ -70,9 +70,9 @@ def evaluation_batches(
     rank: int = 0,
     workers: int = 1,
 ) -> Iterable[Batch]:
-    """Batches of a split in its own order, not augmented; make them once and iterate as often as wanted.
+    """Batches of a split in its own order, not augmented; they can be iterated any number of times.
 
-    Over all workers every sample comes exactly once, so workers may get a row or a batch less than others.
+    Over all workers every sample appears exactly once, so some workers may get a row or a batch less than others.
 
     Args:
         data: The data set.

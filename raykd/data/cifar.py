@@ -20,7 +20,7 @@ from raykd.errors import RaykdError
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one of the two data sets keeps what."""
+    """File and field names of one of the two data sets."""
 
     title: str
     folder: str
@@ -57,7 +57,7 @@ def read_cifar(settings: DataSettings) -> Source:
     """CIFAR-10 or CIFAR-100, "python version", from ``data.root`` (the folder of the pickles, or the one around it).
 
     Raises:
-        RaykdError: No files found, or a damaged one.
+        RaykdError: There are no files, or one is damaged.
     """
     layout = LAYOUTS[settings.name]
     folder = _folder(settings, layout)

@@ -33,20 +33,20 @@ def read_custom(settings: DataSettings) -> Source:
     Raises:
         RaykdError: The import path leads to no function, or what it returns is something else.
     """
-    place = f"data.name {settings.name!r}"
+    label = f"data.name {settings.name!r}"
     function = import_object(settings.name, "data.name")
     if not callable(function):
-        raise RaykdError(f"{place} is no function: {CONTRACT}")
-    found = function(root=local_root(settings)) if takes(function, "root") else function()
-    parts: Mapping[str, Any] = found if isinstance(found, Mapping) else {"train": found}
+        raise RaykdError(f"{label} is no function: {CONTRACT}")
+    returned = function(root=local_root(settings)) if takes(function, "root") else function()
+    parts: Mapping[str, Any] = returned if isinstance(returned, Mapping) else {"train": returned}
     if unknown := [str(key) for key in parts if key not in KEYS]:
-        raise RaykdError(f"{place}: the returned dict has {', '.join(unknown)}; known: {', '.join(KEYS)}")
+        raise RaykdError(f"{label}: the returned dict has {', '.join(unknown)}; known: {', '.join(KEYS)}")
     if "train" not in parts:
-        raise RaykdError(f"{place}: the returned dict has no `train`")
-    splits = {key: _split(parts[key], f"{place}, {key}") for key in KEYS[:3] if key in parts}
+        raise RaykdError(f"{label}: the returned dict has no `train`")
+    splits = {key: _split(parts[key], f"{label}, {key}") for key in KEYS[:3] if key in parts}
     shapes = {tuple(split.images.shape[1:]) for split in splits.values()}
     if len(shapes) > 1:
-        raise RaykdError(f"{place}: the splits' images differ in shape (C, H, W): {sorted(shapes)}")
+        raise RaykdError(f"{label}: the splits' images differ in shape (C, H, W): {sorted(shapes)}")
     names = parts.get("class_names")
     if names is None:
         names = range(1 + max(int(split.labels.max()) for split in splits.values()))
@@ -54,18 +54,18 @@ def read_custom(settings: DataSettings) -> Source:
     return Source(splits, tuple(map(str, names)), crop_padding=height // 8, horizontal_flip=True)
 
 
-def _split(pair: Any, place: str) -> ArraySplit:
+def _split(pair: Any, label: str) -> ArraySplit:
     if not isinstance(pair, Sequence) or len(pair) != 2:
-        raise RaykdError(f"{place}: {type(pair).__name__} is no pair (images, labels): {CONTRACT}")
+        raise RaykdError(f"{label}: {type(pair).__name__} is no pair (images, labels): {CONTRACT}")
     images, labels = (part.numpy(force=True) if isinstance(part, torch.Tensor) else np.asarray(part) for part in pair)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise RaykdError(
-            f"{place}: images must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), not {images.dtype} {images.shape}"
+            f"{label}: images must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), not {images.dtype} {images.shape}"
         )
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise RaykdError(f"{place}: labels must be {len(images)} integers, not {labels.dtype} {labels.shape}")
+        raise RaykdError(f"{label}: labels must be {len(images)} integers, not {labels.dtype} {labels.shape}")
     if 0 in images.shape:
-        raise RaykdError(f"{place}: there are no images")
+        raise RaykdError(f"{label}: there are no images")
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[3] < images.shape[1]:

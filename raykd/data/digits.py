@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 grey images of 8x8 pixels that come with the package."""
+"""scikit-learn's digits: 1,797 grey images of 8x8 pixels that are part of the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raykd.data.source import Source, array_split
 
 
 def read_digits(settings: DataSettings) -> Source:
-    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, which come with it; their 17 grey levels fill 0 to 255."""
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, their 17 grey levels scaled to 0 to 255."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,4 +1,4 @@
-"""Data sets that torchvision knows where to find, with the checksums that it knows them by."""
+"""Downloads of data sets from the addresses that torchvision lists, checked by its checksums."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def download(name: str, folder: Path) -> None:
     """Fetch cifar10 or cifar100 (unpacked) or fashion_mnist (its IDX files) into a folder.
 
     Raises:
-        RaykdError: the checksum of what came is another than torchvision's.
+        RaykdError: the checksum of what was downloaded differs from torchvision's.
         OSError: it cannot be fetched.
     """
-    # Its bars redraw their lines, which no job's log can show.
+    # torchvision's progress bars redraw their lines, which a log cannot show.
     with redirect_stderr(StringIO()):
         _download(name, folder)
 
@@ -36,6 +36,6 @@ def _download(name: str, folder: Path) -> None:
             )
     except RuntimeError as error:
         raise RaykdError(
-            f"{name} as it was fetched is not what torchvision knows by its checksum: {error}\n"
+            f"{name} as it was fetched does not have the checksum that torchvision expects: {error}\n"
             "try again, or set data.root to a copy of it"
         ) from error

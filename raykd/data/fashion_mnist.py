@@ -27,7 +27,7 @@ def read_fashion_mnist(settings: DataSettings) -> Source:
     """Fashion-MNIST from ``data.root`` (the IDX files or torchvision's layout) or from Debian's package.
 
     Raises:
-        RaykdError: No files found, or a damaged one.
+        RaykdError: There are no files, or one is damaged.
     """
     folder = _folder(settings)
     splits = {}

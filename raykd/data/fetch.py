@@ -1,6 +1,6 @@
 """Data from elsewhere, fetched once a node: into a cache on its disk, by one process while all others wait for it.
 
-What is being fetched has a name of its own until it is whole, so a process that is killed leaves nothing half behind.
+What is being fetched has a temporary name until it is whole, so a process that is killed leaves nothing incomplete.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SILENCE_SECONDS = 30.0
 """How long a web server may be silent."""
 
 DAMAGED = (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError)
-"""What reading an archive may raise that is none, or cut short."""
+"""What may be raised by a file that is no archive, or an incomplete one."""
 
 
 def local_root(settings: DataSettings) -> Path | None:
@@ -59,7 +59,7 @@ def local_root(settings: DataSettings) -> Path | None:
         return root
     cache = settings.cache.expanduser()
     name = hashlib.sha256(root.encode()).hexdigest()[:16]
-    with _only_one(cache, name):
+    with _locked(cache, name):
         try:
             source = _source(root)
         except OSError as error:
@@ -71,13 +71,13 @@ def local_root(settings: DataSettings) -> Path | None:
         folder = cache / f"{name}-{source.version}"
         if not folder.exists():
             log.warning("fetching data.root %s into %s", root, folder)
-            with _whole(folder, f"data.root {root}") as new:
+            with _moved_when_whole(folder, f"data.root {root}") as new:
                 source.fetch(new)
     return _inner(folder)
 
 
 def fetched_once(settings: DataSettings, name: str, fetch: Callable[[Path], None]) -> Path:
-    """A folder of `data.cache`, filled by the first process of this node that asks for it.
+    """A folder of `data.cache`, filled by the first process of this node that needs it.
 
     Args:
         settings: Of the data.
@@ -89,10 +89,10 @@ def fetched_once(settings: DataSettings, name: str, fetch: Callable[[Path], None
     """
     cache = settings.cache.expanduser()
     folder = cache / name
-    with _only_one(cache, name):
+    with _locked(cache, name):
         if not folder.exists():
             log.warning("fetching %s into %s", name, folder)
-            with _whole(folder, name) as new:
+            with _moved_when_whole(folder, name) as new:
                 fetch(new)
     return folder
 
@@ -115,11 +115,11 @@ class _Web:
         """Fetch and unpack it into a new folder."""
         archive = folder.with_suffix(".archive")
         try:
-            with _opened(self._url, "GET") as answer, archive.open("wb") as file:
-                shutil.copyfileobj(answer, file, 1 << 20)
-                size = answer.headers["Content-Length"]
+            with _opened(self._url, "GET") as response, archive.open("wb") as file:
+                shutil.copyfileobj(response, file, 1 << 20)
+                size = response.headers["Content-Length"]
             if size is not None and archive.stat().st_size != int(size):
-                raise ConnectionError(f"{archive.stat().st_size} of {size} bytes came")
+                raise ConnectionError(f"{archive.stat().st_size} of {size} bytes arrived")
             _unpack(archive, self._format, folder, self._url)
         finally:
             archive.unlink(missing_ok=True)
@@ -174,27 +174,27 @@ def _file_system(url: str) -> tuple[FileSystem, str]:
     from pyarrow.fs import FileSystem
 
     if url.startswith("file://"):
-        found: tuple[FileSystem, str] = FileSystem.from_uri(url)
-        return found
+        local: tuple[FileSystem, str] = FileSystem.from_uri(url)
+        return local
     return file_system(url)
 
 
 def _opened(url: str, method: str) -> HTTPResponse:
     request = urllib.request.Request(url, method=method)
-    answer: HTTPResponse = urllib.request.urlopen(request, timeout=SILENCE_SECONDS)
-    return answer
+    response: HTTPResponse = urllib.request.urlopen(request, timeout=SILENCE_SECONDS)
+    return response
 
 
 def _headers(url: str) -> Message:
     try:
-        with _opened(url, "HEAD") as answer:
-            return answer.headers
+        with _opened(url, "HEAD") as response:
+            return response.headers
     except HTTPError as error:
         if error.code not in (403, 405, 501):
             raise
     # A signed address allows GET alone.
-    with _opened(url, "GET") as answer:
-        return answer.headers
+    with _opened(url, "GET") as response:
+        return response.headers
 
 
 def _format(url: str) -> str | None:
@@ -224,8 +224,8 @@ def _unpack(archive: Path, kind: str | None, folder: Path, url: str) -> None:
 
 
 @contextmanager
-def _only_one(cache: Path, name: str) -> Iterator[None]:
-    """Be the only process of this node that fetches something; the kernel frees the lock however a process ends."""
+def _locked(cache: Path, name: str) -> Iterator[None]:
+    """Hold this node's lock on fetching something; the kernel releases it however a process ends."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = FileLock(cache / f"{name}.lock")
@@ -243,8 +243,8 @@ def _only_one(cache: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _whole(folder: Path, what: str) -> Iterator[Path]:
-    """A new folder to fill; it takes its name once it is whole.
+def _moved_when_whole(folder: Path, what: str) -> Iterator[Path]:
+    """A new folder to fill; it is moved to `folder` once it is whole.
 
     Raises:
         RaykdError: it could not be filled.

@@ -26,14 +26,14 @@ def read_folder(settings: DataSettings) -> Source:
     holds the class folders itself.
 
     Raises:
-        RaykdError: No such folder, no class folders, a class folder without images, a class that train has not, or an
-            empty file.
+        RaykdError: No such folder, no class folders, a class folder without images, a class that train does not
+            have, or an empty file.
     """
     root = _root(settings)
     folders = {split: root / name for name, split in SPLITS.items() if (root / name).is_dir()}
     if folders and "train" not in folders:
-        found = " and ".join(folder.name for folder in folders.values())
-        raise RaykdError(f"{root} holds {found}, but no folder `train`")
+        names = " and ".join(folder.name for folder in folders.values())
+        raise RaykdError(f"{root} holds {names}, but no folder `train`")
     if (root / "val").is_dir() and (root / "validation").is_dir():
         raise RaykdError(f"{root} holds both val and validation: keep one")
     return _read(root, folders or {"train": root})
@@ -84,10 +84,10 @@ def _split(root: Path, folder: Path, class_names: tuple[str, ...]) -> FileSplit:
     for name in _class_names(folder):
         if name not in labels:
             raise unknown_name("class", name, class_names, where=str(folder))
-        found = _images(folder / name)
-        if not found:
+        images = _images(folder / name)
+        if not images:
             raise RaykdError(f"{folder / name} holds no images ({' '.join(IMAGES)})")
-        files += [(os.path.relpath(path, root), size, labels[name]) for path, size in found]
+        files += [(os.path.relpath(path, root), size, labels[name]) for path, size in images]
     names, sizes, classes = zip(*files, strict=True)
     encoded = np.array([os.fsencode(name.replace(os.sep, "/")) for name in names])
     return FileSplit(root, encoded, np.array(sizes, np.int64), torch.tensor(classes))
@@ -95,14 +95,14 @@ def _split(root: Path, folder: Path, class_names: tuple[str, ...]) -> FileSplit:
 
 def _images(folder: Path) -> list[tuple[str, int]]:
     """Paths and sizes of the images in a folder and those below it, sorted by path."""
-    found = []
+    images = []
     for parent, _, names in os.walk(folder, followlinks=True):
         for name in names:
             if name.lower().endswith(IMAGES) and not name.startswith("."):
                 path = os.path.join(parent, name)
-                # A link that leads nowhere counts as empty.
+                # A broken link counts as empty.
                 size = os.stat(path).st_size if os.path.exists(path) else 0
                 if size == 0:
-                    raise RaykdError(f"{path} is empty or leads nowhere: replace or delete it")
-                found.append((path, size))
-    return sorted(found)
+                    raise RaykdError(f"{path} is empty or a broken link: replace or delete it")
+                images.append((path, size))
+    return sorted(images)

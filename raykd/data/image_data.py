@@ -1,4 +1,4 @@
-"""What a loaded data set is: its description and its splits."""
+"""A loaded data set: its description and its splits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DataInfo:
 
     @property
     def held_out(self) -> str:
-        """The split that networks are measured on: test where the validation images are among those to learn from."""
+        """The split that networks are evaluated on: test where the validation images are part of the training split."""
         return "validation" if "validation" in self.split_sizes else "test"
 
 

@@ -1,4 +1,4 @@
-"""What a reader of files hands over: a data set as it comes, before missing splits are cut."""
+"""What a reader of files returns: a data set as published, before missing splits are cut."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from raykd.data.image_data import ArraySplit, Split
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it comes.
+    """A data set as published.
 
     Attributes:
-        splits: ``train``, and ``validation`` and ``test`` where it brings them.
+        splits: ``train``, and ``validation`` and ``test`` where it has them.
         class_names: Names in the order of the labels.
-        crop_padding: Its habit of augmentation: pixels of zero padding for the random crop.
-        horizontal_flip: Its habit of augmentation: flips left to right.
+        crop_padding: Its usual augmentation: pixels of zero padding for the random crop.
+        horizontal_flip: Its usual augmentation: flips left to right.
     """
 
     splits: Mapping[str, Split]

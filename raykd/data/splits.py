@@ -1,4 +1,4 @@
-"""Cutting the splits that a data set does not bring: stratified, seeded, disjoint."""
+"""Cuts the splits that a data set does not have: stratified, seeded, disjoint."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _check_labels(name: str, split: Split, class_names: Sequence[str]) -> None:
 
 def _check_training(split: Split, class_names: Sequence[str]) -> None:
     if len(class_names) < 2:
-        raise RaykdError(f"there is but one class, {class_names[0]!r}: nothing to tell apart")
+        raise RaykdError(f"there is only one class, {class_names[0]!r}: a classifier needs at least two")
     counts = torch.bincount(split.labels, minlength=len(class_names)).tolist()
     if 0 in counts:
         label = counts.index(0)

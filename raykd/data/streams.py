@@ -51,7 +51,7 @@ class EvaluationStream(Dataset[Item]):
     def __init__(self, split: FileSplit, info: DataInfo) -> None:
         from torchvision.transforms import v2
 
-        # The custom of ImageNet: 224 pixels cropped from a shorter side of 256.
+        # As usual for ImageNet: 224 pixels cropped from a shorter side of 256.
         resize = v2.Resize(round(info.height * 256 / 224), antialias=True)
         self._transform: Callable[[Any], Tensor] = v2.Compose(
             [resize, v2.CenterCrop((info.height, info.width)), v2.PILToTensor()]

@@ -1,7 +1,8 @@
 """Distillation as pure tensor functions: temperature, methods, bias, schedule, hints and the objective made of them.
 
-Nothing here touches a disk or knows Ray. The argument order is always (student, teacher, labels). Names are imported
-when they are first used (``__init__.pyi`` says from where), since the settings of the methods are read without torch.
+Nothing here reads or writes files or uses Ray. The argument order is always (student, teacher, labels). Names are
+imported when they are first used (``__init__.pyi`` lists their modules), since the settings of the methods are read
+without torch.
 """
 
 import lazy_loader

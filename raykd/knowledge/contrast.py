@@ -43,14 +43,14 @@ class OtherClasses(nn.Module):
         """Return samples int64 [B, count] of classes other than the labels int64 [B], evenly and with replacement."""
         own, start = self._counts[labels].unsqueeze(1), self._starts[labels].unsqueeze(1)
         numbers = torch.randint(2**62, (len(labels), count), device=labels.device)
-        place = numbers % (len(self._order) - own)
-        return self._order[torch.where(place < start, place, place + own)]
+        position = numbers % (len(self._order) - own)
+        return self._order[torch.where(position < start, position, position + own)]
 
 
 class Contrast(nn.Module):
     """The contrastive loss between one hint of the student and one of the teacher.
 
-    Each network's embeddings, of length 1, are held against what is remembered of the other's: that of the same sample,
+    Each network's embeddings, of length 1, are compared with the remembered ones of the other: that of the same sample,
     and those of `negatives` samples of other classes (arXiv 1910.10699). With scores a = s . t / temperature, K
     negatives and N training samples, and Z of each network N times the mean of exp(a) in the first batch:
 
@@ -64,7 +64,7 @@ class Contrast(nn.Module):
         negatives: K.
         dimension: Length of the embeddings.
         temperature: Of the scores.
-        momentum: Share of a remembered embedding that stays when its sample comes again.
+        momentum: Share of a remembered embedding that is kept when its sample is seen again.
     """
 
     student_memory: Tensor

@@ -1,7 +1,7 @@
 """Hints: the features of a network's layers, captured by layer name from any model.
 
 A layer is named as in ``network.named_modules()``: ``layer2`` is what the layer gives, ``fc:input`` what enters it.
-The layers that a method listens to unless others are named are found in any convolutional network by a trial run.
+A method's default layers are determined by a trial run, for any convolutional network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from raykd.errors import RaykdError, unknown_name
 from raykd.knowledge.methods.base import Where
 
 INPUT = ":input"
-"""Ending of a layer's name that stands for what enters it."""
+"""Suffix of a layer's name that stands for the layer's input."""
 
 Shape = tuple[int, ...]
 
@@ -50,7 +50,7 @@ def captured(network: nn.Module, layers: Sequence[str], where: str = "") -> Iter
             raise RaykdError(f"hint layer {name!r}{_in(where)} gives a {type(value).__name__}, not a tensor")
         features[name] = value.clone()
 
-    def listen(name: str) -> Any:
+    def add_hook(name: str) -> Any:
         layer = _layer(network, name, where)
         if name.endswith(INPUT):
             return layer.register_forward_pre_hook(
@@ -60,7 +60,7 @@ def captured(network: nn.Module, layers: Sequence[str], where: str = "") -> Iter
 
     with ExitStack() as hooks:
         for name in dict.fromkeys(layers):
-            hooks.callback(listen(name).remove)
+            hooks.callback(add_hook(name).remove)
         yield features
 
 
@@ -71,7 +71,7 @@ def hint_shapes(network: nn.Module, layers: Sequence[str], image: Shape, where: 
         RaykdError: The network has no such layer, does not use it, or it gives no features of each sample.
     """
     with captured(network, layers, where) as features:
-        images = _look(network, image)[0]
+        images = _run_on_zeros(network, image)[0]
     for name in layers:
         if name not in features:
             raise RaykdError(f"hint layer {name!r}{_in(where)} is never used by the network: name another layer")
@@ -121,7 +121,7 @@ def stage_layers(network: nn.Module, image: Shape) -> tuple[str, ...]:
     calls = _calls(network, image)[0]
     sizes = sorted({call.gives for call in calls if call.gives and call.convolves}, key=math.prod, reverse=True)
     if not sizes:
-        raise RaykdError(f"found no convolutional stages to take hints from: {NAME_LAYERS}")
+        raise RaykdError(f"the network has no convolutional stages to take hints from: {NAME_LAYERS}")
     smaller = dict(pairwise(sizes))
     stages = []
     for size in sizes:
@@ -147,13 +147,13 @@ def embedding_layer(network: nn.Module, image: Shape) -> str:
     calls, answer = _calls(network, image)
     linear = [call for call in calls if isinstance(call.module, nn.Linear)]
     if not linear or not isinstance(answer, Tensor) or linear[-1].shape != tuple(answer.shape):
-        raise RaykdError(f"found no linear head whose input could be the hint: {NAME_LAYERS}")
+        raise RaykdError(f"the network has no linear head whose input could be the hint: {NAME_LAYERS}")
     return f"{linear[-1].name}{INPUT}"
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A layer at work: the shape of its output, and height and width of the maps that it takes and gives, if any."""
+    """A call of a layer: the shape of its output, and height and width of the maps that it takes and gives, if any."""
 
     name: str
     module: nn.Module
@@ -186,7 +186,7 @@ def _calls(network: nn.Module, image: Shape) -> tuple[list[_Call], Any]:
                         lambda layer, inputs, output, name=name: remember(name, layer, inputs, output)
                     ).remove
                 )
-        answer = _look(network, image)[1]
+        answer = _run_on_zeros(network, image)[1]
     return calls, answer
 
 
@@ -198,10 +198,10 @@ def _size(value: Any) -> Shape | None:
 
 
 @torch.no_grad()
-def _look(network: nn.Module, image: Shape) -> tuple[Tensor, Any]:
-    """Show the network black images of shape (channels, height, width), without leaving a trace in it.
+def _run_on_zeros(network: nn.Module, image: Shape) -> tuple[Tensor, Any]:
+    """Run the network on black images of shape (channels, height, width) without changing its state.
 
-    Returns the images [2, ...] and what the network gives for them.
+    Returns the images [2, ...] and the network's output for them.
     """
     images = torch.zeros(2, *image, device=next(network.parameters()).device)
     training = {module: module.training for module in network.modules()}

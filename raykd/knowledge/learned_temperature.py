@@ -35,7 +35,7 @@ class LearnedTemperature(nn.Module):
         t = self._temperature(theta)
         return answers.squared_weight * t.square() * kd(answers.student / t, answers.teacher / t, answers.labels)
 
-    def tell(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """The learned temperature, to log after an epoch."""
         return {"learned_temperature": self._temperature(self.theta.detach()).item()}
 

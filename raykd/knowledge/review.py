@@ -13,16 +13,16 @@ LEVELS = (4, 2, 1)
 
 
 class Fusion(nn.Module):
-    """Fuses a stage with what comes from the deeper ones, and projects the result to the teacher's channels.
+    """Fuses a stage with the fused features of the deeper ones, and projects the result to the teacher's channels.
 
-    Two attention maps, of both inputs, weigh them place by place (arXiv 2104.09044). The deepest stage has nothing to
-    be fused with.
+    Two attention maps, of both inputs, weigh them position by position (arXiv 2104.09044). The deepest stage has
+    nothing to be fused with.
 
     Args:
         student: Channels of the student's stage.
         fused: Channels of what goes on to the next shallower stage.
         teacher: Channels of the teacher's stage.
-        deepest: Nothing comes from deeper stages.
+        deepest: There is no deeper stage.
     """
 
     def __init__(self, student: int, fused: int, teacher: int, *, deepest: bool) -> None:
@@ -40,7 +40,7 @@ class Fusion(nn.Module):
 
         Args:
             features: The student's stage, [B, student, height, width].
-            deeper: What comes from the next deeper stage, [B, fused, ...], or None at the deepest.
+            deeper: Fused features of the next deeper stage, [B, fused, ...], or None at the deepest.
             size: Height and width of the teacher's stage.
         """
         fused: Tensor = self.reduce(features)

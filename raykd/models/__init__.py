@@ -1,4 +1,4 @@
-"""Who teaches and learns: networks by name."""
+"""Networks by name, for teachers and students."""
 
 from raykd.models.build import (
     build_model,

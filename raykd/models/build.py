@@ -37,7 +37,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     **shufflenet_v1.FAMILY,
     **shufflenet_v2.FAMILY,
 }
-"""Every family's builders by name. A new family is one file with a ``FAMILY`` like resnet's, joined here."""
+"""Every family's builders by name. A new family is one file with a ``FAMILY`` like resnet's, added here."""
 ALIASES = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2", "mobilenet_v2": "MobileNetV2"}
 """Other toolkits' names for the same networks."""
 LIBRARIES = {"torchvision/": torchvision_models, "timm/": timm_models}
@@ -55,8 +55,8 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
     or downloaded, but names and files are checked.
 
     Raises:
-        RaykdError: Unknown name, import path that leads nowhere, arguments that the builder does not take, a builder
-            that returns no ``nn.Module``, or weights that cannot be had or do not fit.
+        RaykdError: Unknown name, import path that cannot be imported, arguments that the builder does not take, a
+            builder that returns no ``nn.Module``, or weights that cannot be loaded or do not fit.
     """
     file = _weights_file(settings)
     if file is not None:
@@ -76,7 +76,7 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
 
 
 def normalisation(settings: ModelSettings) -> Normalisation | None:
-    """Mean and standard deviation of the three channels, of images in [0, 1], that named pretrained weights want.
+    """Mean and standard deviation of the three channels, of images in [0, 1], that named pretrained weights expect.
 
     None: the model has no weights by name, and takes what its data has.
 
@@ -117,7 +117,7 @@ def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: 
 
 
 def model_names() -> list[str]:
-    """Names of the built-in families' models, sorted; libraries' models and import paths come on top."""
+    """Names of the built-in families' models, sorted; libraries' models and import paths are not among them."""
     return sorted(BUILDERS)
 
 
@@ -174,7 +174,7 @@ def _builder(name: str, weights: str | None) -> Callable[..., Any]:
 def _check_arguments(settings: ModelSettings, builder: Callable[..., Any], given: dict[str, Any]) -> None:
     """Compare the arguments with the builder's signature, so that errors inside a builder stay what they are."""
     if doubled := sorted(set(GIVEN) & set(settings.arguments)):
-        raise RaykdError(f"model {settings.name!r}: {' and '.join(doubled)} come from the data: drop them")
+        raise RaykdError(f"model {settings.name!r}: {' and '.join(doubled)} are set by the data: drop them")
     parameters = parameters_of(builder)
     signature = inspect.Signature(list(parameters.values()))
     try:

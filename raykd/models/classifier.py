@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module):
-    """Normalises images as in training, then asks the network.
+    """Normalises images as in training, then applies the network.
 
     Takes float images (N, C, H, W) in [0, 1], returns logits (N, num_classes).
 

@@ -29,7 +29,7 @@ class Graph(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> Graph:
-        """Change nothing: a graph has one mode, and torch's own refuses to be asked for any."""
+        """Keep the graph's one mode; the method of torch's exported modules raises."""
         self.training = mode
         return self
 

@@ -30,8 +30,9 @@ def kaiming_start(network: nn.Module, *, linear_std: float | None = None) -> Non
     """Draw the convolutions' weights from Kaiming's normal distribution (fan out), biases zero, in place.
 
     Args:
-        network: Its linear layers stay as torch makes them, unless
-        linear_std: is given: their weights are normal with this standard deviation then, biases zero.
+        network: The network.
+        linear_std: Standard deviation of the linear layers' normal weights, with biases zero. None: linear layers keep
+            torch's own initial weights.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -50,7 +51,7 @@ def pooled(features: Tensor) -> Tensor:
 
 
 def shuffled(features: Tensor, groups: int) -> Tensor:
-    """Channels dealt out so that each group's neighbours come from all groups; (N, C, H, W) stays (N, C, H, W)."""
+    """The channel shuffle: neighbouring channels are from different groups; (N, C, H, W) stays (N, C, H, W)."""
     count, channels, height, width = features.shape
-    dealt = features.reshape(count, groups, channels // groups, height, width).transpose(1, 2)
-    return dealt.reshape(count, channels, height, width)
+    shuffled_channels = features.reshape(count, groups, channels // groups, height, width).transpose(1, 2)
+    return shuffled_channels.reshape(count, channels, height, width)

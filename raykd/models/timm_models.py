@@ -21,7 +21,7 @@ def build_timm(
 
     Args:
         name: timm's name for it, such as ``resnet18`` or ``resnet18.a1_in1k``.
-        weights: timm's tag of pretrained weights, such as ``a1_in1k``, or ``DEFAULT``: those that the name stands for.
+        weights: timm's tag of pretrained weights, such as ``a1_in1k``, or ``DEFAULT``: timm's own choice for the name.
             None: fresh. On the meta device the tag is checked and nothing is loaded.
         num_classes: Number of classes; the head is fresh where the weights are for another number.
         in_channels: Channels of the images; timm sums or repeats pretrained weights of the first convolution.
@@ -45,7 +45,7 @@ def build_timm(
             raise
         # The hub's client raises whatever its HTTP library does.
         raise RaykdError(
-            f"timm/{name}: no weights {weights} to be had: {shortened(error)}\n"
+            f"timm/{name}: the weights {weights} could not be loaded: {shortened(error)}\n"
             "run this once where huggingface.co can be reached, then with the same HF_HOME"
         ) from error
     return network
@@ -63,7 +63,7 @@ def normalisation_of(name: str, weights: str) -> tuple[tuple[float, ...], tuple[
 
 
 def classes_of(name: str, weights: str) -> int:
-    """How many classes pretrained weights tell apart.
+    """The number of classes of pretrained weights.
 
     Raises:
         RaykdError: timm is missing, or unknown model or weights.
@@ -73,7 +73,7 @@ def classes_of(name: str, weights: str) -> int:
 
 
 def _timm() -> ModuleType:
-    """timm, which is imported only where it is asked for: it takes two seconds and need not be installed."""
+    """timm, imported only where it is used: that takes two seconds, and it need not be installed."""
     try:
         import timm
     except ModuleNotFoundError as error:
@@ -90,7 +90,7 @@ def _full_name(timm: ModuleType, name: str, weights: str | None) -> str:
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
     if weights not in (None, DEFAULT):
         if tag and tag != weights:
-            raise RaykdError(f"timm/{name}: its name already says {tag}: drop that, or the weights {weights}")
+            raise RaykdError(f"timm/{name}: its name already holds the tag {tag}: drop that, or the weights {weights}")
         tag = weights
     if tag and tag not in tags:
         raise unknown_name("weights", tag, [*tags, DEFAULT], where=f"timm/{architecture}")

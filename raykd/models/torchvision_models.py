@@ -61,7 +61,7 @@ def normalisation_of(name: str, weights: str) -> tuple[tuple[float, ...], tuple[
 
 
 def classes_of(name: str, weights: str) -> int:
-    """How many classes pretrained weights tell apart.
+    """The number of classes of pretrained weights.
 
     Raises:
         RaykdError: Unknown model or weights.
@@ -70,7 +70,7 @@ def classes_of(name: str, weights: str) -> int:
 
 
 def _member(name: str, weights: str) -> Any:
-    """The member of torchvision's enumeration of weights that the name stands for."""
+    """The member of torchvision's enumeration of weights with this name."""
     import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
@@ -110,7 +110,7 @@ def _pretrained(name: str, chosen: Any, num_classes: int, in_channels: int, argu
     except OSError as error:
         folder = f"{torch.hub.get_dir()}/checkpoints"
         raise RaykdError(
-            f"torchvision/{name}: no weights {chosen.name} to be had: {shortened(error)}\n"
+            f"torchvision/{name}: the weights {chosen.name} could not be loaded: {shortened(error)}\n"
             f"download {chosen.url} into {folder} where the internet can be reached"
         ) from error
     except (RuntimeError, UnpicklingError, EOFError) as error:
@@ -132,7 +132,7 @@ def _pretrained(name: str, chosen: Any, num_classes: int, in_channels: int, argu
 
 
 def _replace_head(network: nn.Module, fresh: nn.Module, num_classes: int, own_classes: int) -> None:
-    """Take the layers that tell the classes apart from a fresh network, in place."""
+    """Replace the classifying layers by those of a fresh network, in place."""
     own = dict(network.named_modules())
     for path, module in fresh.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and path in own:
@@ -157,7 +157,7 @@ def adapt_first_convolution(network: nn.Module, in_channels: int, name: str, *, 
     path, first = next(convolutions, ("", None))
     if first is None or first.in_channels != 3:
         raise RaykdError(
-            f"{name}: found no convolution for 3-channel images to adapt to {in_channels} channels: "
+            f"{name}: it has no convolution for 3-channel images to adapt to {in_channels} channels: "
             "use another model, or hand over a builder of your own as `package.module:function`"
         )
     fresh = nn.Conv2d(

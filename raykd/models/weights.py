@@ -62,7 +62,7 @@ def check_file(path: str | Path) -> None:
 
 
 def shortened(error: Exception) -> str:
-    """What another library says, on one line that is not too long."""
+    """Another library's error message, on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]
 
 
@@ -133,7 +133,7 @@ def _other_classes(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]
 
 
 def _last_layer(network: nn.Module) -> tuple[str, nn.Module]:
-    """The layer that tells the classes apart: the last linear one, or the last convolution if there is none."""
+    """The classifying layer: the last linear one, or the last convolution if there is none."""
     for kind in (nn.Linear, nn.Conv2d):
         layers = [(path, module) for path, module in network.named_modules() if isinstance(module, kind)]
         if layers:
@@ -147,7 +147,7 @@ def _some(what: str, names: list[str]) -> str:
 
 
 def _mix_up(network: nn.Module, missing: list[str], unknown: list[str], misshapen: list[str]) -> str:
-    """What was probably confused, judged by the entries that do not fit."""
+    """The probable mistake, judged by which entries do not fit."""
     last, _ = _last_layer(network)
     first = next((path for path, module in network.named_modules() if isinstance(module, nn.Conv2d)), "")
     if missing and unknown:

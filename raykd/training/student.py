@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raykd.data import Batch, ImageData
 from raykd.knowledge import Hints, captured
-from raykd.knowledge.methods.base import Tells
+from raykd.knowledge.methods.base import HasMetrics
 from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
@@ -192,8 +192,8 @@ class Student:
         if self._hint_layers is not None:
             metrics["feature_weight"] = weights.features
         for part in self._learner.parts:
-            if isinstance(part, Tells):
-                metrics |= part.tell()
+            if isinstance(part, HasMetrics):
+                metrics |= part.metrics()
         held_out = self._data.held_out
         metrics |= self._best(metrics, f"{held_out}_accuracy")
         diverged = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics[f"{held_out}_loss"]))

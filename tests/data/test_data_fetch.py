@@ -191,7 +191,7 @@ def test_a_changed_source_is_noticed_and_a_silent_one_is_not_missed(web, photos,
 
 def test_what_is_cut_short_is_refused_and_leaves_nothing(web, photos, tmp_path):
     web.cuts = True
-    with pytest.raises(RaykdError, match=r"cannot be fetched: \d+ of \d+ bytes came"):
+    with pytest.raises(RaykdError, match=r"cannot be fetched: \d+ of \d+ bytes arrived"):
         fingerprint(web.url(packed(photos, web.folder, "tar")), tmp_path / "cache")
     assert rest(tmp_path / "cache") == []
 
@@ -242,7 +242,7 @@ def test_cifar_is_downloaded_once_where_torchvision_says(web, tmp_path, monkeypa
     source = torchvision.datasets.CIFAR100
     monkeypatch.setattr(source, "url", web.url(archive.name))
     settings = DataSettings(name="cifar100", download=True, cache=tmp_path / "cache")
-    with pytest.raises(RaykdError, match="not what torchvision knows by its checksum"):
+    with pytest.raises(RaykdError, match="does not have the checksum that torchvision expects"):
         load_data(settings)
     assert rest(tmp_path / "cache") == []
     monkeypatch.setattr(source, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())

@@ -106,7 +106,7 @@ def test_a_limit_touches_train_alone() -> None:
         ([50, 50], 2, {"train_images": 65}, r"data.train_images 65: the training split has 64 images"),
         ([50, 0], 2, {}, r"class 'class 1' \(label 1\) has no training images"),
         ([50, 50], 1, {}, r"labels of the train split run from 0 to 1, but 1 classes have labels 0 to 0"),
-        ([50], 1, {}, r"there is but one class, 'class 0'"),
+        ([50], 1, {}, r"there is only one class, 'class 0'"),
         ([0], 1, {}, r"the train split has no images"),
     ],
 )

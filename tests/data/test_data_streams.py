@@ -79,7 +79,7 @@ def test_train_and_validation_joined(tmp_path: Path) -> None:
     assert joined.info.fingerprint != data.info.fingerprint
 
 
-def test_the_fingerprint_names_files_but_not_their_place(tmp_path: Path) -> None:
+def test_the_fingerprint_names_files_but_not_their_folder(tmp_path: Path) -> None:
     write_images(tmp_path / "one")
     write_images(tmp_path / "two")
     first = load(tmp_path / "one").info.fingerprint
@@ -178,10 +178,10 @@ def test_folders_that_are_not_as_they_should_be(tmp_path: Path) -> None:
     (tmp_path / "train" / "cat").mkdir(parents=True)
     refuse(r"train/cat holds no images \(.jpg")
     (tmp_path / "train" / "cat" / "0.png").touch()
-    refuse(r"train/cat/0.png is empty or leads nowhere")
+    refuse(r"train/cat/0.png is empty or a broken link")
     (tmp_path / "train" / "cat" / "0.png").unlink()
     (tmp_path / "train" / "cat" / "0.png").symlink_to(tmp_path / "nowhere.png")
-    refuse(r"train/cat/0.png is empty or leads nowhere")
+    refuse(r"train/cat/0.png is empty or a broken link")
     (tmp_path / "train" / "cat" / "0.png").unlink()
     (tmp_path / "train" / "cat").rmdir()
     write_images(tmp_path / "train", classes=("cat", "dogs", "owl"))

@@ -200,7 +200,7 @@ def test_rld_leaves_out_the_label_and_all_that_the_teacher_ranks_above_it():
     expected = 4 * F.kl_div(torch.tensor([1.0, 0.15]).log_softmax(0), p, reduction="sum")
     torch.testing.assert_close(loss, expected)
     assert gradient_of(loss, student)[0, :3].tolist() == [0.0, 0.0, 0.0]
-    # A class that ties with the label is left out as well, and one class alone has nothing to tell.
+    # A class that ties with the label is left out as well, and a single class has no divergence.
     tied = torch.tensor([[4.0, 1.0, 3.0, 1.0, -1.0]])
     assert ranking.rows(answers(student, teacher=tied)).item() == 0.0
     # So has a label that is ranked last.

@@ -200,7 +200,7 @@ def test_files_without_weights(content: Any, message: str, suffix: str, tmp_path
         ("timm/resnet18", "folder/absent", r"weights folder/absent: no such file"),
         ("torchvision/resnet18", "IMAGENET1K_V9", r"torchvision/resnet18: did you mean 'IMAGENET1K_V1'\?"),
         ("timm/resnet18", "a1_in", r"timm/resnet18: did you mean 'a1_in1k'\?"),
-        ("timm/resnet18.a1_in1k", "tv_in1k", r"already says a1_in1k"),
+        ("timm/resnet18.a1_in1k", "tv_in1k", r"already holds the tag a1_in1k"),
         ("timm/resnet200", "DEFAULT", r"timm/resnet200 has no pretrained weights"),
     ],
 )
@@ -255,7 +255,9 @@ def test_grey_images_are_answered_as_if_three_channels_were_equal(name: str, tor
 
 
 def test_torchvisions_weights_that_cannot_be_had(torch_home: Path) -> None:
-    with pytest.raises(RaykdError, match=r"no weights IMAGENET1K_V1 to be had: .*\ndownload https://download.pytorch"):
+    with pytest.raises(
+        RaykdError, match=r"the weights IMAGENET1K_V1 could not be loaded: .*\ndownload https://download.pytorch"
+    ):
         build("torchvision/resnet18", weights="DEFAULT")
     put(torch_home, "mobilenet_v2")
     with pytest.raises(RaykdError, match=r"IMAGENET1K_V2 do not load: .*\ndrop arguments that change its layers"):
@@ -302,7 +304,7 @@ except RaykdError as error:
     )
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.strip().splitlines()
-    assert first.startswith("timm/resnet18: no weights DEFAULT to be had: ")
+    assert first.startswith("timm/resnet18: the weights DEFAULT could not be loaded: ")
     assert "HF_HOME" in second
 
 

@@ -151,7 +151,7 @@ def test_wrong_names(name: str, message: str) -> None:
     ("name", "arguments", "message"),
     [
         ("resnet8", {"widht": 2}, r"model 'resnet8': .*'widht'; its arguments: width=1.0$"),
-        ("resnet8", {"num_classes": 2}, r"num_classes come from the data"),
+        ("resnet8", {"num_classes": 2}, r"num_classes are set by the data"),
         ("torchvision/resnet18", {"widht": 2}, r"torchvision/resnet18 refuses the arguments .*'widht'"),
         ("torchvision/vit_b_16", {"weights": "DEFAULT"}, r"refuses the arguments .*weights"),
         ("timm/resnet18", {"widht": 2}, r"timm/resnet18 refuses the arguments .*'widht'"),

@@ -1,11 +1,11 @@
-"""What a method of distillation is: its settings, and how its loss comes from what student and teacher say.
+"""What a method of distillation is: its settings, and how its loss is computed from the outputs of student and teacher.
 
 A method is one small file in this folder: a class of settings whose docstring, ``formula`` and ``source`` explain it,
-and whose ``loss`` computes it. Torch is imported where it is used and not above: command lines and trials read the
+and whose ``loss`` computes it. Torch is imported where it is used, not at the top: command lines and trials read the
 settings without it.
 
-- `LogitMethod`: each sample for itself, from the answers alone
-- `BatchMethod`: samples among each other, from the answers alone
+- `LogitMethod`: the loss of each sample by itself, from the answers alone
+- `BatchMethod`: a loss that relates the samples of a batch, from the answers alone
 - `FeatureMethod`: from features of hint layers
 - `TeacherFree`: from the labels alone
 
@@ -29,12 +29,12 @@ Where = Literal["middle", "last", "stages", "embedding", "stages and embedding"]
 
 @dataclass(frozen=True)
 class Answers:
-    """What student and teacher say to a batch, in float32.
+    """Logits of student and teacher for a batch, in float32.
 
     - student, teacher: logits [B, C] over their temperature; the teacher's are repaired and have no gradient
     - labels: int64 [B]
     - student_temperature, teacher_temperature: [B, 1]; logits times temperature are the logits before it
-    - squared_weight: [B], the factor T^2 that makes up for the small gradients of hot logits
+    - squared_weight: [B], the factor T^2 that makes up for the small gradients at high temperatures
     - epoch: from 0
     """
 
@@ -49,7 +49,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Hints:
-    """What the hint layers of student and teacher give for a batch, in float32, shallow to deep.
+    """Outputs of the hint layers of student and teacher for a batch, in float32, shallow to deep.
 
     - student, teacher: [B, channels, height, width] or [B, ...], one a layer, as many of each; the teacher's have no
       gradient
@@ -78,7 +78,7 @@ class HintShapes:
 
 @runtime_checkable
 class SampleTerm(Protocol):
-    """A distillation loss of each sample for itself."""
+    """A distillation loss of each sample by itself."""
 
     def rows(self, answers: Answers) -> Tensor:
         """Return the loss [B] with its temperature weight."""
@@ -87,7 +87,7 @@ class SampleTerm(Protocol):
 
 @runtime_checkable
 class BatchTerm(Protocol):
-    """A distillation loss of samples among each other."""
+    """A distillation loss that relates the samples of a batch."""
 
     def among(self, answers: Answers, chosen: Tensor) -> Tensor:
         """Return the loss, 0-dim, of the chosen (bool [B]) samples alone, with its temperature weight; 0 of none."""
@@ -118,11 +118,11 @@ def as_published(
 
 
 @runtime_checkable
-class Tells(Protocol):
-    """A term that has something to log besides its loss."""
+class HasMetrics(Protocol):
+    """A term that logs metrics besides its loss."""
 
-    def tell(self) -> dict[str, float]:
-        """Numbers by name, asked for after each epoch."""
+    def metrics(self) -> dict[str, float]:
+        """Values by name, read after each epoch."""
         ...
 
 
@@ -152,7 +152,7 @@ class TeacherFree(Method):
 class AnswerMethod(Method):
     """A method that needs the answers alone; the teacher's wrong ones are repaired before it sees them.
 
-    ``finite`` says that it compares logits themselves, so that a repair must not send any of them to -infinity.
+    ``finite`` marks a method that compares the logits themselves, so that a repair must not send any to -infinity.
     """
 
     finite: ClassVar[bool] = False
@@ -163,7 +163,7 @@ class AnswerMethod(Method):
 
 
 class LogitMethod(AnswerMethod):
-    """A method of each sample for itself; override `loss`, or `rows` to choose temperatures freely."""
+    """A method with a loss of each sample by itself; override `loss`, or `rows` to choose temperatures freely."""
 
     def term(self) -> LogitTerm:
         """The loss under these settings: the settings themselves, or a module with learned parameters."""
@@ -182,7 +182,7 @@ class LogitMethod(AnswerMethod):
 
 
 class BatchMethod(AnswerMethod):
-    """A method of samples among each other; override `among`."""
+    """A method whose loss relates the samples of a batch; override `among`."""
 
     def term(self) -> LogitTerm:
         """The loss under these settings: the settings themselves, or a module with learned parameters."""
@@ -194,7 +194,7 @@ class BatchMethod(AnswerMethod):
 
 
 class FeatureMethod(Method):
-    """A method that compares features; its term stands beside that of the answers. Override `term`, or `loss`."""
+    """A method that compares features; its term is added to that of the answers. Override `term`, or `loss`."""
 
     where: ClassVar[Where]
     weight: NonNegative = 1.0

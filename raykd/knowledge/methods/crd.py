@@ -1,4 +1,4 @@
-"""Contrastive representation distillation: which sample is it? Student and teacher should tell from each other."""
+"""Contrastive representation distillation: both networks embed a sample alike, and unlike other samples."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Crd(FeatureMethod):
     feature_dimension: Count = 128
     """Length of the learned embeddings."""
     negatives: Count = 16384
-    """Samples of other classes that each sample is held against; in small data as many as there are."""
+    """Samples of other classes that each sample is contrasted with; in small data as many as there are."""
     nce_temperature: Positive = 0.07
     """Temperature of the scores."""
     momentum: Share = 0.5
-    """Share of a remembered embedding that stays when its sample comes again."""
+    """Share of a remembered embedding that is kept when its sample is seen again."""
 
     def term(self, shapes: HintShapes) -> FeatureTerm:
         """The loss between hints of these shapes, with its learned embeddings and its memory."""

@@ -59,26 +59,28 @@ def own_method(path: str, arguments: Mapping[str, Any], where: str) -> Method | 
         where: The setting that holds the path, for errors.
 
     Raises:
-        RaykdError: It leads nowhere, to something else, or does not take the arguments.
+        RaykdError: It cannot be imported, names something else, or does not take the arguments.
     """
-    found = import_object(path, where)
-    if inspect.isclass(found) and issubclass(found, Method):
-        missing = _missing(found)
+    target = import_object(path, where)
+    if inspect.isclass(target) and issubclass(target, Method):
+        missing = _missing(target)
         if missing:
             raise RaykdError(f"{where} {path!r}: {missing}")
         try:
-            return found(**arguments)
+            return target(**arguments)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            )
             raise RaykdError(f"{where} {path!r}: {problems}") from error
-    if inspect.isclass(found) or not callable(found):
-        kind = "a class that is no Method" if inspect.isclass(found) else f"an object of type {type(found).__name__}"
+    if inspect.isclass(target) or not callable(target):
+        kind = "a class that is no Method" if inspect.isclass(target) else f"an object of type {type(target).__name__}"
         raise RaykdError(f"{where} {path!r}: expected a function (student, teacher, labels) or a Method, got {kind}")
     try:
-        inspect.Signature(list(parameters_of(found).values())).bind(None, None, None, **arguments)
+        inspect.Signature(list(parameters_of(target).values())).bind(None, None, None, **arguments)
     except TypeError as error:
         raise RaykdError(f"{where} {path!r}, called with (student, teacher, labels, ...): {error}") from error
-    return OwnFunction(path, partial(found, **arguments))
+    return OwnFunction(path, partial(target, **arguments))
 
 
 def _missing(method: type[Method]) -> str | None:
@@ -90,11 +92,11 @@ def _missing(method: type[Method]) -> str | None:
         (FeatureMethod, ("loss", "term")),
         (TeacherFree, ()),
     )
-    kind, needed = next((each for each in kinds if issubclass(method, each[0])), (Method, ()))
+    kind, needed = next((entry for entry in kinds if issubclass(method, entry[0])), (Method, ()))
     if kind is Method:
-        return f"derive the class from {', '.join(each.__name__ for each, _ in kinds[:-1])} or {kinds[-1][0].__name__}"
+        return f"derive the class from {', '.join(base.__name__ for base, _ in kinds[:-1])} or {kinds[-1][0].__name__}"
     if needed and all(getattr(method, name) is getattr(kind, name) for name in needed):
         return f"a {kind.__name__} must override {' or '.join(needed)}"
     if kind is FeatureMethod and not hasattr(method, "where"):
-        return f"a FeatureMethod must say where its hints are taken: where = one of {', '.join(get_args(Where))}"
+        return f"a FeatureMethod must set where its hints are taken: where = one of {', '.join(get_args(Where))}"
     return None

@@ -26,7 +26,7 @@ class Ttm(LogitMethod):
 
 
 class Wttm(Ttm):
-    """Weighted transformed teacher matching: samples whose answer is smooth weigh more."""
+    """Weighted transformed teacher matching: samples with a smooth answer have more weight."""
 
     name = "wttm"
     formula = "mean_i U_i KL(softmax(teacher_i / T) || softmax(student_i)), U_i = sum_k softmax(teacher_i)_k^(1 / T)"
