@@ -1,4 +1,4 @@
-"""From settings to the working parts of a lesson: objective, optimizer, learning rate."""
+"""From settings to the working parts of a training: objective, optimizer, learning rate."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, HintShapes
 
 
 def build_objective(spec: TrainingSpec, shapes: HintShapes | None = None) -> Objective:
-    """The whole loss that a lesson's settings describe.
+    """The whole loss that the settings describe.
 
     Args:
-        lesson: The lesson.
-        shapes: Of the hints, where the lesson's method is a feature method.
+        spec: The settings of one training.
+        shapes: Of the hints, where the method is a feature method.
 
     Raises:
         RaykdError: The method cannot compare such hints, or an import path leads nowhere.

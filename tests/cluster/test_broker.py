@@ -141,7 +141,7 @@ def test_those_enrolled_for_all_epochs_go_from_first_to_last_in_step() -> None:
         await broker.submit_for_all_epochs(students)
         tickets = tuple(student.ticket for student in students)
         assert await soon(called) == WorkerCommands(enter=tuple(students), learn=tickets)
-        await broker.submit(students[0])  # whoever follows its lesson enrols it again, which changes nothing
+        await broker.submit(students[0])  # whoever waits for its reports submits it again, which changes nothing
         reports = [report(student, 1) for student in students]
         # Nobody has asked for a report yet, and the class goes on.
         assert await soon(broker.poll(worker_poll("room", *students, reports=reports))) == WorkerCommands(learn=tickets)

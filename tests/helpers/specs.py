@@ -1,4 +1,4 @@
-"""Small lessons on digits, and classrooms driven by hand."""
+"""Settings of small trainings on digits, and classrooms driven by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASE: dict[str, dict[str, Any]] = {
 
 
 def spec(**sections: dict[str, Any]) -> TrainingSpec:
-    """The small lesson, with some settings changed; ``student=...`` replaces the whole section."""
+    """Settings of a small training, with some settings changed; ``student=...`` replaces the whole section."""
     whole = {name: BASE.get(name, {}) | changes for name, changes in (BASE | sections).items()}
     if "student" in sections:
         whole["student"] = sections["student"]

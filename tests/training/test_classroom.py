@@ -38,7 +38,7 @@ def enrol_class(folder: Path, teacher: Path, names: list[str]) -> list[TrainRequ
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
-    """Every student of the class after a lesson of its own."""
+    """Every student of the class, trained alone."""
     folder = tmp_path_factory.mktemp("alone")
     for request in enrol_class(folder, teacher, list(CLASS)):
         assert train(request)[-1].finished

@@ -29,7 +29,7 @@ from tests.helpers.specs import request_for, spec, state, train
 
 CUDA = torch.device("cuda", 0)
 
-LESSONS = {
+SPECS = {
     **{name: spec(method={"name": name}) for name in METHODS},
     "swap": spec(method={"name": "kd"}, temperature={"policy": "constant"}, bias={"form": "swap"}),
     "one_hot": spec(bias={"form": "one_hot", "denominator": "batch"}, schedule={"form": "step"}),
@@ -66,9 +66,9 @@ def fake_batch() -> Batch:
     return Batch(images, images, torch.zeros(8, dtype=torch.int64, device=CUDA), torch.arange(8, device=CUDA))
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", SPECS)
 def test_student_teacher_and_objective_meet_on_a_gpu(data: ImageData, name: str) -> None:
-    what = LESSONS[name]
+    what = SPECS[name]
     wide = spec(student={"name": "resnet8", "arguments": {"width": 0.5}}).student
     networks = [build_model(settings, num_classes=10, in_channels=1) for settings in (what.student, wide)]
     heard = find_hint_layers(what, networks[0], networks[1], data.info, data.split("train").labels)
@@ -96,14 +96,14 @@ def test_student_teacher_and_objective_meet_on_a_gpu(data: ImageData, name: str)
         tally.add({"train_accuracy": (logits.argmax(1) == batch.labels).sum()}, 8)
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", SPECS)
 def test_a_student_steps_and_is_judged_on_the_meta_device(
     tmp_path: Path, teacher: Path, data: ImageData, name: str
 ) -> None:
     # No tensor has a value here: whoever looks at one fails, as it would make a GPU wait.
     meta = torch.device("meta")
     taught_by = Teacher(str(teacher), data.info, torch.bfloat16, meta)
-    student = Student(request_for(LESSONS[name], tmp_path / "student"), data, Team(device=meta), taught_by)
+    student = Student(request_for(SPECS[name], tmp_path / "student"), data, Team(device=meta), taught_by)
     with meta:
         images, labels = torch.empty(8, 1, 8, 8), torch.empty(8, dtype=torch.int64)
         batch = Batch(images, images, labels, torch.empty(8, dtype=torch.int64))

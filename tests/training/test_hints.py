@@ -24,7 +24,7 @@ LEARNED = {"fitnet", "crd", "reviewkd", "ctkd"}
 
 
 def by(name: str, **sections: dict[str, Any]) -> TrainingSpec:
-    """A lesson by a method, with weights for few images and small networks."""
+    """Settings of a training by a method, with weights for few images and small networks."""
     weight = {"fitnet": 1.0, "crd": 0.1, "reviewkd": 1.0, "at": 100.0, "sp": 100.0}.get(name)
     method = {"name": name, **({} if weight is None else {name: {"weight": weight}})}
     chosen: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ CLASS = {name: by(name) for name in [*FEATURE_METHODS, "ctkd", "kd"]}
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
-    """A student of every method after a lesson of its own."""
+    """A student of every method trained alone."""
     folder = tmp_path_factory.mktemp("alone")
     for name, what in CLASS.items():
         assert train(request_for(what, folder / name, teacher))[-1].finished
