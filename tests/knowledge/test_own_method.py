@@ -99,7 +99,7 @@ def test_it_is_on_the_page_of_methods_and_in_search_spaces(workplace: Path) -> N
     (command,) = [command for command in COMMANDS if "methods_page" in command]
     run(workplace, "sh", "-c", command.replace("python", sys.executable, 1))
     assert (
-        "| [js](#js) | compares the networks' answers, each sample for itself |"
+        "| [js](#js) | compares the networks' answers, each sample on its own |"
         in (workplace / "docs/methods.md").read_text()
     )
     (entry,) = re.findall(r"`(method\.js.*?\})`", PAGE)

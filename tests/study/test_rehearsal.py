@@ -85,7 +85,7 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "unknown layer of the teacher": ({"method.name": "fitnet", "method.teacher_layers": ("conv9",)}, "teacher_layers"),
     "other counts": (
         {"method.name": "at", "method.student_layers": ("layer1", "layer2"), "method.teacher_layers": ("layer1",)},
-        "2 layers of the student and 1 of the teacher",
+        "2 layers of the student with 1 of the teacher",
     ),
     "flat student": (
         {"method.name": "at", "student.name": f"{HERE}:Flat", "student.arguments": {}},

@@ -22,7 +22,7 @@ from raykd.study.session import open_session, untrained
 from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
 from tests.helpers.small_study import small_experiment
-from tests.helpers.specs import taught
+from tests.helpers.specs import train
 
 NOBODY = "127.0.0.1:1"
 """An address at which no cluster answers."""
@@ -52,7 +52,7 @@ def trained(experiment: Experiment, *, student: bool) -> list[TrainRequest]:
         requests.append(TrainRequest(STUDENT, spec, requests[-1].folder, folder, data=fingerprint))
     begin_folder(experiment)
     for request in requests:
-        assert taught(request)[-1].finished
+        assert train(request)[-1].finished
     return requests
 
 
