@@ -9,7 +9,7 @@ RUN = $(VENV)/bin/python
 demo: $(VENV)/ready
 	$(RUN) experiments/tune_dkd.py --resume
 
-# All tests; those of clusters run beside the others, in namespaces of their own.
+# All tests; those that need a cluster run beside the others, in namespaces of their own.
 test: $(VENV)/ready
 	$(RUN) tests/run.py
 

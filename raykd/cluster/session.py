@@ -28,6 +28,8 @@ RAY_ENVIRONMENT = {
     # The study's record and MLflow hold every result; Tune need not write them in three more formats.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    # Students go on from their last epoch elsewhere: being warned of a node's end is not worth a process a classroom.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Only Tune's older output can be silenced.
     "RAY_AIR_NEW_OUTPUT": "0",
     # A classroom that does not get its resources is opened elsewhere by `Classrooms`; Train would retry for ever.

@@ -15,13 +15,9 @@ from tests.helpers.paths import ROOT
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """The address of a local cluster of 4 logical CPUs, joined by this process."""
-    os.environ.update(RAY_ENVIRONMENT)
+    # In the environment and not in `runtime_env`: so Ray may start processes ahead and use them again.
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    context = ray.init(
-        num_cpus=4,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": python_path}},
-    )
+    os.environ.update(RAY_ENVIRONMENT, PYTHONPATH=python_path)
+    context = ray.init(num_cpus=4, namespace=NAMESPACE, log_to_driver=False)
     yield context.address_info["address"]
     ray.shutdown()

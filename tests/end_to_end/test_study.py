@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -225,7 +226,7 @@ def test_a_replay_says_what_is_not_as_it_was(finished):
 def test_the_summary_shows_teacher_plain_student_and_best_trials(finished):
     shown = finished.shown
     for word in (
-        "1 classroom x 1 worker x 4 seats",
+        "1 classroom x 1 worker x 2 seats",
         "teacher",
         "plain student",
         finished.result.best.name,
@@ -267,17 +268,22 @@ def test_a_finished_study_is_shown_again_but_not_run_again(finished):
     assert "classroom" not in shown.getvalue()
 
 
-def test_more_trials_may_be_added_to_a_finished_study(cluster, tmp_path):
-    experiment = small_experiment(tmp_path, trials=2)
-    first = raykd.tune(experiment, quiet_console()[0])
-    study = experiment.study.model_copy(update={"resume": True, "trials": 5})
-    more = raykd.tune(experiment.model_copy(update={"study": study}), quiet_console()[0])
+def test_a_second_study_takes_the_teacher_as_it_is_and_goes_on_with_more_trials(finished):
+    teachers = list((finished.experiment.teacher.cache / "teachers").rglob("checkpoint.pt"))
+    before = [path.stat().st_mtime_ns for path in teachers]
+    experiment = override(finished.experiment, {"study.name": "second", "study.trials": 2})
+    console, shown = quiet_console()
+    first = raykd.tune(experiment, console)
+    assert "standard teacher: " in shown.getvalue()
+    more = raykd.tune(override(experiment, {"study.resume": True, "study.trials": 5}), quiet_console()[0])
     assert more.trials[:2] == first.trials
     assert len(more.trials) == 5
+    assert len(before) == 1
+    assert [path.stat().st_mtime_ns for path in teachers] == before
     best = raykd.load_model(more.best_folder)
     assert validation_accuracy(best, experiment) == pytest.approx(more.best.accuracy)
     client = MlflowClient(more.place.uri)
-    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    runs = client.search_runs([client.get_experiment_by_name("second").experiment_id])
     assert len(runs) == 6
 
 
@@ -291,18 +297,6 @@ def test_a_study_is_not_resumed_with_other_settings(finished):
     training = finished.experiment.training.model_copy(update={"learning_rate": 0.5})
     with pytest.raises(raykd.RaykdError, match=r"training\.learning_rate is 0\.5, but the study was begun with 0\.05"):
         raykd.tune(finished.experiment.model_copy(update={"study": study, "training": training}), quiet_console()[0])
-
-
-def test_a_second_study_does_not_train_the_teacher_again(finished):
-    study = finished.experiment.study.model_copy(update={"name": "second", "trials": 1})
-    teachers = list((finished.experiment.teacher.cache / "teachers").rglob("checkpoint.pt"))
-    before = [path.stat().st_mtime_ns for path in teachers]
-    console, shown = quiet_console()
-    result = raykd.tune(finished.experiment.model_copy(update={"study": study}), console)
-    assert len(result.trials) == 1
-    assert len(before) == 1
-    assert [path.stat().st_mtime_ns for path in teachers] == before
-    assert "standard teacher: " in shown.getvalue()
 
 
 def test_a_study_may_search_who_teaches(cluster, tmp_path):
@@ -327,17 +321,16 @@ def test_a_study_may_search_who_teaches(cluster, tmp_path):
     assert {trial.state for trial in result.trials} <= {"finished", "stopped early"}
 
 
-def test_a_student_can_be_distilled_and_a_teacher_trained_alone(cluster, tmp_path):
-    experiment = small_experiment(tmp_path)
-    teacher = raykd.train_teacher(experiment, quiet_console()[0])
-    assert teacher.folder.parent == experiment.teacher.cache / "teachers"
-    study = experiment.study.model_copy(update={"name": "alone"})
+def test_a_student_is_distilled_alone_from_the_teacher_in_the_cache(finished):
+    teacher = raykd.train_teacher(override(finished.experiment, {"study.name": "teacher"}), quiet_console()[0])
+    assert teacher.folder == Path(finished.result.teacher["folder"])
+    experiment = override(finished.experiment, {"study.name": "alone"})
     console, shown = quiet_console()
-    student = raykd.distill(experiment.model_copy(update={"study": study}), console)
+    student = raykd.distill(experiment, console)
     assert f"({teacher.folder})" in shown.getvalue(), "the cached teacher was not used"
     model = raykd.load_model(student.folder)
     assert validation_accuracy(model, experiment) == pytest.approx(student.metrics["validation_accuracy"])
-    client = MlflowClient(f"sqlite:///{tmp_path}/outputs/alone/mlflow.db")
+    client = MlflowClient(f"sqlite:///{student.folder.parent}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("alone").experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["temperature.multiplier"] == "1.0"
