@@ -130,7 +130,7 @@ class Student:
             knowledge: What its teacher gives for them, or None without one.
         """
         # Dropout has a random stream of its own, whatever numbers have been drawn since.
-        torch.manual_seed(seed_of(self.spec.training.seed, "step", self.epoch, step, self._team.rank))
+        seed_step(batch.images.device, seed_of(self.spec.training.seed, "step", self.epoch, step, self._team.rank))
         layers = self._hint_layers.student if self._hint_layers else ()
         with autocast(batch.images.device, self._precision), captured(self.network, layers) as mine:
             logits = self._distributed(batch.images)
@@ -246,6 +246,16 @@ class Student:
         self._history = list(checkpoint.history)
         if self._history[-1].finished and description(self.request.folder) is None:
             self._save_model()  # The process died between its last checkpoint and its model.
+
+
+def seed_step(device: torch.device, seed: int) -> None:
+    """Seed the generators that a step may draw from, as `torch.manual_seed` does.
+
+    That would also keep a stack trace for each GPU that is not in use yet, which takes longer than many a step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
 
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,12 +22,13 @@ from raykd.training.build import autocast_type, build_objective
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.metrics import MetricSums
 from raykd.training.saved import load_model
-from raykd.training.student import Student
+from raykd.training.student import Student, seed_step
 from raykd.training.teacher import Knowledge, Teacher
 from raykd.training.team import Team
 from tests.helpers.specs import request_for, spec, state, train
 
 CUDA = torch.device("cuda", 0)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 SPECS = {
     **{name: spec(method={"name": name}) for name in METHODS},
@@ -64,6 +65,15 @@ def fake_cuda() -> Iterator[None]:
 def fake_batch() -> Batch:
     images = torch.empty(8, 1, 8, 8, device=CUDA).to(memory_format=torch.channels_last)
     return Batch(images, images, torch.zeros(8, dtype=torch.int64, device=CUDA), torch.arange(8, device=CUDA))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_a_step_is_seeded_as_torch_seeds_everything(device: str) -> None:
+    torch.manual_seed(2**62 + 1)
+    expected = torch.rand(3), torch.rand(3, device=device)
+    seed_step(torch.device(device), 2**62 + 1)
+    assert torch.equal(torch.rand(3), expected[0])
+    assert torch.equal(torch.rand(3, device=device), expected[1])
 
 
 @pytest.mark.parametrize("name", SPECS)
