@@ -130,6 +130,9 @@ class TrainingSettings(Settings):
     """Largest norm of the gradient; longer ones are scaled down. None: no limit."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Autocast precision of forward passes; losses are always float32. None: bfloat16 on a GPU, float32 on a CPU."""
+    stacking: Literal["auto", "on", "off"] = "auto"
+    """Whether students of one architecture pass each batch as one stacked network. auto: where that is faster. The
+    results are the same but for rounding."""
     seed: CountOrZero = 0
     """Seeds the initial weights and dropout."""
 
@@ -195,6 +198,7 @@ class TrainingSpec(Settings):
         content = self.model_dump(mode="json")
         for name in LOCAL_SETTINGS:
             del content["data"][name]
+        del content["training"]["stacking"]
         for name, neutral in LATER_SETTINGS.items():
             if content["data"][name] == neutral:
                 del content["data"][name]

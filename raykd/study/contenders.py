@@ -70,7 +70,8 @@ def seeded_student(
         experiment: Says where the run's shared folder is.
         fingerprint: Of the data.
     """
-    training = spec.training.model_copy(update={"seed": seed})
+    # Not stacked, a student is the same to the bit whoever else is in the class: a resumed run gives the same figures.
+    training = spec.training.model_copy(update={"seed": seed, "stacking": "off"})
     return TrainRequest(
         student=name,
         spec=spec.model_copy(update={"training": training}),

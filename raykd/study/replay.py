@@ -135,6 +135,7 @@ def replay(
                 teacher=teacher,
                 folder=str(session.folder / "student"),
                 views=trial.views,
+                stacks=trial.stacks,
                 data=session.data.fingerprint,
             )
             reports = _train(classrooms.broker, student, len(trial.epochs), session.console)

@@ -55,6 +55,11 @@ class RecordedTrial:
         """The views it saw, epoch by epoch."""
         return tuple(int(metrics["view"]) for metrics in self.epochs)
 
+    @property
+    def stacks(self) -> tuple[tuple[int, int], ...]:
+        """Size of the stack and slot in which it sat, epoch by epoch; earlier versions of raykd stacked nothing."""
+        return tuple((int(metrics.get("stack_size", 1)), int(metrics.get("stack_slot", 0))) for metrics in self.epochs)
+
 
 def recorded_trial(uri: str, run: str = "", study: str = "", trial: str = "") -> RecordedTrial:
     """Read a trial's run.

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import platform
 import time
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from torch import Tensor
 
 from raykd.config import DataSettings, TrainingSpec
 from raykd.data import ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
-from raykd.storage import StorageError, below, write
+from raykd.storage import StorageError
 from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history
-from raykd.training.folder import FAILURE
+from raykd.training.members import Members, failure_report, failure_text
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
+from raykd.training.section import Section
+from raykd.training.stacking import Stacking
 from raykd.training.student import Student
 from raykd.training.teacher import Teacher
 from raykd.training.team import Team
@@ -74,7 +75,7 @@ class Classroom:
         except StorageError:
             raise  # Not the student's fault: it is seated again when the classroom has restarted.
         except Exception as error:
-            failure = _failure_text(request, error)
+            failure = failure_text(request, error)
         failure = self._team.first_given(failure)
         if failure is not None:
             return (Report(request.student, request.ticket, epoch=1, failure=failure),)
@@ -95,7 +96,7 @@ class Classroom:
             # The images cannot be read: the whole class fails.
             if not self._team.alone:
                 raise
-            return [_failure_report(student, str(error)) for student in students]
+            return [failure_report(student, str(error)) for student in students]
 
     def _group(self, request: TrainRequest, spec: TrainingSpec) -> Group:
         key = _group_key(request, spec)
@@ -146,15 +147,6 @@ def _check_data(request: TrainRequest, data: ImageData) -> None:
         )
 
 
-def _failure_text(request: TrainRequest, error: Exception) -> str:
-    """An error in a line for the user; the traceback goes to the student's folder."""
-    if isinstance(error, RaykdError):
-        return str(error)
-    write(request.folder, FAILURE, "".join(traceback.format_exception(error)).encode())
-    file = below(request.folder, FAILURE)
-    return f"{''.join(traceback.format_exception_only(error)).splitlines()[0]} (traceback in {file})"
-
-
 def _reports_without_seat(request: TrainRequest) -> tuple[Report, ...]:
     """The reports of a student that needs no seat, as it is finished or cannot be trained; none of any other."""
     try:
@@ -162,35 +154,7 @@ def _reports_without_seat(request: TrainRequest) -> tuple[Report, ...]:
     except StorageError:
         raise
     except Exception as error:
-        return (Report(request.student, request.ticket, epoch=1, failure=_failure_text(request, error)),)
-
-
-def _failure_report(student: Student, failure: str) -> Report:
-    request = student.request
-    return Report(request.student, request.ticket, student.epoch + 1, failure=failure)
-
-
-class _Class:
-    """The students that train together in one epoch. An error of one takes it out of the class; the others continue."""
-
-    def __init__(self, students: Sequence[Student], team: Team) -> None:
-        self.failures: list[Report] = []
-        self._present = list(students)
-        self._team = team
-
-    def __iter__(self) -> Iterator[Student]:
-        return iter(tuple(self._present))
-
-    @contextmanager
-    def guard(self, student: Student) -> Iterator[None]:
-        """Turn an error in one student's step into its failure report."""
-        try:
-            yield
-        except Exception as error:
-            if not self._team.alone:
-                raise  # Other workers may wait in a collective: only a restart brings all back in step.
-            self.failures.append(_failure_report(student, _failure_text(student.request, error)))
-            self._present.remove(student)
+        return (Report(request.student, request.ticket, epoch=1, failure=failure_text(request, error)),)
 
 
 class Group:
@@ -210,6 +174,7 @@ class Group:
         self._held_out = evaluation_batches(
             data, data.info.held_out, batch_size=4 * size, device=device, rank=rank, workers=workers
         )
+        self._stacking = Stacking(spec, data.info, team)
         self._teachers: dict[str, Teacher] = {}
         self._teacher_answers: dict[str, list[Tensor]] = {}
         self.view = 0
@@ -237,15 +202,19 @@ class Group:
             if (folder := student.request.teacher) is not None:
                 layers.setdefault(folder, set()).update(student.teacher_layers)
         view = students[0].next_view(self.view % self._epochs)
-        present = _Class(students, self._team)
-        for student in students:
-            student.network.train()
-        for step, batch in enumerate(self._training.epoch(view)):
-            knowledge = {folder: self._teachers[folder].teach(batch, sorted(names)) for folder, names in layers.items()}
-            for student in present:
-                with present.guard(student):
-                    student.learn(step, batch, knowledge.get(student.request.teacher or ""))
-        self._evaluate(present)
+        members = Members(students, self._team)
+        sections = self._stacking.sections(students)
+        with ExitStack() as opened:
+            for section in sections:
+                section.train()
+                opened.enter_context(section.open())
+            for step, batch in enumerate(self._training.epoch(view)):
+                knowledge = {
+                    folder: self._teachers[folder].teach(batch, sorted(names)) for folder, names in layers.items()
+                }
+                for section in sections:
+                    section.learn(step, batch, knowledge, members)
+            self._evaluate(sections, members)
         seconds = time.perf_counter() - started
         class_metrics = {
             "view": float(view),
@@ -254,15 +223,15 @@ class Group:
             "images_per_second": self.data.info.split_sizes["train"] * len(students) / seconds,
         }
         self.view += 1
-        return present.failures + [student.finish_epoch(view, class_metrics) for student in present]
+        places = {student: place for section in sections for student, place in section.places.items()}
+        return members.failures + [student.finish_epoch(view, class_metrics | places[student]) for student in members]
 
-    def _evaluate(self, present: _Class) -> None:
-        for student in present:
+    def _evaluate(self, sections: Sequence[Section], members: Members) -> None:
+        for student in members:
             student.average_buffers()
-            student.network.eval()
+        for section in sections:
+            section.train(False)
         for number, batch in enumerate(self._held_out):
-            for student in present:
-                folder = student.request.teacher
-                answers = None if folder is None else self._teacher_answers[folder][number]
-                with present.guard(student):
-                    student.evaluate_batch(batch.images, batch.labels, answers)
+            answers = {folder: known[number] for folder, known in self._teacher_answers.items()}
+            for section in sections:
+                section.evaluate(batch.images, batch.labels, answers, members)

@@ -19,6 +19,7 @@ class TrainRequest:
     - folder: where its checkpoint is and its finished model goes; every worker must see it
     - views: the views it must see, epoch by epoch, as in a replay; it then shares them with no other student. Empty:
       those of its class
+    - stacks: size of the stack and slot in which it must sit, epoch by epoch, as in a replay. Empty: as it comes
     - data: fingerprint of the data that it must be trained on, see `raykd.data.DataInfo`. None: any
     - ticket: unique; distinguishes this request from an earlier one of the same student
     """
@@ -28,6 +29,7 @@ class TrainRequest:
     teacher: str | None
     folder: str
     views: tuple[int, ...] = ()
+    stacks: tuple[tuple[int, int], ...] = ()
     data: str | None = None
     ticket: str = field(default_factory=lambda: uuid4().hex)
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from raykd.data import Batch, ImageData
-from raykd.knowledge import Hints, captured
+from raykd.knowledge import Hints, Losses, captured
 from raykd.knowledge.methods.base import HasMetrics
 from raykd.models import build_model
 from raykd.seeds import seed_of
@@ -117,9 +117,19 @@ class Student:
         return self.request.views[self.epoch] if self.request.views else of_class
 
     @property
+    def stack_place(self) -> tuple[int, int] | None:
+        """Size of the stack and slot in which it must sit in its next epoch; None: as it comes."""
+        return self.request.stacks[self.epoch] if self.request.stacks else None
+
+    @property
     def teacher_layers(self) -> tuple[str, ...]:
         """The layers of its teacher whose features its method needs."""
         return self._hint_layers.teacher if self._hint_layers else ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Its own layers whose features its method needs."""
+        return self._hint_layers.student if self._hint_layers else ()
 
     def learn(self, step: int, batch: Batch, knowledge: Knowledge | None) -> None:
         """Take one optimizer step.
@@ -129,27 +139,40 @@ class Student:
             batch: The images and labels.
             knowledge: What its teacher gives for them, or None without one.
         """
-        # Dropout has a random stream of its own, whatever numbers have been drawn since.
-        seed_step(batch.images.device, seed_of(self.spec.training.seed, "step", self.epoch, step, self._team.rank))
-        layers = self._hint_layers.student if self._hint_layers else ()
-        with autocast(batch.images.device, self._precision), captured(self.network, layers) as mine:
+        self.begin_step(step)
+        with autocast(batch.images.device, self._precision), captured(self.network, self.layers) as features:
             logits = self._distributed(batch.images)
-        losses = self._objective(
+        losses = self.losses(logits, features, batch, knowledge)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        self.end_step(losses, logits.detach(), batch.labels)
+
+    def begin_step(self, step: int) -> None:
+        """Seed the step's random numbers, and forget the last gradients."""
+        # Dropout has a random stream of its own, whatever numbers have been drawn since.
+        seed_step(self._team.device, seed_of(self.spec.training.seed, "step", self.epoch, step, self._team.rank))
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def losses(
+        self, logits: Tensor, features: Mapping[str, Tensor], batch: Batch, knowledge: Knowledge | None
+    ) -> Losses:
+        """The losses of its logits [B, classes] and its layers' features for a batch."""
+        return self._objective(
             logits,
             None if knowledge is None else knowledge.logits,
             batch.labels,
             epoch=self.epoch,
             epochs=self.spec.training.epochs,
             workers=self._team.for_objective(),
-            hints=self._hints(mine, knowledge, batch),
+            hints=self._hints(features, knowledge, batch),
         )
-        self._optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+
+    def end_step(self, losses: Losses, logits: Tensor, labels: Tensor) -> None:
+        """Move along the gradients, and count the step's losses and right answers."""
         if self.spec.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._learner.parameters(), self.spec.training.gradient_clip)
         self._optimizer.step()
         self._metric_sums.add(losses.parts | {"loss": losses.total.detach()}, 1)
-        self._metric_sums.add({"train_accuracy": (logits.detach().argmax(1) == batch.labels).sum()}, len(batch.labels))
+        self._metric_sums.add({"train_accuracy": (logits.argmax(1) == labels).sum()}, len(labels))
 
     def _hints(self, mine: Mapping[str, Tensor], knowledge: Knowledge | None, batch: Batch) -> Hints | None:
         if self._hint_layers is None or knowledge is None:
@@ -166,7 +189,12 @@ class Student:
     def evaluate_batch(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
         """Evaluate a held-out batch: images [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
         with autocast(images.device, self._precision):
-            logits = self.network(images).float()
+            logits = self.network(images)
+        self.count_answers(logits, labels, teacher_answers)
+
+    def count_answers(self, logits: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
+        """Count its logits [B, classes] for a held-out batch; see `evaluate_batch`."""
+        logits = logits.float()
         answers = logits.argmax(1)
         counts = {
             f"{self._data.held_out}_accuracy": (answers == labels).sum(),

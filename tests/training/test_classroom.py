@@ -56,7 +56,7 @@ def test_a_student_learns_the_same_alone_and_in_a_class_of_eight(
         assert same(state(tmp_path / name), state(alone / name)), name
 
 
-def test_eight_different_lessons_give_eight_different_students(alone: Path) -> None:
+def test_eight_different_settings_give_eight_different_students(alone: Path) -> None:
     weights = {name: load_model(alone / name).network.state_dict() for name in CLASS}
     assert not any(same(weights[one], weights[other]) for one in CLASS for other in CLASS if one != other)
 

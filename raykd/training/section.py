@@ -1,0 +1,102 @@
+"""A section of a class: the students that pass a batch together, one alone or several as a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+from raykd.data import Batch
+from raykd.knowledge import Losses
+from raykd.training.members import Members
+from raykd.training.stack import Stack
+from raykd.training.student import Student
+from raykd.training.teacher import Knowledge, autocast
+
+
+class Section:
+    """Students by the slot of the stack in which they sit; without a stack, one student in slot 0.
+
+    Attributes:
+        places: What each student's report says about its place.
+    """
+
+    def __init__(self, students: Mapping[int, Student], stack: Stack | None, precision: torch.dtype | None) -> None:
+        self._students = students
+        self._stack = stack
+        self._precision = precision
+        size = 1 if stack is None else stack.size
+        self.places = {
+            student: {"stack_size": float(size), "stack_slot": float(slot)} for slot, student in students.items()
+        }
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """The networks are stacked as long as this is open."""
+        with nullcontext() if self._stack is None else self._stack.open():
+            yield
+
+    def train(self, mode: bool = True) -> None:
+        """Set all networks to training or evaluation."""
+        for student in self._students.values():
+            student.network.train(mode)
+        if self._stack is not None:
+            self._stack.train(mode)
+
+    def learn(self, step: int, batch: Batch, knowledge: Mapping[str, Knowledge], members: Members) -> None:
+        """Take one optimizer step with each student that is still a member.
+
+        Args:
+            step: Number of the batch in this epoch.
+            batch: The images and labels.
+            knowledge: What the teachers give for them, by their folder.
+            members: Students that fail are taken out.
+        """
+        if self._stack is None:
+            for student in self._of(members).values():
+                with members.guard(student):
+                    student.learn(step, batch, knowledge.get(student.request.teacher or ""))
+            return
+        answers = self._pass(batch.images, members)
+        losses: dict[int, Losses] = {}
+        self._stack.zero_grad()
+        for slot, student in self._of(members).items():
+            with members.guard(student):
+                student.begin_step(step)
+                taught = knowledge.get(student.request.teacher or "")
+                losses[slot] = student.losses(*answers[slot], batch, taught)
+        if losses:
+            torch.stack([each.total for each in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+            self._stack.hand_out_gradients()
+        for slot, student in self._of(members).items():
+            with members.guard(student):
+                student.end_step(losses[slot], answers[slot][0].detach(), batch.labels)
+
+    @torch.no_grad()
+    def evaluate(self, images: Tensor, labels: Tensor, teacher_answers: Mapping[str, Tensor], members: Members) -> None:
+        """Evaluate a held-out batch: images [B, C, H, W] normalised, labels [B], and each teacher's classes [B]."""
+        answers = None if self._stack is None else self._pass(images, members)
+        for slot, student in self._of(members).items():
+            known = teacher_answers.get(student.request.teacher or "")
+            with members.guard(student):
+                if answers is None:
+                    student.evaluate_batch(images, labels, known)
+                else:
+                    student.count_answers(answers[slot][0], labels, known)
+
+    def _of(self, members: Members) -> dict[int, Student]:
+        return {slot: student for slot, student in self._students.items() if student in members}
+
+    def _pass(self, images: Tensor, members: Members) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """Pass a batch through the stack. All run the same code: an error is one of every student."""
+        assert self._stack is not None
+        try:
+            with autocast(images.device, self._precision):
+                return self._stack(images)
+        except Exception as error:
+            for student in self._of(members).values():
+                with members.guard(student):
+                    raise error
+            return []

@@ -1,0 +1,134 @@
+"""The stack: students of one architecture whose networks pass a batch as one network with one more dimension.
+
+A class of small networks is bound by the number of operations, not by arithmetic; stacked, K networks need as many as
+one. Only the passes are shared: losses, optimizer, metrics and checkpoint stay each student's own. What one slot
+computes does not depend on the others' values, only on the stack's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from raykd.knowledge import captured
+
+Tensors = dict[str, Tensor]
+
+
+class Stack:
+    """Networks of equal modules and shapes; while `open`, their parameters and buffers are slices of stacked ones.
+
+    Each network's optimizer and state dict work as always, since slices are written in place.
+
+    Args:
+        networks: By slot. The first one lends its code to all.
+        layers: Names of the layers whose features are kept; see `raykd.knowledge.captured`.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], layers: Sequence[str] = ()) -> None:
+        self._networks = tuple(networks)
+        self._layers = layers
+        self._parameters: Tensors = {}
+        self._buffers: Tensors = {}
+
+    @property
+    def size(self) -> int:
+        """The number of slots."""
+        return len(self._networks)
+
+    @contextmanager
+    def open(self) -> Iterator[Self]:
+        """Join the tensors of all networks, and part them at the end, however it comes."""
+        self._parameters = _join([dict(network.named_parameters()) for network in self._networks])
+        self._buffers = _join([dict(network.named_buffers()) for network in self._networks])
+        for parameter in self._parameters.values():
+            parameter.requires_grad_()
+        try:
+            yield self
+        finally:
+            for network in self._networks:
+                for tensor in (*network.parameters(), *network.buffers()):
+                    # A slice would keep the whole stack alive, and be saved with it.
+                    tensor.data = tensor.data.clone()
+                    tensor.grad = None
+
+    def __call__(self, images: Tensor) -> list[tuple[Tensor, Tensors]]:
+        """Pass images [B, C, H, W] through all networks: by slot the logits [B, classes], and the layers' features.
+
+        Raises:
+            RuntimeError: The network cannot be stacked: it draws random numbers, or looks at values.
+        """
+        logits, features = vmap(self._forward, in_dims=(0, 0, None))(self._parameters, self._buffers, images)
+        parted = {name: feature.unbind() for name, feature in features.items()}
+        return [
+            (each, {name: slots[slot] for name, slots in parted.items()}) for slot, each in enumerate(logits.unbind())
+        ]
+
+    def train(self, mode: bool = True) -> None:
+        """Set all networks to training or evaluation."""
+        for network in self._networks:
+            network.train(mode)
+
+    def _forward(self, parameters: Tensors, buffers: Tensors, images: Tensor) -> tuple[Tensor, Tensors]:
+        network = self._networks[0]
+        with captured(network, self._layers) as features:
+            logits: Tensor = functional_call(network, (parameters, buffers), (images,))
+        return logits, features
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all networks."""
+        for parameter in self._parameters.values():
+            parameter.grad = None
+
+    def hand_out_gradients(self) -> None:
+        """Give every network's parameters their gradients, after a backward pass."""
+        for name, parameter in self._parameters.items():
+            gradients = None if parameter.grad is None else parameter.grad.unbind()
+            for slot, network in enumerate(self._networks):
+                network.get_parameter(name).grad = None if gradients is None else gradients[slot]
+
+
+def reason_against(networks: Sequence[nn.Module], images: Tensor, layers: Sequence[str] = ()) -> str | None:
+    """Why networks cannot be stacked; None: they can. Copies of two of them take a step, stacked and alone.
+
+    Args:
+        networks: Two or more, of one architecture, in training mode.
+        images: Some of what they see, [B, C, H, W].
+        layers: See `Stack`.
+    """
+    stacked, alone = ([deepcopy(network) for network in networks[:2]] for _ in range(2))
+    try:
+        with Stack(stacked, layers).open() as stack:
+            answers = [logits for logits, _ in stack(images)]
+            loss_of(answers).backward()  # type: ignore[no-untyped-call]
+            stack.hand_out_gradients()
+            for logits, network in zip(answers, alone, strict=True):
+                expected = network(images)
+                loss_of([expected]).backward()  # type: ignore[no-untyped-call]
+                # Wide: it is to find another computation, not another rounding.
+                tolerance = 0.01 if logits.dtype == torch.float32 else 0.1
+                if not torch.allclose(logits, expected, rtol=tolerance, atol=tolerance):
+                    return "its answers are not the same alone and stacked"
+    except Exception as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
+def loss_of(answers: Sequence[Tensor]) -> Tensor:
+    """Some loss of each network's logits, summed, for steps that only try something out."""
+    return torch.stack([logits.float().square().mean() for logits in answers]).sum()
+
+
+def _join(slots: Sequence[Mapping[str, Tensor]]) -> Tensors:
+    """Stack tensors by name, and make those of each slot slices of the stacked ones."""
+    joined = {name: torch.stack([tensors[name].detach() for tensors in slots]) for name in slots[0]}
+    for slot, tensors in enumerate(slots):
+        for name, tensor in tensors.items():
+            tensor.data = joined[name][slot]
+    return joined

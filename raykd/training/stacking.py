@@ -1,0 +1,136 @@
+"""Which students of a class are stacked: those of one architecture, where a stack is possible and pays."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from raykd.config import TrainingSpec
+from raykd.data import DataInfo
+from raykd.training.build import autocast_type
+from raykd.training.section import Section
+from raykd.training.stack import Stack, loss_of, reason_against
+from raykd.training.student import Student
+from raykd.training.teacher import autocast
+from raykd.training.team import Team
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 3
+"""How often both ways are timed; the fastest round of each counts."""
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    """What networks must have in common to be stacked: the same code, shapes and kept layers."""
+
+    name: str
+    arguments: str
+    layers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, student: Student) -> _Architecture:
+        model = student.spec.student
+        return cls(model.name, json.dumps(model.arguments, sort_keys=True, default=str), student.layers)
+
+
+class Stacking:
+    """Divides the students of a group into sections. What was found out about an architecture is kept.
+
+    Args:
+        spec: Of any student of the group; its batch size and precision are those of all.
+        info: The images.
+        team: The classroom's workers. Several average each network's gradients by itself, so nothing is stacked then.
+    """
+
+    def __init__(self, spec: TrainingSpec, info: DataInfo, team: Team) -> None:
+        self._team = team
+        self._precision = autocast_type(spec.training, team.device)
+        self._shape = (spec.training.batch_size, info.channels, info.height, info.width)
+        self._possible: dict[_Architecture, bool] = {}
+        self._faster: dict[_Architecture, bool] = {}
+
+    def sections(self, students: Sequence[Student]) -> list[Section]:
+        """Divide the students of a class for their next epoch."""
+        together: dict[_Architecture, list[Student]] = {}
+        sections = []
+        for student in students:
+            if student.stack_place is not None:
+                sections.append(self._as_it_was(student, *student.stack_place))
+            elif student.spec.training.stacking == "off" or not self._team.alone:
+                sections.append(Section({0: student}, None, self._precision))
+            else:
+                together.setdefault(_Architecture.of(student), []).append(student)
+        for architecture, members in together.items():
+            if len(members) > 1 and self._pays(architecture, members):
+                stack = Stack([member.network for member in members], architecture.layers)
+                sections.append(Section(dict(enumerate(members)), stack, self._precision))
+            else:
+                sections += [Section({0: member}, None, self._precision) for member in members]
+        return sections
+
+    def _as_it_was(self, student: Student, size: int, slot: int) -> Section:
+        """A student in a slot of a stack of copies: what a slot computes depends on the size, not on the others."""
+        if size == 1:
+            return Section({0: student}, None, self._precision)
+        networks = [student.network if each == slot else deepcopy(student.network) for each in range(size)]
+        return Section({slot: student}, Stack(networks, student.layers), self._precision)
+
+    def _pays(self, architecture: _Architecture, students: Sequence[Student]) -> bool:
+        networks = [student.network.train() for student in students]
+        if architecture not in self._possible:
+            with autocast(self._team.device, self._precision):
+                reason = reason_against(networks, self._images(), architecture.layers)
+            self._possible[architecture] = reason is None
+            if reason is not None:
+                logger.warning("students of %s are not stacked: %s", architecture.name, reason)
+        if not self._possible[architecture]:
+            return False
+        if all(student.spec.training.stacking == "on" for student in students):
+            return True
+        if architecture not in self._faster:
+            self._faster[architecture] = self._is_faster(networks, architecture.layers)
+        return self._faster[architecture]
+
+    def _is_faster(self, networks: Sequence[nn.Module], layers: Sequence[str]) -> bool:
+        """Whether a stack passes a batch forth and back in less time than its networks one after the other."""
+        images = self._images()
+        networks = [deepcopy(network) for network in networks]
+
+        def alone() -> None:
+            for network in networks:
+                loss_of([network(images)]).backward()  # type: ignore[no-untyped-call]
+
+        with autocast(self._team.device, self._precision):
+            before = self._seconds(alone)
+            with Stack(networks, layers).open() as stack:
+
+                def stacked() -> None:
+                    loss_of([logits for logits, _ in stack(images)]).backward()  # type: ignore[no-untyped-call]
+
+                try:
+                    return self._seconds(stacked) < before
+                except torch.OutOfMemoryError:  # a stack keeps the activations of all its networks at once
+                    return False
+
+    def _seconds(self, step: Callable[[], None]) -> float:
+        rounds = []
+        for _ in range(ROUNDS + 1):
+            started = time.perf_counter()
+            step()
+            if self._team.device.type == "cuda":
+                torch.cuda.synchronize(self._team.device)
+            rounds.append(time.perf_counter() - started)
+        return min(rounds[1:])
+
+    def _images(self) -> Tensor:
+        """Made up, and without drawing random numbers."""
+        count = torch.Size(self._shape).numel()
+        return torch.linspace(-2.0, 2.0, count, device=self._team.device).view(self._shape)
