@@ -45,6 +45,12 @@ class Stack:
     @contextmanager
     def open(self) -> Iterator[Self]:
         """Join the tensors of all networks, and part them at the end, however it comes."""
+        # A slice would keep the whole stack alive, be saved with it, and have lost its memory layout.
+        own = [
+            (tensor, tensor.data)
+            for network in self._networks
+            for tensor in (*network.parameters(), *network.buffers())
+        ]
         self._parameters = _join([dict(network.named_parameters()) for network in self._networks])
         self._buffers = _join([dict(network.named_buffers()) for network in self._networks])
         for parameter in self._parameters.values():
@@ -52,11 +58,9 @@ class Stack:
         try:
             yield self
         finally:
-            for network in self._networks:
-                for tensor in (*network.parameters(), *network.buffers()):
-                    # A slice would keep the whole stack alive, and be saved with it.
-                    tensor.data = tensor.data.clone()
-                    tensor.grad = None
+            for tensor, before in own:
+                tensor.data = before.copy_(tensor.data)
+                tensor.grad = None
 
     def __call__(self, images: Tensor) -> list[tuple[Tensor, Tensors]]:
         """Pass images [B, C, H, W] through all networks: by slot the logits [B, classes], and the layers' features.

@@ -232,6 +232,8 @@ def test_reasons_against_a_stack(network: type[nn.Module], reason: str | None) -
 
 def test_a_closed_stack_leaves_networks_of_their_own(tmp_path: Path) -> None:
     networks = [build_model(spec().student, num_classes=10, in_channels=1) for _ in range(3)]
+    for network in networks:
+        network.to(memory_format=torch.channels_last)
     known = [{name: tensor.clone() for name, tensor in each.state_dict().items()} for each in networks]
     with pytest.raises(KeyError), Stack(networks).open():
         raise KeyError
@@ -239,6 +241,7 @@ def test_a_closed_stack_leaves_networks_of_their_own(tmp_path: Path) -> None:
         for name, tensor in each.state_dict().items():
             assert torch.equal(tensor, state_before[name])
             assert tensor.untyped_storage().nbytes() == tensor.nbytes
+            assert tensor.stride() == state_before[name].stride()
 
 
 @pytest.mark.parametrize("faster", [True, False])
