@@ -1,0 +1,168 @@
+"""What an epoch of a distilled student costs, in classes of several sizes, against training it alone without a teacher.
+
+    python benchmarks/teacher_is_free.py
+
+It needs no cluster: the classroom is that of every run. All ways take turns in each round, in one process, so that a
+machine that becomes slower for a while slows all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import raykd
+from raykd.config import TrainingSpec
+from raykd.settings_io import override
+from raykd.training.classroom import Classroom
+from raykd.training.messages import Report, TrainRequest, WorkerCommands
+from raykd.training.team import Team
+
+NOISE = f"{__name__}:noise"
+"""The import path of images of CIFAR's shape; what they show does not matter for time."""
+
+DATA: dict[str, dict[str, object]] = {
+    "digits": {"data.name": "digits", "data.train_images": 1024},
+    "fashion_mnist": {"data.name": "fashion_mnist", "data.train_images": 1024},
+    "noise": {"data.name": NOISE, "data.train_images": 512},
+}
+
+EXPERIMENT = raykd.Experiment(
+    teacher=raykd.TeacherSettings(model=raykd.ModelSettings(name="resnet20")),
+    student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
+    training=raykd.TrainingSettings(epochs=2, batch_size=64),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the cost of an epoch of a student, against one of the same student alone and without a teacher."""
+
+    data: tuple[str, ...] = tuple(DATA)
+    """Of digits, fashion_mnist and noise (images of CIFAR's shape)."""
+    classes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Sizes of the classes."""
+    rounds: int = 5
+    """How often each way is measured; the medians count."""
+    quick: bool = False
+    """Only classes of 1 and 8, in three rounds."""
+    json: Path | None = None
+    """Also write the rows to this file."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How students are trained: so many in a class, with or without teacher, stacked or not."""
+
+    taught: bool
+    class_size: int
+    stacked: bool
+
+    def __str__(self) -> str:
+        size = "alone" if self.class_size == 1 else f"class of {self.class_size}{', stacked' if self.stacked else ''}"
+        return f"{'kd' if self.taught else 'plain'}, {size}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way's cost: `ratio` is that of plain training alone; `seconds` of one student's epoch."""
+
+    data: str
+    way: str
+    class_size: int
+    stacked: bool
+    bank: str
+    seconds: float
+    ratio: float
+
+
+def noise() -> tuple[Tensor, Tensor]:
+    """Random images [1200, 3, 32, 32] of ten classes."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (1200, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return images, torch.arange(1200) % 10
+
+
+def ways(classes: tuple[int, ...]) -> Iterator[Way]:
+    """All ways, plain training alone first."""
+    for taught in (False, True):
+        for size in classes:
+            yield Way(taught, size, stacked=False)
+            if size > 1:
+                yield Way(taught, size, stacked=True)
+
+
+def train(specs: dict[str, TrainingSpec], folder: Path, teacher: Path | None) -> list[Report]:
+    """Train students in one class to the end; their reports."""
+    classroom = Classroom(Team())
+    requests = [TrainRequest(name, spec, teacher and str(teacher), str(folder / name)) for name, spec in specs.items()]
+    reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
+    while classroom.seated:
+        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
+    if failed := next((report for report in reports if report.failure), None):
+        raise SystemExit(f"{failed.student}: {failed.failure}")
+    return reports
+
+
+def seconds_of(way: Way, experiment: raykd.Experiment, folder: Path, teacher: Path) -> float:
+    """Seconds of one student's last epoch; the first one warms up."""
+    specs = {}
+    for seed in range(way.class_size):
+        settings = {"training.seed": seed, "training.stacking": "on" if way.stacked else "off"}
+        spec = override(experiment, settings).training_spec()
+        specs[str(seed)] = spec if way.taught else spec.without_teacher()
+    last = train(specs, folder, teacher if way.taught else None)[-1]
+    assert last.metrics["stack_size"] == (way.class_size if way.stacked else 1)
+    return last.metrics["seconds"] / way.class_size
+
+
+def measure(data: str, classes: tuple[int, ...], rounds: int) -> list[Row]:
+    """All ways on one data set."""
+    experiment = override(EXPERIMENT, DATA[data])
+    seconds: dict[Way, list[float]] = {way: [] for way in ways(classes)}
+    with tempfile.TemporaryDirectory(prefix="raykd-benchmark-") as path:
+        folder = Path(path)
+        train({"teacher": override(experiment, {"teacher.training.epochs": 1}).standard_teacher_spec()}, folder, None)
+        for number in range(rounds):
+            for place, (way, known) in enumerate(seconds.items()):
+                known.append(seconds_of(way, experiment, folder / f"{number}-{place}", folder / "teacher"))
+    medians = {way: statistics.median(known) for way, known in seconds.items()}
+    base = next(iter(medians.values()))
+    return [
+        Row(data, "kd" if way.taught else "plain", way.class_size, way.stacked, "none", median, median / base)
+        for way, median in medians.items()
+    ]
+
+
+def main(options: Options) -> None:
+    """Measure, print the table, and write the rows."""
+    # Two threads that wait for each other are slower than one as soon as anything else runs.
+    torch.set_num_threads(1)
+    console = Console()
+    classes, rounds = ((1, 8), 3) if options.quick else (options.classes, options.rounds)
+    rows = [row for data in options.data for row in measure(data, classes, rounds)]
+    table = Table(title="Cost of a student's epoch; plain training alone is 1.00", title_justify="left")
+    table.add_column("way")
+    for data in options.data:
+        table.add_column(data, justify="right")
+    for way in ways(classes):
+        key = ("kd" if way.taught else "plain", way.class_size, way.stacked)
+        found = [row for row in rows if (row.way, row.class_size, row.stacked) == key]
+        table.add_row(str(way), *(f"{row.ratio:.2f}" for row in found))
+    console.print(table, highlight=False)
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
