@@ -14,6 +14,7 @@ from raykd.training.members import Members
 from raykd.training.stack import Stack
 from raykd.training.student import Student
 from raykd.training.teacher import Knowledge, autocast
+from raykd.training.team import Team
 
 
 class Section:
@@ -23,10 +24,13 @@ class Section:
         places: What each student's report says about its place.
     """
 
-    def __init__(self, students: Mapping[int, Student], stack: Stack | None, precision: torch.dtype | None) -> None:
+    def __init__(
+        self, students: Mapping[int, Student], stack: Stack | None, precision: torch.dtype | None, team: Team
+    ) -> None:
         self._students = students
         self._stack = stack
         self._precision = precision
+        self._team = team
         size = 1 if stack is None else stack.size
         self.places = {
             student: {"stack_size": float(size), "stack_slot": float(slot)} for slot, student in students.items()
@@ -69,6 +73,8 @@ class Section:
                 losses[slot] = student.losses(*answers[slot], batch, taught)
         if losses:
             torch.stack([each.total for each in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+            parts = [gradient for slot in losses for gradient in self._students[slot].part_gradients]
+            self._team.average([*self._stack.gradients, *parts])
             self._stack.hand_out_gradients()
         for slot, student in self._of(members).items():
             with members.guard(student):

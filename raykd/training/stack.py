@@ -90,6 +90,11 @@ class Stack:
         for parameter in self._parameters.values():
             parameter.grad = None
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """After a backward pass, those of all networks: [slots, *shape of the parameter]."""
+        return [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+
     def hand_out_gradients(self) -> None:
         """Give every network's parameters their gradients, after a backward pass."""
         for name, parameter in self._parameters.items():

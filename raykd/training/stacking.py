@@ -47,13 +47,14 @@ class Stacking:
     Args:
         spec: Of any student of the group; its batch size and precision are those of all.
         info: The images.
-        team: The classroom's workers. Several average each network's gradients by itself, so nothing is stacked then.
+        team: The classroom's workers. The first one decides for all.
     """
 
     def __init__(self, spec: TrainingSpec, info: DataInfo, team: Team) -> None:
         self._team = team
         self._precision = autocast_type(spec.training, team.device)
-        self._shape = (spec.training.batch_size, info.channels, info.height, info.width)
+        share = max(spec.training.batch_size // team.count, 2)
+        self._shape = (share, info.channels, info.height, info.width)
         self._possible: dict[_Architecture, bool] = {}
         self._faster: dict[_Architecture, bool] = {}
 
@@ -64,40 +65,52 @@ class Stacking:
         for student in students:
             if student.stack_place is not None:
                 sections.append(self._as_it_was(student, *student.stack_place))
-            elif student.spec.training.stacking == "off" or not self._team.alone:
-                sections.append(Section({0: student}, None, self._precision))
+            elif student.spec.training.stacking == "off":
+                sections.append(self._alone(student))
             else:
                 together.setdefault(_Architecture.of(student), []).append(student)
         for architecture, members in together.items():
             if len(members) > 1 and self._pays(architecture, members):
                 stack = Stack([member.network for member in members], architecture.layers)
-                sections.append(Section(dict(enumerate(members)), stack, self._precision))
+                sections.append(Section(dict(enumerate(members)), stack, self._precision, self._team))
             else:
-                sections += [Section({0: member}, None, self._precision) for member in members]
+                sections += map(self._alone, members)
         return sections
 
     def _as_it_was(self, student: Student, size: int, slot: int) -> Section:
         """A student in a slot of a stack of copies: what a slot computes depends on the size, not on the others."""
         if size == 1:
-            return Section({0: student}, None, self._precision)
+            return self._alone(student)
         networks = [student.network if each == slot else deepcopy(student.network) for each in range(size)]
-        return Section({slot: student}, Stack(networks, student.layers), self._precision)
+        return Section({slot: student}, Stack(networks, student.layers), self._precision, self._team)
+
+    def _alone(self, student: Student) -> Section:
+        return Section({0: student}, None, self._precision, self._team)
 
     def _pays(self, architecture: _Architecture, students: Sequence[Student]) -> bool:
         networks = [student.network.train() for student in students]
         if architecture not in self._possible:
-            with autocast(self._team.device, self._precision):
-                reason = reason_against(networks, self._images(), architecture.layers)
-            self._possible[architecture] = reason is None
-            if reason is not None:
+            reason = self._team.broadcast(self._reason_against(networks, architecture) if self._is_first else None)
+            self._possible[architecture] = not reason
+            if reason and self._is_first:
                 logger.warning("students of %s are not stacked: %s", architecture.name, reason)
         if not self._possible[architecture]:
             return False
         if all(student.spec.training.stacking == "on" for student in students):
             return True
         if architecture not in self._faster:
-            self._faster[architecture] = self._is_faster(networks, architecture.layers)
+            faster = self._is_faster(networks, architecture.layers) if self._is_first else None
+            self._faster[architecture] = self._team.broadcast(faster)
         return self._faster[architecture]
+
+    @property
+    def _is_first(self) -> bool:
+        return self._team.rank == 0
+
+    def _reason_against(self, networks: Sequence[nn.Module], architecture: _Architecture) -> str:
+        """Why they cannot be stacked; empty if they can."""
+        with autocast(self._team.device, self._precision):
+            return reason_against(networks, self._images(), architecture.layers) or ""
 
     def _is_faster(self, networks: Sequence[nn.Module], layers: Sequence[str]) -> bool:
         """Whether a stack passes a batch forth and back in less time than its networks one after the other."""

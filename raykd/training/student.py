@@ -146,6 +146,11 @@ class Student:
         losses.total.backward()  # type: ignore[no-untyped-call]
         self.end_step(losses, logits.detach(), batch.labels)
 
+    @property
+    def part_gradients(self) -> list[Tensor]:
+        """After a backward pass, those of its method's learned parts."""
+        return [parameter.grad for parameter in self._learner.parts.parameters() if parameter.grad is not None]
+
     def begin_step(self, step: int) -> None:
         """Seed the step's random numbers, and forget the last gradients."""
         # Dropout has a random stream of its own, whatever numbers have been drawn since.

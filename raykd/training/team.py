@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -60,6 +60,16 @@ class Team:
         total = values.clone()
         dist.all_reduce(total)
         return total
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Average tensors over the workers, in place: one all-reduce for all of them."""
+        if self.alone or not tensors:
+            return
+        joined = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(joined)
+        joined /= self.count
+        for tensor, mean in zip(tensors, torch.split(joined, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
 
     def average_buffers(self, module: nn.Module) -> None:
         """Average the floating-point buffers of a module over the workers, except those of `SumsOwnBuffers`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def shared_class(folder: Path, teacher: Path) -> list[TrainRequest]:
     return [request_for(what, folder / name, None if name == "labels" else teacher) for name, what in SHARED.items()]
 
 
+def with_stacks(what: TrainingSpec) -> TrainingSpec:
+    """The same training, stacked wherever that is possible."""
+    return what.model_copy(update={"training": what.training.model_copy(update={"stacking": "on"})})
+
+
 def steps_by_hand(folder: Path, team: Team, rows: slice, wrong_rows: list[int]) -> dict[str, torch.Tensor]:
     """Weights after three steps on these rows of a batch of 9, the teacher being wrong about `wrong_rows`."""
     what = spec(student=PLAIN_NETWORK)
@@ -79,6 +85,11 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
     train(again, classroom=Classroom(team), epochs=1)
     train(again, classroom=Classroom(team))
 
+    stacked = [
+        replace(request, spec=with_stacks(request.spec)) for request in shared_class(folder / "stacked", teacher)
+    ]
+    found["stacked"] = train(*stacked, classroom=Classroom(team))
+
     found["parts"] = {}
     for name, what in METHODS.items():
         one = request_for(what, folder / name, teacher)
@@ -92,6 +103,10 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
         resumed = request_for(what, folder / f"{name}-resumed", teacher)
         train(resumed, classroom=Classroom(team), epochs=1)
         train(resumed, classroom=Classroom(team))
+
+    learned = with_stacks(METHODS["ctkd"])
+    names = ("ctkd-stacked", "ctkd-beside")
+    train(*(request_for(learned, folder / name, teacher) for name in names), classroom=Classroom(team))
 
     ill = request_for(plain(student={"name": "tests.helpers.networks:MissingOnSecondWorker"}), folder / "ill")
     tiny = request_for(plain(training={"batch_size": 1}), folder / "tiny")

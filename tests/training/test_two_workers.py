@@ -52,6 +52,23 @@ def test_uneven_shares_of_each_batch_give_the_weights_of_the_whole(
 
 
 @pytest.mark.parametrize("name", list(SHARED))
+def test_a_stack_that_two_workers_share_gives_the_weights_of_one_worker_without_stacks(
+    folder: Path, found: list[dict[str, Any]], alone: tuple[Path, list[Any]], name: str
+) -> None:
+    assert {report.metrics["stack_size"] for worker in found for report in worker["stacked"]} == {len(SHARED)}
+    ours, theirs = state(folder / "stacked" / name)["network"], state(alone[0] / name)["network"]
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
+
+
+def test_two_workers_average_the_learned_parts_of_a_stack(folder: Path) -> None:
+    ours, theirs = state(folder / "ctkd-stacked"), state(folder / "ctkd")
+    assert ours["parts"]
+    for key in ours["parts"]:
+        torch.testing.assert_close(ours["parts"][key], theirs["parts"][key], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list(SHARED))
 def test_the_reports_are_those_of_one_worker(
     found: list[dict[str, Any]], alone: tuple[Path, list[Any]], name: str
 ) -> None:
