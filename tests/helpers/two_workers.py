@@ -104,8 +104,8 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
         train(resumed, classroom=Classroom(team), epochs=1)
         train(resumed, classroom=Classroom(team))
 
-    learned = with_stacks(METHODS["ctkd"])
-    names = ("ctkd-stacked", "ctkd-beside")
+    learned = with_stacks(METHODS["fitnet"])
+    names = ("fitnet-stacked", "fitnet-beside")
     train(*(request_for(learned, folder / name, teacher) for name in names), classroom=Classroom(team))
 
     ill = request_for(plain(student={"name": "tests.helpers.networks:MissingOnSecondWorker"}), folder / "ill")

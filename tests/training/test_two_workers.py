@@ -62,7 +62,7 @@ def test_a_stack_that_two_workers_share_gives_the_weights_of_one_worker_without_
 
 
 def test_two_workers_average_the_learned_parts_of_a_stack(folder: Path) -> None:
-    ours, theirs = state(folder / "ctkd-stacked"), state(folder / "ctkd")
+    ours, theirs = state(folder / "fitnet-stacked"), state(folder / "fitnet")
     assert ours["parts"]
     for key in ours["parts"]:
         torch.testing.assert_close(ours["parts"][key], theirs["parts"][key], rtol=1e-3, atol=1e-4)
