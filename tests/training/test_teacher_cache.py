@@ -60,6 +60,7 @@ IRRELEVANT: dict[str, Any] = {
     "data.root": Path("/elsewhere"),
     "data.cache": Path("/elsewhere"),
     "data.loader_processes": 9,
+    "teacher.training.stacking": "on",
     "student.name": "resnet8",
     "training.epochs": 3,
     "method.name": "kd",
