@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from one_class import train_class
 from rich.console import Console
 from rich.table import Table
 
@@ -25,9 +26,6 @@ from raykd.config import Experiment, TrainingSpec
 from raykd.knowledge.methods import METHODS
 from raykd.settings_io import override
 from raykd.study.confirm.contenders import as_published
-from raykd.training.classroom import Classroom
-from raykd.training.messages import TrainRequest, WorkerCommands
-from raykd.training.team import Team
 
 SEEDS = 3
 BASELINES = ("cross_entropy", "label_smoothing", "kd")
@@ -54,16 +52,7 @@ class Outcome:
 
 def train(specs: dict[str, TrainingSpec], folder: Path, teacher: Path | None) -> dict[str, dict[str, float]]:
     """Train students in one class. Returns their last metrics; `seconds` is the shortest epoch of the class."""
-    classroom = Classroom(Team())
-    requests = [
-        TrainRequest(name, spec, str(teacher) if teacher else None, str(folder / name)) for name, spec in specs.items()
-    ]
-    reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
-    while classroom.seated:
-        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
-    for report in reports:
-        if report.failure or report.diverged:
-            raise SystemExit(f"{report.student}: {report.failure or 'diverged'}")
+    reports = train_class(specs, folder, teacher)
     seconds = min(report.metrics["seconds"] for report in reports)
     return {report.student: {**report.metrics, "seconds": seconds} for report in reports}
 

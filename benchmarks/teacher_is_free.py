@@ -17,16 +17,13 @@ from pathlib import Path
 
 import torch
 import tyro
+from one_class import train_class
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import raykd
-from raykd.config import TrainingSpec
 from raykd.settings_io import override
-from raykd.training.classroom import Classroom
-from raykd.training.messages import Report, TrainRequest, WorkerCommands
-from raykd.training.team import Team
 
 NOISE = f"{__name__}:noise"
 """The import path of images of CIFAR's shape; what they show does not matter for time."""
@@ -102,18 +99,6 @@ def ways(classes: tuple[int, ...]) -> Iterator[Way]:
                 yield Way(taught, size, stacked=True)
 
 
-def train(specs: dict[str, TrainingSpec], folder: Path, teacher: Path | None) -> list[Report]:
-    """Train students in one class to the end; their reports."""
-    classroom = Classroom(Team())
-    requests = [TrainRequest(name, spec, teacher and str(teacher), str(folder / name)) for name, spec in specs.items()]
-    reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
-    while classroom.seated:
-        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
-    if failed := next((report for report in reports if report.failure), None):
-        raise SystemExit(f"{failed.student}: {failed.failure}")
-    return reports
-
-
 def seconds_of(way: Way, experiment: raykd.Experiment, folder: Path, teacher: Path) -> float:
     """Seconds of one student's last epoch; the first one warms up."""
     specs = {}
@@ -121,7 +106,7 @@ def seconds_of(way: Way, experiment: raykd.Experiment, folder: Path, teacher: Pa
         settings = {"training.seed": seed, "training.stacking": "on" if way.stacked else "off"}
         spec = override(experiment, settings).training_spec()
         specs[str(seed)] = spec if way.taught else spec.without_teacher()
-    last = train(specs, folder, teacher if way.taught else None)[-1]
+    last = train_class(specs, folder, teacher if way.taught else None)[-1]
     assert last.metrics["stack_size"] == (way.class_size if way.stacked else 1)
     return last.metrics["seconds"] / way.class_size
 
@@ -132,7 +117,9 @@ def measure(data: str, classes: tuple[int, ...], rounds: int) -> list[Row]:
     seconds: dict[Way, list[float]] = {way: [] for way in ways(classes)}
     with tempfile.TemporaryDirectory(prefix="raykd-benchmark-") as path:
         folder = Path(path)
-        train({"teacher": override(experiment, {"teacher.training.epochs": 1}).standard_teacher_spec()}, folder, None)
+        train_class(
+            {"teacher": override(experiment, {"teacher.training.epochs": 1}).standard_teacher_spec()}, folder, None
+        )
         for number in range(rounds):
             for place, (way, known) in enumerate(seconds.items()):
                 known.append(seconds_of(way, experiment, folder / f"{number}-{place}", folder / "teacher"))

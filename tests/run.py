@@ -58,16 +58,11 @@ class Finished:
     """What became of a part.
 
     - code: pytest's exit code
-    - output: what pytest printed
     - cases: all tests that it reports; none if it died before
-    - seconds: it took
     """
 
-    part: Part
     code: int
-    output: str
     cases: list[ElementTree.Element]
-    seconds: float
 
     @property
     def counts(self) -> dict[str, int]:
@@ -98,11 +93,11 @@ def run(part: Part, folder: Path, *, namespaces: bool) -> Finished:
             check=False,
         ).returncode
     cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
-    finished = Finished(part, code, log.read_text(errors="replace"), cases, time.monotonic() - started)
+    finished = Finished(code, cases)
     counts = ", ".join(f"{count} {outcome}" for outcome, count in finished.counts.items())
-    text = [f"{part.name}: {counts}, {finished.seconds / 60:.1f} min"]
+    text = [f"{part.name}: {counts}, {(time.monotonic() - started) / 60:.1f} min"]
     if finished.counts["failed"]:
-        text += [f"    {line}" for line in finished.output.splitlines()[-TAIL:]]
+        text += [f"    {line}" for line in log.read_text(errors="replace").splitlines()[-TAIL:]]
     print("\n".join(text), flush=True)
     return finished
 

@@ -17,13 +17,12 @@ from raykd.data import load_data
 from raykd.models import build_model
 from raykd.settings_io import load_experiment, override
 from raykd.shipped import purpose, shipped
-from raykd.training.classroom import Classroom
-from raykd.training.messages import Report, TrainRequest, WorkerCommands
+from raykd.training.messages import TrainRequest
 from raykd.training.saved import load_model
 from raykd.training.teacher_cache import teachers
-from raykd.training.team import Team
 from tests.helpers.genuine_data import write_cifar, write_images
 from tests.helpers.paths import ROOT
+from tests.helpers.specs import train
 
 RECIPES = sorted((ROOT / "experiments/recipes").glob("*.yaml"))
 BATCH, STEPS = 6, 2
@@ -126,7 +125,7 @@ def test_a_recipe_takes_two_steps(recipe: Path, data: Path, tmp_path: Path, monk
     spec = experiment.training_spec()
     student = TrainRequest("student", spec, chain[-1].folder, str(tmp_path / "student"))
     for request in (*chain, student):
-        report = train(request)
+        report = train(request)[-1]
         assert report.failure is None
         assert report.finished
         assert torch.isfinite(torch.tensor(list(report.metrics.values()))).all()
@@ -144,12 +143,3 @@ def shortened(recipe: Path) -> dict[str, Any]:
     settings |= {"data.train_images": BATCH * STEPS, "data.image_size": 32, "data.loader_processes": 0}
     settings |= {"student.weights": None, "teacher.model.weights": None, "teacher.source": None}
     return settings | {"teacher.cache": "cache"}
-
-
-def train(request: TrainRequest) -> Report:
-    """Train a network to the end; its last report."""
-    classroom = Classroom(Team())
-    reports = list(classroom.follow(WorkerCommands(enter=(request,))))
-    while classroom.seated:
-        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
-    return reports[-1]

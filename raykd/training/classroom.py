@@ -21,8 +21,8 @@ from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history
 from raykd.training.members import Members, failure_report, failure_text
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
-from raykd.training.section import Section
-from raykd.training.stacking import Stacking
+from raykd.training.stacks.section import Section
+from raykd.training.stacks.stacking import Stacking
 from raykd.training.student import Student
 from raykd.training.teacher import Teacher
 from raykd.training.team import Team

@@ -75,13 +75,13 @@ class Team:
         """Average the floating-point buffers of a module over the workers, except those of `SumsOwnBuffers`."""
         if self.alone:
             return
+        buffers: list[Tensor] = []
         for part in module.modules():
             if isinstance(part, SumsOwnBuffers):
                 part.agree(self.sum)
-                continue
-            for buffer in part.buffers(recurse=False):
-                if buffer.is_floating_point():
-                    buffer.copy_(self.sum(buffer) / self.count)
+            else:
+                buffers += [buffer for buffer in part.buffers(recurse=False) if buffer.is_floating_point()]
+        self.average(buffers)
 
     def broadcast(self, value: T | None) -> T:
         """The first worker's value, on each of them; the values of the others are ignored."""

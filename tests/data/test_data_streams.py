@@ -1,4 +1,4 @@
-"""Class folders: what is read, what is refused, and that loader processes have no say in it."""
+"""Class folders: what is read, what is refused, and that the number of loader processes changes nothing."""
 
 from __future__ import annotations
 

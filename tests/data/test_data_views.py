@@ -35,7 +35,7 @@ def one_by_one(images: Tensor, offsets: Tensor, flips: Tensor, padding: int) -> 
 @settings(deadline=None)
 def test_a_view_is_a_pure_function(seed: int, number: int, size: int) -> None:
     one, other = View(seed, number, size), View(seed, number, size)
-    torch.rand(1)  # the global generator has no say
+    torch.rand(1)  # the global generator changes nothing
     assert torch.equal(one.flips(), other.flips())
     assert torch.equal(one.offsets(4), other.offsets(4))
     assert torch.equal(one.order(), other.order())

@@ -1,4 +1,4 @@
-"""The planner's simulation beside a real study: what does not hang on this machine's speed must be the same."""
+"""The planner's simulation beside a real study: what does not depend on this machine's speed must be the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_asha_stops_the_same_trials_after_the_same_epochs(cluster: str, tmp_path: Path) -> None:
-    # One seat: the order of events does not hang on speed.
+    # One seat: the order of events does not depend on speed.
     experiment = small_experiment(
         tmp_path,
         trials=8,

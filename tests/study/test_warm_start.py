@@ -163,7 +163,7 @@ def test_whatever_the_space_gives_fits_it(space: SearchSpace, multiplier: float,
     drawn = {"temperature.multiplier": multiplier, "bias.form": form, "bias.strength": strength}
     values = space.sample(FixedTrial(drawn))
     assert misfit(values, space) is None
-    for name in values:  # and nothing that lacks a part of it, unless others hang on it
+    for name in values:  # and nothing that lacks a part of it, unless others depend on it
         assert misfit({other: value for other, value in values.items() if other != name}, space) is not None
 
 

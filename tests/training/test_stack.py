@@ -19,8 +19,8 @@ from raykd.models import build_model
 from raykd.training.classroom import Classroom
 from raykd.training.folder import FAILURE
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
-from raykd.training.stack import Stack, reason_against
-from raykd.training.stacking import Stacking
+from raykd.training.stacks.stack import Stack, reason_against
+from raykd.training.stacks.stacking import Stacking
 from raykd.training.team import Team
 from tests.helpers.networks import Plain, Tied, WithDropout
 from tests.helpers.specs import of, plain, request_for, spec, state, train
@@ -148,7 +148,7 @@ def test_a_replay_in_a_stack_of_copies_is_the_same_to_the_bit(tmp_path: Path, te
     assert [report.weights for report in replayed] == [report.weights for report in recorded]
 
 
-def steps_of(name: str) -> dict[str, Any]:
+def method_of(name: str) -> dict[str, Any]:
     return {"method": {"name": f"{HERE}:failing", "arguments": {"fails": name == "bad"}}}
 
 
@@ -162,7 +162,7 @@ def failing(student: Tensor, teacher: Tensor, labels: Tensor, fails: bool) -> Te
 def test_a_student_that_fails_leaves_the_others_as_they_were_without_its_fault(tmp_path: Path, teacher: Path) -> None:
     def requests(folder: Path, first: str) -> list[TrainRequest]:
         return [
-            request_for(stacked(spec(**steps_of(name), training={"seed": seed})), folder / f"s{seed}", teacher)
+            request_for(stacked(spec(**method_of(name), training={"seed": seed})), folder / f"s{seed}", teacher)
             for seed, name in enumerate([first, "good", "good"])
         ]
 

@@ -104,7 +104,8 @@ class Stack:
 
 
 def reason_against(networks: Sequence[nn.Module], images: Tensor, layers: Sequence[str] = ()) -> str | None:
-    """Why networks cannot be stacked; None: they can. Copies of two of them take a step, stacked and alone.
+    """Why networks cannot be stacked; None: they can. Copies of two of them are passed forth and back, and their
+    answers compared with those that each gives alone.
 
     Args:
         networks: Two or more, of one architecture, in training mode.
@@ -116,10 +117,8 @@ def reason_against(networks: Sequence[nn.Module], images: Tensor, layers: Sequen
         with Stack(stacked, layers).open() as stack:
             answers = [logits for logits, _ in stack(images)]
             loss_of(answers).backward()  # type: ignore[no-untyped-call]
-            stack.hand_out_gradients()
             for logits, network in zip(answers, alone, strict=True):
                 expected = network(images)
-                loss_of([expected]).backward()  # type: ignore[no-untyped-call]
                 # Wide: it is to find another computation, not another rounding.
                 tolerance = 0.01 if logits.dtype == torch.float32 else 0.1
                 if not torch.allclose(logits, expected, rtol=tolerance, atol=tolerance):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from raykd.config import TrainingSpec
 from raykd.data import DataInfo
 from raykd.training.build import autocast_type
-from raykd.training.section import Section
-from raykd.training.stack import Stack, loss_of, reason_against
+from raykd.training.stacks.section import Section
+from raykd.training.stacks.stack import Stack, loss_of, reason_against
 from raykd.training.student import Student
 from raykd.training.teacher import autocast
 from raykd.training.team import Team

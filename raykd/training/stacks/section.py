@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from raykd.data import Batch
 from raykd.knowledge import Losses
 from raykd.training.members import Members
-from raykd.training.stack import Stack
+from raykd.training.stacks.stack import Stack
 from raykd.training.student import Student
 from raykd.training.teacher import Knowledge, autocast
 from raykd.training.team import Team
@@ -36,18 +36,17 @@ class Section:
             student: {"stack_size": float(size), "stack_slot": float(slot)} for slot, student in students.items()
         }
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """The networks are stacked as long as this is open."""
-        with nullcontext() if self._stack is None else self._stack.open():
-            yield
+    def open(self) -> AbstractContextManager[object]:
+        """A context in which the networks are stacked."""
+        return nullcontext() if self._stack is None else self._stack.open()
 
     def train(self, mode: bool = True) -> None:
         """Set all networks to training or evaluation."""
-        for student in self._students.values():
-            student.network.train(mode)
         if self._stack is not None:
             self._stack.train(mode)
+            return
+        for student in self._students.values():
+            student.network.train(mode)
 
     def learn(self, step: int, batch: Batch, knowledge: Mapping[str, Knowledge], members: Members) -> None:
         """Take one optimizer step with each student that is still a member.
