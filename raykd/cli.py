@@ -51,6 +51,17 @@ def plan(*arguments: str) -> None:
     plan_study(arguments)
 
 
+def bank(*arguments: str) -> None:
+    """Build, list or clear the bank: teachers' stored answers, which all later trials and studies read.
+
+    Args:
+        arguments: build STUDY, list, or clear TEACHER; see `raykd bank --help`.
+    """
+    from raykd.study.bank import main as use_bank
+
+    use_bank(arguments)
+
+
 def confirm(*arguments: str) -> None:
     """Confirm a finished study's best settings on the test split, over several seeds, against baselines and teachers.
 
@@ -151,6 +162,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "explain": explain,
     "plan": plan,
+    "bank": bank,
     "confirm": confirm,
     "export": export,
     "register": register,
@@ -158,8 +170,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
 }
 """Each command is a function whose signature is its command line; it imports heavy packages when it is called."""
-WITH_SETTINGS = ("plan", "confirm")
-"""Commands that take a study's settings as well, which are too many for a signature, and parse their own arguments."""
+WITH_OWN_PARSER = ("plan", "bank", "confirm")
+"""Commands that parse their own arguments: a study's settings, which are too many for a signature, or subcommands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -169,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def command() -> None:
         if not words[0].startswith("-") and words[0] not in COMMANDS:
             raise unknown_name("command", words[0], COMMANDS)
-        if words[0] in WITH_SETTINGS:
+        if words[0] in WITH_OWN_PARSER:
             COMMANDS[words[0]](*words[1:])
             return
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="raykd", description=__doc__, args=words)

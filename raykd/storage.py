@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +34,8 @@ s3: small files in one request instead of three; gs: a wrong address is an error
 PATIENCE_SECONDS = 600.0
 """How long to wait for a store that has answered this process before; there is no waiting for one that never has."""
 LONGEST_PAUSE = 15.0
+TEMPORARY = ".tmp"
+"""Ending of the names under which files on disk are written."""
 
 _answered: set[str] = set()
 
@@ -113,6 +116,37 @@ def is_empty(folder: str | Path) -> bool:
     return not path.is_dir() or not any(path.iterdir())
 
 
+def files_below(folder: str | Path) -> dict[str, int]:
+    """Names, relative to a folder, of all files below it, with their sizes in bytes; half-written ones are left out.
+
+    Raises:
+        StorageError: the store does not answer, or refuses.
+    """
+    if is_url(folder):
+        return _retried(str(folder), lambda: _list(str(folder)))
+    root = _path(folder)
+    found = {}
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):  # another process has deleted or moved it
+            if path.is_file() and path.suffix != TEMPORARY:
+                found[path.relative_to(root).as_posix()] = path.stat().st_size
+    return found
+
+
+def delete_below(folder: str | Path) -> None:
+    """Delete a folder and all that is in it; there may be none.
+
+    Raises:
+        OSError: the store does not answer, or refuses.
+    """
+    if is_url(folder):
+        filesystem, path = _resolved(str(folder))
+        if not is_empty(folder):
+            filesystem.delete_dir(path)
+    elif _path(folder).exists():
+        shutil.rmtree(_path(folder))
+
+
 def check_writable(folder: str, setting: str) -> None:
     """Make sure, without waiting, that files can be written below a shared folder, read again and deleted.
 
@@ -153,7 +187,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The name is unique: two studies may train the same teacher into one cache.
     """
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}{TEMPORARY}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -202,6 +236,14 @@ def _nothing_in(folder: str) -> bool:
 
     filesystem, path = _resolved(folder)
     return not filesystem.get_file_info(FileSelector(path, allow_not_found=True))
+
+
+def _list(folder: str) -> dict[str, int]:
+    from pyarrow.fs import FileSelector
+
+    filesystem, path = _resolved(folder)
+    found = filesystem.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+    return {each.path.removeprefix(f"{path}/"): each.size for each in found if each.is_file}
 
 
 def file_system(url: str) -> tuple[FileSystem, str]:

@@ -17,7 +17,17 @@ from pyarrow.fs import FileSystem
 
 from raykd import storage
 from raykd.errors import RaykdError
-from raykd.storage import StorageError, below, check_writable, is_empty, name_of, read, write
+from raykd.storage import (
+    StorageError,
+    below,
+    check_writable,
+    delete_below,
+    files_below,
+    is_empty,
+    name_of,
+    read,
+    write,
+)
 from tests.helpers.object_store import ObjectStore, Request
 from tests.helpers.paths import ROOT
 from tests.helpers.scripts import failed_script
@@ -52,6 +62,18 @@ def test_what_was_written_last_is_read(anywhere: str, files: list[tuple[tuple[st
     for (names, name), content in expected.items():
         assert read(below(fresh, *names), name) == content
     assert is_empty(fresh) == (not files)
+
+
+def test_files_are_listed_with_their_sizes_and_deleted_together(folder: str) -> None:
+    assert files_below(below(folder, "study")) == {}
+    delete_below(below(folder, "study"))
+    files = {"model.json": b"1", "bank/one/part": b"four", "bank/two/part": b"", "bank-like": b"22"}
+    for name, content in files.items():
+        write(below(folder, "study"), name, content)
+    assert files_below(below(folder, "study")) == {name: len(content) for name, content in files.items()}
+    assert files_below(below(folder, "study", "bank")) == {"one/part": 4, "two/part": 0}
+    delete_below(below(folder, "study", "bank"))
+    assert files_below(below(folder, "study")) == {"model.json": 1, "bank-like": 2}
 
 
 def test_large_files_and_those_that_are_not_there(folder: str) -> None:

@@ -10,6 +10,7 @@ machine", and the docstring explains what that is.
 This module imports neither torch nor Ray, so that a trial's process can import it quickly.
 """
 
+from raykd.config.bank import BankSettings
 from raykd.config.confirm import ConfirmSettings
 from raykd.config.experiment import Experiment
 from raykd.config.methods import MethodSettings
@@ -31,6 +32,7 @@ Lesson = TrainingSpec
 
 __all__ = [
     "Ablation",
+    "BankSettings",
     "BiasSettings",
     "ClusterSettings",
     "ComparisonSettings",

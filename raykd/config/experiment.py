@@ -107,4 +107,5 @@ class Experiment(TrainingSpec):
             # Averaged over the whole batch, a right answer weighs what it weighs where none is dropped.
             bias=BiasSettings(form="drop", denominator="batch") if dropped else BiasSettings(form="keep"),
             schedule=ScheduleSettings(form="constant", weight=1.0) if dropped else ScheduleSettings(),
+            bank=self.bank,
         )

@@ -9,6 +9,7 @@ import tyro
 from pydantic import Field, field_validator, model_validator
 
 from raykd.arguments import KeywordArguments
+from raykd.config.bank import BankSettings
 from raykd.config.methods import MethodSettings
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
@@ -159,6 +160,7 @@ class TrainingSpec(Settings):
     temperature: TemperatureSettings = TemperatureSettings()
     bias: BiasSettings = BiasSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    bank: BankSettings = BankSettings()
 
     @model_validator(mode="after")
     def _repairs_suit_the_method(self) -> Self:
@@ -180,6 +182,7 @@ class TrainingSpec(Settings):
             training=self.training,
             objective=ObjectiveSettings(ce_weight=1.0, kd_weight=0.0),
             method=MethodSettings(name="cross_entropy"),
+            bank=self.bank,
         )
 
     @property
@@ -199,6 +202,9 @@ class TrainingSpec(Settings):
         for name in LOCAL_SETTINGS:
             del content["data"][name]
         del content["training"]["stacking"]
+        del content["bank"]
+        if self.needs_teacher and self.bank.mode == "on" and self.bank.precision != "float32":
+            content["bank"] = {"precision": self.bank.precision}
         for name, neutral in LATER_SETTINGS.items():
             if content["data"][name] == neutral:
                 del content["data"][name]

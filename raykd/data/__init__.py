@@ -1,6 +1,6 @@
 """What networks look at: data sets, splits, views and batches."""
 
-from raykd.data.batches import TrainingBatches, evaluation_batches, training_batches
+from raykd.data.batches import TrainingBatches, WholeViews, evaluation_batches, training_batches
 from raykd.data.image_data import DataInfo, ImageData
 from raykd.data.load import load_data
 from raykd.data.plan import Batch
@@ -12,6 +12,7 @@ __all__ = [
     "ImageData",
     "TrainingBatches",
     "View",
+    "WholeViews",
     "augment",
     "evaluation_batches",
     "load_data",

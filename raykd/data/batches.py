@@ -7,7 +7,7 @@ the workers, the batches are those of a single worker.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -31,6 +31,14 @@ class TrainingBatches(Protocol):
 
     def epoch(self, view_number: int) -> Iterator[Batch]:
         """The batches of one view. Call it for the next epoch only when this one is no longer iterated."""
+
+
+@runtime_checkable
+class WholeViews(Protocol):
+    """Training batches of images in memory, which can be had in their own order, too."""
+
+    def view(self, view_number: int) -> Iterator[Batch]:
+        """All images of a view in the split's own order, each by one of the workers."""
 
 
 def training_batches(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
 
 from raykd.data.image_data import ArraySplit
 from raykd.data.plan import Batch, Plan
 from raykd.data.views import augment
+
+PIECE_IMAGES, PIECE_PIXELS = 256, 2**22
+"""The most images, and their pixels, that a network answers at once outside training."""
 
 
 class InMemoryTraining:
@@ -28,12 +34,27 @@ class InMemoryTraining:
 
     def epoch(self, view_number: int) -> Iterator[Batch]:
         """The batches of one view."""
+        order = self._plan.view(view_number).order().to(self._plan.device)
+        return self._batches(view_number, self._plan.training_shares(order))
+
+    def view(self, view_number: int) -> Iterator[Batch]:
+        """All images of a view in the split's own order, each by one of the workers.
+
+        The pieces depend on nothing but the images, so that a network's answers to them are the same to the bit for
+        every batch size and number of workers.
+        """
+        plan, info = self._plan, self._plan.data.info
+        size = max(min(PIECE_IMAGES, PIECE_PIXELS // (info.height * info.width)), 1)
+        pieces = torch.split(torch.arange(len(self._split), device=plan.device), size)
+        return self._batches(view_number, pieces[plan.rank :: plan.workers])
+
+    def _batches(self, view_number: int, shares: Iterable[Tensor]) -> Iterator[Batch]:
         plan, info = self._plan, self._plan.data.info
         view = plan.view(view_number)
         # Whole tables move once an epoch; then a batch is a few indexing operations on the device.
         flips = view.flips() if info.horizontal_flip else view.no_flips()
         offsets, flips = view.offsets(info.crop_padding).to(plan.device), flips.to(plan.device)
-        for rows in plan.training_shares(view.order().to(plan.device)):
+        for rows in shares:
             images = augment(self._split.images[rows], offsets[rows], flips[rows], info.crop_padding)
             yield plan.batch(images, self._split.labels[rows], rows)
 

@@ -14,15 +14,18 @@ from rich.console import Console
 
 from raykd.command_line import parse
 from raykd.config import Experiment
-from raykd.data import load_data
+from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
-from raykd.planning.costs import STREAMED, derived_costs
+from raykd.knowledge.methods.base import FeatureMethod
+from raykd.planning.costs import STREAMED, BankedViews, derived_costs
 from raykd.planning.forecast import Nodes, Task, forecasts
 from raykd.planning.measured import measured_costs
 from raykd.planning.table import as_data, show
 from raykd.search.space_file import load_space
+from raykd.study.bank import bank_line, stored_count
 from raykd.study.folder import with_lasting_paths
 from raykd.study.preflight import check_held_out
+from raykd.training.bank.bank import BankSize
 from raykd.training.folder import description
 from raykd.training.teacher_cache import teachers
 
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     task, origin = plan_task(experiment, options)
     notes = _notes(task, options)
     rows = forecasts(task, tuple(sorted(set(options.sizes))))
-    show(Console(), task, rows, origin, notes)
+    show(Console(), task, rows, origin, bank_line(experiment, _images_in_memory(experiment)), notes)
     if options.json is not None:
         options.json.write_text(json.dumps(as_data(task, rows, origin, notes), indent=2))
 
@@ -95,7 +98,7 @@ def plan_task(experiment: Experiment, options: Options) -> tuple[Task, str]:
             "teachers by counted operations" if options.teacher_seconds_per_epoch is None else "teacher given"
         )
     standard, generous = _teacher_epochs(experiment)
-    return Task(experiment, costs, standard, generous, nodes), origin
+    return Task(experiment, costs, standard, generous, nodes, bank=_bank(experiment)), origin
 
 
 def _check(options: Options) -> None:
@@ -124,6 +127,24 @@ def _teacher_epochs(experiment: Experiment) -> tuple[int, int]:
         cached = teachers(experiment, load_data(experiment.data).info.fingerprint)
         chain = [0 if description(teacher.folder) else epochs for teacher in cached]
     return chain[0], sum(chain[1:])
+
+
+def _bank(experiment: Experiment) -> BankedViews | None:
+    """The teacher's bank; None where the teacher answers every batch anew."""
+    if experiment.bank.mode == "off" or (data := _images_in_memory(experiment)) is None:
+        return None
+    if isinstance(experiment.method.chosen(), FeatureMethod):
+        return None  # its hints come from the teacher itself
+    size = BankSize.of(experiment.bank, data, experiment.training.epochs)
+    missing = max(size.fitting - stored_count(experiment, data), 0)
+    return BankedViews(missing, beyond=1 - size.fitting / size.views)
+
+
+def _images_in_memory(experiment: Experiment) -> DataInfo | None:
+    if experiment.data.name in STREAMED:
+        return None
+    data = load_data(experiment.data)
+    return None if data.streamed else data.info
 
 
 def _notes(task: Task, options: Options) -> list[str]:

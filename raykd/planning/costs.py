@@ -39,9 +39,15 @@ class EpochCosts:
     student: float
     teacher_step: float
 
-    def of_class(self, students: int, plain: int = 0) -> tuple[float, float]:
-        """Seconds that a class shares, and seconds of its students' own; `plain` of them have no teacher."""
-        return self.data + (self.teacher if students > plain else 0.0), students * self.student
+    def of_class(self, students: int, plain: int = 0, answered: float = 1.0) -> tuple[float, float]:
+        """Seconds that a class shares, and seconds of its students' own.
+
+        Args:
+            students: Of the class.
+            plain: How many of them have no teacher.
+            answered: To what share of the images the teacher's answers must be computed.
+        """
+        return self.data + (answered * self.teacher if students > plain else 0.0), students * self.student
 
     def of_teachers(self, standard_epochs: int, generous_epochs: int) -> float:
         """Seconds until the teachers of a chain are trained, one after the other."""
@@ -79,6 +85,23 @@ class Overheads:
     def speed(self, workers: int) -> float:
         """How many times faster a classroom of so many workers is than one of a single worker."""
         return float(workers * (1 - self.worker_loss) ** math.log2(workers))
+
+
+@dataclass(frozen=True)
+class BankedViews:
+    """The bank of a study's teacher.
+
+    - missing: views that fit into the bank, and whose answers must be computed once
+    - beyond: share of all views that do not fit, and whose answers are computed each time
+    """
+
+    missing: int
+    beyond: float = 0.0
+
+    def answers(self, epochs: int, before: int) -> float:
+        """How many epochs' answers are computed in so many epochs, after so many others, of all classes together."""
+        new = min(max(self.missing - before, 0), epochs)
+        return new + (epochs - new) * self.beyond
 
 
 def costs_of_reports(metrics: Iterable[Mapping[str, float]], teacher_share: float = 0.5) -> EpochCosts:

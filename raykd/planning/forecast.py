@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from raykd.cluster.resources import SEATS, Plan, Resources, plan_for
 from raykd.config import Experiment
 from raykd.errors import RaykdError
-from raykd.planning.costs import EpochCosts, Overheads
+from raykd.planning.costs import BankedViews, EpochCosts, Overheads
 from raykd.planning.simulation import Outcome, Search, simulate, stride_for
 
 TEACHING = "teaching"
@@ -55,6 +55,7 @@ class Task:
     - standard_epochs, generous_epochs: of the teachers that must be trained first; 0 if there is none to train
     - nodes: what the cluster is made of
     - overheads: seconds around the epochs
+    - bank: of the teacher. None: it answers every batch anew
     """
 
     experiment: Experiment
@@ -63,6 +64,7 @@ class Task:
     generous_epochs: int
     nodes: Nodes = Nodes()
     overheads: Overheads = field(default_factory=Overheads)
+    bank: BankedViews | None = None
 
     @property
     def unit(self) -> str:
@@ -170,6 +172,7 @@ def _search(task: Task, plan: Plan, count: int) -> Search:
         seats=plan.seats,
         cpus=float(head),
         stride=task.stride,
+        bank=task.bank,
     )
 
 

@@ -13,7 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 from raykd.cluster.broker import ASSEMBLY_SECONDS
 from raykd.config import StudySettings
 from raykd.places import PLAIN, trial_name
-from raykd.planning.costs import EpochCosts, Overheads
+from raykd.planning.costs import BankedViews, EpochCosts, Overheads
 from raykd.planning.simulated_classrooms import ClassSeconds, EventQueue, SimulatedClassrooms
 from raykd.search.names import METRIC, TIME
 from raykd.search.schedulers import make_scheduler
@@ -35,6 +35,7 @@ class Search:
     - classrooms, workers, seats: see `raykd.cluster.resources.Plan`
     - cpus: of the driver's node, where the trials' processes start
     - stride: epochs that are simulated as one step, within which no student enters, leaves or is stopped
+    - bank: of the teacher. None: it answers every batch anew
     """
 
     study: StudySettings
@@ -44,6 +45,7 @@ class Search:
     seats: int = 8
     cpus: float = 64.0
     stride: int = 1
+    bank: BankedViews | None = None
 
     @property
     def at_once(self) -> int:
@@ -235,10 +237,17 @@ class _SimulatedTune:
 def _class_seconds(search: Search, costs: EpochCosts, overheads: Overheads) -> ClassSeconds:
     speed = overheads.speed(search.workers)
 
+    taught = 0
+
     def seconds(students: set[str], step: int) -> tuple[float, float, float]:
-        shared, own = costs.of_class(len(students), plain=PLAIN in students)
+        nonlocal taught
         # The last step may be shorter.
         epochs = search.epochs_after(step) - search.epochs_after(step - 1)
+        plain, answers = int(PLAIN in students), float(epochs)
+        if search.bank is not None and len(students) > plain:
+            answers = search.bank.answers(epochs, before=taught)
+            taught += epochs
+        shared, own = costs.of_class(len(students), plain, answers / epochs)
         return epochs * overheads.epoch, epochs * shared / speed, epochs * own / speed
 
     return seconds

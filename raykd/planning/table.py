@@ -28,7 +28,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def show(console: Console, task: Task, forecasts: Sequence[Forecast], origin: str, notes: Sequence[str]) -> None:
+def show(
+    console: Console, task: Task, forecasts: Sequence[Forecast], origin: str, bank: str, notes: Sequence[str]
+) -> None:
     """Print the table.
 
     Args:
@@ -36,6 +38,7 @@ def show(console: Console, task: Task, forecasts: Sequence[Forecast], origin: st
         task: What was planned.
         forecasts: From the smallest size up.
         origin: Where the costs come from.
+        bank: What is stored of the teacher's answers.
         notes: What else the reader should know.
     """
     experiment = task.experiment
@@ -49,6 +52,7 @@ def show(console: Console, task: Task, forecasts: Sequence[Forecast], origin: st
         + (f"first a {experiment.teacher.kind} teacher, {teacher} epochs" if teacher else "the teacher is there"),
     )
     head.add_row("[bold]an epoch", f"{_cost_line(task.costs)} ({origin})")
+    head.add_row("[bold]bank", bank)
     console.print(head, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in (f"{task.unit}s", "classrooms", "trials", "wall time", f"{task.unit} hours", "efficient", "known"):
@@ -107,6 +111,7 @@ def as_data(task: Task, forecasts: Sequence[Forecast], origin: str, notes: Seque
     return {
         "unit": f"{task.unit}s",
         "costs": asdict(task.costs) | {"origin": origin},
+        "bank": None if task.bank is None else asdict(task.bank),
         "overheads": asdict(task.overheads),
         "nodes": asdict(task.nodes),
         "stride": task.stride,

@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "teacher.cache",
     "data.download",
     "data.cache",
+    "bank.budget",
 )
 """Settings that a resumed run may change: they do not change what its students learn."""
 MUST_STAY = "cluster.storage"

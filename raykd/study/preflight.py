@@ -41,11 +41,13 @@ class Preflight:
 
     - experiment: with an external teacher's folder in the cache as `teacher.source`
     - data: what is learnt from
+    - streamed: whether images are decoded from files as they are needed
     - parameters: number of each network's parameters
     """
 
     experiment: Experiment
     data: DataInfo
+    streamed: bool
     parameters: dict[Role, int]
 
 
@@ -70,13 +72,14 @@ def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split =
         RaykdError: data or networks cannot be had as the settings ask, or the settings ask for another split.
     """
     check_held_out(experiment, held_out)
-    info = load_data(experiment.data).info
+    data = load_data(experiment.data)
+    info = data.info
     if "teacher" in roles:
         experiment = with_external_teacher(experiment, info)
     networks: dict[Role, Callable[[Experiment, DataInfo], nn.Module]]
     networks = {"teacher": teacher_network, "student": student_network}
     parameters = {role: parameter_count(build(experiment, info)) for role, build in networks.items() if role in roles}
-    return Preflight(experiment, info, parameters)
+    return Preflight(experiment, info, data.streamed, parameters)
 
 
 def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None = None) -> None:

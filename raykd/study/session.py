@@ -35,6 +35,7 @@ from raykd.places import RAY, SETTINGS, check_storage, shared_folder
 from raykd.progress import standard_output
 from raykd.search.space import SearchSpace
 from raykd.storage import below
+from raykd.study.bank import bank_line
 from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
 from raykd.study.mlflow_log import Provenance
@@ -66,6 +67,7 @@ class Session:
         self.console = console
         self._kind = kind
         self._parameters = checked.parameters
+        self._streamed = checked.streamed
         self._stack = stack
         self._tracker: Tracker | None = None
         self._cluster: tuple[Resources, Plan, NodeChecks] | None = None
@@ -169,6 +171,8 @@ class Session:
             if role == "student" and "teacher" in self._parameters:
                 smaller = f", {self._parameters['teacher'] / count:.1f} times smaller"
             table.add_row(f"[bold]{role}", f"{names[role]}: {count:,} parameters{smaller}")
+        if self._parameters.keys() >= {"teacher", "student"}:
+            table.add_row("[bold]bank", bank_line(self.experiment, None if self._streamed else info))
         for name, text in lines.items():
             table.add_row(f"[bold]{name}", text)
         self.console.print(table, highlight=False)

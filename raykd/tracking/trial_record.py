@@ -60,6 +60,11 @@ class RecordedTrial:
         """Size of the stack and slot in which it sat, epoch by epoch; earlier versions of raykd stacked nothing."""
         return tuple((int(metrics.get("stack_size", 1)), int(metrics.get("stack_slot", 0))) for metrics in self.epochs)
 
+    @property
+    def banked(self) -> bool:
+        """Whether it was taught from the bank; earlier versions of raykd had none."""
+        return all(metrics.get("banked", 0) for metrics in self.epochs)
+
 
 def recorded_trial(uri: str, run: str = "", study: str = "", trial: str = "") -> RecordedTrial:
     """Read a trial's run.

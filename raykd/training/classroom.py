@@ -11,20 +11,17 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from torch import Tensor
-
 from raykd.config import DataSettings, TrainingSpec
 from raykd.data import ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.storage import StorageError
-from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history
 from raykd.training.members import Members, failure_report, failure_text
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.stacks.section import Section
 from raykd.training.stacks.stacking import Stacking
 from raykd.training.student import Student
-from raykd.training.teacher import Teacher
+from raykd.training.teachers import Teachers
 from raykd.training.team import Team
 
 
@@ -71,7 +68,7 @@ class Classroom:
         try:
             group = self._group(request, request.spec)
             _check_data(request, group.data)
-            student = Student(request, group.data, self._team, group.load_teacher(request.teacher))
+            student = Student(request, group.data, self._team, group.teachers.load(request.teacher))
         except StorageError:
             raise  # Not the student's fault: it is seated again when the classroom has restarted.
         except Exception as error:
@@ -117,7 +114,7 @@ class Classroom:
             data = {_data_key(student.spec.data) for student in self._students.values()}
             self._images = {key: images for key, images in self._images.items() if key in data}
             for key, group in self._groups.items():
-                group.keep_teachers({student.request.teacher for student in self._members(key)})
+                group.teachers.keep({student.request.teacher for student in self._members(key)})
 
     def _members(self, key: str) -> list[Student]:
         """The seated students of a group."""
@@ -128,9 +125,9 @@ def _group_key(request: TrainRequest, spec: TrainingSpec) -> str:
     training = spec.training
     # A student that must see views of its own has a group of its own.
     alone = request.ticket if request.views else ""
-    return "/".join(
-        [spec.data.model_dump_json(), str(training.batch_size), str(training.epochs), str(training.precision), alone]
-    )
+    bank = spec.bank.model_dump_json(exclude={"budget"})
+    sizes = (training.batch_size, training.epochs, training.precision)
+    return "/".join([spec.data.model_dump_json(), bank, *map(str, sizes), alone])
 
 
 def _data_key(settings: DataSettings) -> str:
@@ -161,47 +158,27 @@ class Group:
     """Students that share batches, and their teachers.
 
     `view` is the number of the next view. Views repeat after as many epochs as the training has: each student sees each
-    of them once, in a rotated order, so that a teacher's answers to them could be stored.
+    of them once, in a rotated order, so that a teacher's answers to them can be stored.
     """
 
     def __init__(self, spec: TrainingSpec, data: ImageData, team: Team) -> None:
         self.data = data
         self._team = team
         self._epochs = spec.training.epochs
-        self._precision = autocast_type(spec.training, team.device)
         size, device, rank, workers = spec.training.batch_size, team.device, team.rank, team.count
         self._training = training_batches(data, batch_size=size, device=device, rank=rank, workers=workers)
         self._held_out = evaluation_batches(
             data, data.info.held_out, batch_size=4 * size, device=device, rank=rank, workers=workers
         )
         self._stacking = Stacking(spec, data.info, team)
-        self._teachers: dict[str, Teacher] = {}
-        self._teacher_answers: dict[str, list[Tensor]] = {}
+        self.teachers = Teachers(spec, data, self._training, self._held_out, team)
         self.view = 0
-
-    def load_teacher(self, folder: str | None) -> Teacher | None:
-        """The teacher in a folder; a new one is loaded, and its answers to the held-out images are kept."""
-        if folder is None:
-            return None
-        if folder not in self._teachers:
-            teacher = Teacher(folder, self.data.info, self._precision, self._team.device)
-            self._teacher_answers[folder] = [teacher.teach(batch).logits.argmax(1) for batch in self._held_out]
-            self._teachers[folder] = teacher
-        return self._teachers[folder]
-
-    def keep_teachers(self, folders: set[str | None]) -> None:
-        """Forget all teachers but these."""
-        for folder in self._teachers.keys() - folders:
-            del self._teachers[folder], self._teacher_answers[folder]
 
     def train_epoch(self, students: Sequence[Student]) -> list[Report]:
         """Train students of this group for their next epoch and return their reports."""
         started = time.perf_counter()
-        layers: dict[str, set[str]] = {}
-        for student in students:
-            if (folder := student.request.teacher) is not None:
-                layers.setdefault(folder, set()).update(student.teacher_layers)
         view = students[0].next_view(self.view % self._epochs)
+        teaching = self.teachers.view(view, students)
         members = Members(students, self._team)
         sections = self._stacking.sections(students)
         with ExitStack() as opened:
@@ -209,9 +186,7 @@ class Group:
                 section.train()
                 opened.enter_context(section.open())
             for step, batch in enumerate(self._training.epoch(view)):
-                knowledge = {
-                    folder: self._teachers[folder].teach(batch, sorted(names)) for folder, names in layers.items()
-                }
+                knowledge = teaching.of(batch)
                 for section in sections:
                     section.learn(step, batch, knowledge, members)
             self._evaluate(sections, members)
@@ -224,7 +199,11 @@ class Group:
         }
         self.view += 1
         places = {student: place for section in sections for student, place in section.places.items()}
-        return members.failures + [student.finish_epoch(view, class_metrics | places[student]) for student in members]
+        reports = []
+        for student in members:
+            own = places[student] | {"banked": float(teaching.is_banked(student))}
+            reports.append(student.finish_epoch(view, class_metrics | own))
+        return members.failures + reports
 
     def _evaluate(self, sections: Sequence[Section], members: Members) -> None:
         for student in members:
@@ -232,6 +211,6 @@ class Group:
         for section in sections:
             section.train(False)
         for number, batch in enumerate(self._held_out):
-            answers = {folder: known[number] for folder, known in self._teacher_answers.items()}
+            answers = self.teachers.held_out_answers(number)
             for section in sections:
                 section.evaluate(batch.images, batch.labels, answers, members)

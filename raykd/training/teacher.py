@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from raykd.data import Batch, DataInfo
 from raykd.errors import RaykdError
 from raykd.knowledge import captured
 from raykd.models import Classifier
-from raykd.training.saved import load_model
+from raykd.training.saved import load_model, weights_digest
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[object]:
@@ -40,6 +42,9 @@ class Teacher:
         precision: Of its forward passes, see `autocast`.
         device: Where it runs.
 
+    Attributes:
+        folder, precision: As given.
+
     Raises:
         RaykdError: There is no finished model, or it is for other classes or channels.
     """
@@ -61,7 +66,14 @@ class Teacher:
         self._same_normalisation = all(map(torch.equal, [classifier.mean, classifier.std], expected))
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         self._classifier: Classifier = classifier.to(device, memory_format=layout)  # type: ignore[call-overload]
-        self._precision = precision
+        self.folder = folder
+        self.precision = precision
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of all that decides its answers: weights, normalisation and layers."""
+        content = f"{weights_digest(self._classifier.state_dict())}{self._classifier}"
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def network(self) -> nn.Module:
@@ -71,6 +83,6 @@ class Teacher:
     @torch.no_grad()
     def teach(self, batch: Batch, layers: Sequence[str] = ()) -> Knowledge:
         """Its knowledge of a batch, with the hints of these layers."""
-        with autocast(batch.images.device, self._precision), captured(self.network, layers) as hints:
+        with autocast(batch.images.device, self.precision), captured(self.network, layers) as hints:
             logits: Tensor = self.network(batch.images) if self._same_normalisation else self._classifier(batch.pixels)
         return Knowledge(logits, hints)

@@ -13,7 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from raykd.cluster.broker import LOCKSTEP_SECONDS
 from raykd.config import StudySettings
-from raykd.planning.costs import EpochCosts, Overheads
+from raykd.planning.costs import BankedViews, EpochCosts, Overheads
 from raykd.planning.simulation import LearningCurves, Search, simulate
 from raykd.search.names import METRIC, TIME
 from raykd.search.schedulers import make_scheduler
@@ -59,6 +59,25 @@ def test_a_class_of_two_by_hand() -> None:
     assert outcome.seconds == outcome.trials_over == pytest.approx((1.0 + 2.0) + 2 * together + (1.0 + 4.0 + 2.0))
     assert outcome.spent["own"] == pytest.approx(6 * 2.0)
     assert outcome.spent["shared"] == pytest.approx(4 * 1.0 + 3 * 4.0)
+
+
+def test_a_bank_asks_the_teacher_once_for_each_view_that_fits() -> None:
+    # A class of the plain student and a trial, then the next trial: of its three views one has been answered before.
+    alone = simulate(search(2, epochs=3), COSTS, FREE).spent["shared"]
+    spent = [
+        simulate(replace(search(2, epochs=3), bank=bank), COSTS, FREE).spent["shared"]
+        for bank in (BankedViews(missing=3), BankedViews(missing=1, beyond=0.0), BankedViews(0), BankedViews(2, 1 / 3))
+    ]
+    assert alone == pytest.approx(9 * 1.0 + 6 * 4.0)
+    assert spent == pytest.approx([9 + 3 * 4.0, 9 + 4.0, 9.0, 9 + (2 + 4 / 3) * 4.0])
+
+
+def test_a_bank_answers_steps_of_several_epochs_alike() -> None:
+    for missing in (0, 2, 5, 30):
+        bank = BankedViews(missing, beyond=0.25)
+        singly = math.fsum(bank.answers(1, before=epoch) for epoch in range(12))
+        assert math.fsum(bank.answers(4, before=start) for start in (0, 4, 8)) == pytest.approx(singly)
+        assert singly == pytest.approx(min(missing, 12) + 0.25 * max(12 - missing, 0))
 
 
 def test_tune_serves_one_after_the_other() -> None:

@@ -22,12 +22,21 @@ from raykd.config import (
     TeacherSettings,
     TrainingSettings,
 )
+from raykd.data import WholeViews, load_data, training_batches
 from raykd.errors import RaykdError
-from raykd.planning.command import CPU_NODE, SIZES
-from raykd.planning.costs import EpochCosts, costs_of_reports, derived_costs, operations
+from raykd.models import build_model
+from raykd.planning.command import CPU_NODE, SIZES, Options, plan_task
+from raykd.planning.costs import BankedViews, EpochCosts, costs_of_reports, derived_costs, operations
 from raykd.planning.forecast import TEACHING, Nodes, Task, best_trade_off, efficiency, forecasts, no_faster_beyond
 from raykd.planning.measured import measured_costs
 from raykd.planning.table import advice, duration
+from raykd.settings_io import override
+from raykd.training.bank.bank import Bank
+from raykd.training.messages import Report
+from raykd.training.saved import save_model
+from raykd.training.teacher import Teacher
+from raykd.training.teacher_cache import teachers
+from raykd.training.team import Team
 
 COSTS = EpochCosts(data=10.0, teacher=40.0, student=20.0, teacher_step=120.0)
 
@@ -205,6 +214,32 @@ def test_a_file_of_settings_and_single_settings_are_both_read(
     )  # fmt: skip
     assert "mine: 5 trials of 7 epochs, scheduler median; first a standard teacher, 240 epochs" in output
     assert "workers" in output
+    assert "the teacher's logits for 7 views, 322.0 kB of at most 8 GiB (bank.budget)" in output
+
+
+def test_the_bank_is_planned_with_what_it_holds_and_what_fits(tmp_path: Path) -> None:
+    options = Options(seconds_per_epoch=3.0, sizes=(1,))
+    base = {"teacher.cache": tmp_path, "training.epochs": 8, "data.train_images": 100}
+
+    def bank(settings: dict[str, object]) -> BankedViews | None:
+        return plan_task(override(Experiment(), base | settings), options)[0].bank
+
+    assert bank({}) == BankedViews(missing=8)
+    assert bank({"bank.budget": 4000 * 6.5 / 2**30}) == BankedViews(missing=6, beyond=0.25)
+    assert bank({"data.crop_padding": 0}) == BankedViews(missing=1)
+    assert bank({"bank.mode": "off"}) is None
+    assert bank({"method.name": "fitnet"}) is None
+    experiment = override(Experiment(), base)
+    data = load_data(experiment.data)
+    standard = teachers(experiment, data.info.fingerprint)[-1]
+    network = build_model(standard.spec.student, num_classes=10, in_channels=1)
+    save_model(standard.folder, network, standard.spec, data.info, Report("teacher", "", epoch=1), [0])
+    images = training_batches(data, batch_size=50)
+    assert isinstance(images, WholeViews)
+    teacher = Teacher(standard.folder, data.info, None, torch.device("cpu"))
+    bank_of_teacher = Bank(experiment.bank, teacher, images, data.info, Team())
+    assert [bank_of_teacher.store(view) for view in range(3)] == [True] * 3
+    assert bank({}) == BankedViews(missing=5)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_a_trial_as_it_was_logged(client: MlflowClient, experiment: str, uri: st
     found = recorded_trial(uri, run=run.info.run_id)
     assert found == recorded_trial(uri, study="digits", trial="trial-0003")
     assert found.views == (2, 0, 1)
+    assert not found.banked and found.stacks == ((1, 0),) * 3, "as earlier versions taught"
     assert [metrics["loss"] for metrics in found.epochs] == [1 / 3 + epoch for epoch in (1, 2, 3)]
     assert (found.study, found.name, found.state) == ("digits", "trial-0003", "stopped early")
     assert found.settings == (tmp_path / SETTINGS).read_text()

@@ -46,7 +46,8 @@ def test_a_teacher_is_asked_once_a_batch_however_many_listen(
     tmp_path: Path, counting_teacher: Path, students: int
 ) -> None:
     names = [f"student-{number}" for number in range(students)]
-    train(*(request_for(spec(training={"seed": n}), tmp_path / name, counting_teacher) for n, name in enumerate(names)))
+    specs = [spec(training={"seed": seed}, bank={"mode": "off"}) for seed in range(students)]
+    train(*(request_for(what, tmp_path / name, counting_teacher) for what, name in zip(specs, names, strict=True)))
     assert len(Counting.copies) == 1
     assert [call["images"] for call in Counting.calls] == [100, 44] + [25] * 3 * STEPS
     assert not any(call["training"] or call["gradient"] for call in Counting.calls)
@@ -65,8 +66,8 @@ def test_a_teacher_stays_as_it_was_and_in_nobodys_checkpoint(tmp_path: Path, cou
 
 
 def test_a_teacher_with_nobody_to_teach_is_not_asked(tmp_path: Path, counting_teacher: Path) -> None:
-    taught_one = request_for(spec(), tmp_path / "taught", counting_teacher)
-    other = request_for(plain(), tmp_path / "other")
+    taught_one = request_for(spec(bank={"mode": "off"}), tmp_path / "taught", counting_teacher)
+    other = request_for(plain(bank={"mode": "off"}), tmp_path / "other")
     classroom = Classroom(Team())
     classroom.follow(WorkerCommands(enter=(taught_one, other), learn=(taught_one.ticket, other.ticket)))
     asked = len(Counting.calls)

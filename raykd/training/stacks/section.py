@@ -48,19 +48,19 @@ class Section:
         for student in self._students.values():
             student.network.train(mode)
 
-    def learn(self, step: int, batch: Batch, knowledge: Mapping[str, Knowledge], members: Members) -> None:
+    def learn(self, step: int, batch: Batch, knowledge: Mapping[Student, Knowledge], members: Members) -> None:
         """Take one optimizer step with each student that is still a member.
 
         Args:
             step: Number of the batch in this epoch.
             batch: The images and labels.
-            knowledge: What the teachers give for them, by their folder.
+            knowledge: What each student that has a teacher is taught about them.
             members: Students that fail are taken out.
         """
         if self._stack is None:
             for student in self._of(members).values():
                 with members.guard(student):
-                    student.learn(step, batch, knowledge.get(student.request.teacher or ""))
+                    student.learn(step, batch, knowledge.get(student))
             return
         answers = self._pass(batch.images, members)
         losses: dict[int, Losses] = {}
@@ -68,8 +68,7 @@ class Section:
         for slot, student in self._of(members).items():
             with members.guard(student):
                 student.begin_step(step)
-                taught = knowledge.get(student.request.teacher or "")
-                losses[slot] = student.losses(*answers[slot], batch, taught)
+                losses[slot] = student.losses(*answers[slot], batch, knowledge.get(student))
         if losses:
             torch.stack([each.total for each in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
             parts = [gradient for slot in losses for gradient in self._students[slot].part_gradients]

@@ -1,0 +1,156 @@
+"""The bank's files: in a teacher's folder, one folder for each set of views, and in it one part for each view.
+
+A part is a line with the digest of what follows, then safetensors. What cannot be read, or is not what it should be, is
+as if it were not there: it can be computed again. Nothing here needs torch before a part is read or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from raykd.storage import StorageError, below, delete_below, files_below, read, write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+BANK = "bank"
+"""Folder of the bank in a teacher's folder."""
+ABOUT = "about.json"
+"""What the logits in a folder are the answers to."""
+PART = ".logits"
+"""Ending of a part's name."""
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class StoredViews:
+    """What one teacher's bank holds for one set of views.
+
+    - teacher: the teacher's folder
+    - key: name of the folder in its bank
+    - about: what decides the answers
+    - views: how many are stored
+    - size: bytes
+    """
+
+    teacher: str
+    key: str
+    about: Mapping[str, Any]
+    views: int
+    size: int
+
+
+class Parts:
+    """The parts of one teacher for one set of views.
+
+    Args:
+        teacher: The teacher's folder, a path or URL.
+        about: All that decides the teacher's answers, as JSON data: other answers are never found.
+    """
+
+    def __init__(self, teacher: str, about: Mapping[str, Any]) -> None:
+        self._bank = below(teacher, BANK)
+        self._about = json.dumps(about, sort_keys=True)
+        self._folder = below(self._bank, self.key)
+        self._said: set[str] = set()
+
+    @cached_property
+    def key(self) -> str:
+        """Name of their folder."""
+        return hashlib.sha256(self._about.encode()).hexdigest()[:16]
+
+    def read(self, view: int) -> Tensor | None:
+        """The logits [N, classes] of a view's images, float32 or float16; None if they are not there or damaged."""
+        import safetensors.torch
+
+        content = self._tried("read", lambda: read(self._folder, _name(view)))
+        if content is None:
+            return None
+        digest, _, payload = content.partition(b"\n")
+        if digest != _digest(payload):
+            logger.warning("%s is damaged: computed again", below(self._folder, _name(view)))
+            return None
+        return safetensors.torch.load(payload)[LOGITS]
+
+    def write(self, view: int, logits: Tensor, budget: float) -> bool:
+        """Store the logits [N, classes] of a view's images, and return whether they are stored.
+
+        They are not if the teacher's bank would take more bytes than the budget, or cannot be written.
+        """
+        import safetensors.torch
+
+        def store() -> bool:
+            payload = safetensors.torch.save({LOGITS: logits})
+            files = files_below(self._bank)
+            others = sum(size for name, size in files.items() if name != f"{self.key}/{_name(view)}")
+            if others + len(payload) > budget:
+                self._say(f"{self._bank} is full (bank.budget): the answers to further views are not stored")
+                return False
+            if f"{self.key}/{ABOUT}" not in files:
+                write(self._folder, ABOUT, (self._about + "\n").encode())
+            write(self._folder, _name(view), _digest(payload) + b"\n" + payload)
+            return True
+
+        return bool(self._tried("written", store))
+
+    def _tried(self, what: str, operation: Callable[[], T]) -> T | None:
+        """What an operation on the bank returns, or None if it fails: without the bank, answers are computed."""
+        try:
+            return operation()
+        except (OSError, StorageError) as error:
+            self._say(f"{self._bank} cannot be {what}: {error}")
+            return None
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            logger.warning(line)
+
+
+def stored_views(teacher: str) -> list[StoredViews]:
+    """What a teacher's bank holds, in the order of the keys.
+
+    Raises:
+        StorageError: the store does not answer, or refuses.
+    """
+    bank = below(teacher, BANK)
+    found: dict[str, dict[str, int]] = {}
+    for name, size in files_below(bank).items():
+        key, _, file = name.partition("/")
+        found.setdefault(key, {})[file] = size
+    return [
+        StoredViews(
+            teacher, key, json.loads(read(below(bank, key), ABOUT) or b"{}"), _count(files), sum(files.values())
+        )
+        for key, files in sorted(found.items())
+    ]
+
+
+def clear(teacher: str) -> None:
+    """Delete a teacher's bank; whoever uses it at this moment computes again what is missing.
+
+    Raises:
+        OSError: the store does not answer, or refuses.
+    """
+    delete_below(below(teacher, BANK))
+
+
+def _name(view: int) -> str:
+    return f"view-{view:05d}{PART}"
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).hexdigest().encode()
+
+
+def _count(files: Mapping[str, int]) -> int:
+    return sum(name.endswith(PART) for name in files)
