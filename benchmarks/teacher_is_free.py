@@ -24,6 +24,7 @@ from torch import Tensor
 
 import raykd
 from raykd.settings_io import override
+from raykd.training.bank.parts import clear
 
 NOISE = f"{__name__}:noise"
 """The import path of images of CIFAR's shape; what they show does not matter for time."""
@@ -59,15 +60,23 @@ class Options:
 
 @dataclass(frozen=True)
 class Way:
-    """How students are trained: so many in a class, with or without teacher, stacked or not."""
+    """How students are trained: so many in a class, stacked or not, and where a teacher's answers come from.
 
-    taught: bool
+    - bank: "none" without a teacher, "cold" where its answers are computed and stored, "warm" where they are read
+    """
+
+    bank: str
     class_size: int
     stacked: bool
 
+    @property
+    def name(self) -> str:
+        """With or without a teacher."""
+        return "plain" if self.bank == "none" else "kd"
+
     def __str__(self) -> str:
         size = "alone" if self.class_size == 1 else f"class of {self.class_size}{', stacked' if self.stacked else ''}"
-        return f"{'kd' if self.taught else 'plain'}, {size}"
+        return f"{self.name}, {size}" + ("" if self.bank == "none" else f", bank {self.bank}")
 
 
 @dataclass(frozen=True)
@@ -92,11 +101,11 @@ def noise() -> tuple[Tensor, Tensor]:
 
 def ways(classes: tuple[int, ...]) -> Iterator[Way]:
     """All ways, plain training alone first."""
-    for taught in (False, True):
+    for bank in ("none", "cold", "warm"):
         for size in classes:
-            yield Way(taught, size, stacked=False)
+            yield Way(bank, size, stacked=False)
             if size > 1:
-                yield Way(taught, size, stacked=True)
+                yield Way(bank, size, stacked=True)
 
 
 def seconds_of(way: Way, experiment: raykd.Experiment, folder: Path, teacher: Path) -> float:
@@ -105,8 +114,11 @@ def seconds_of(way: Way, experiment: raykd.Experiment, folder: Path, teacher: Pa
     for seed in range(way.class_size):
         settings = {"training.seed": seed, "training.stacking": "on" if way.stacked else "off"}
         spec = override(experiment, settings).training_spec()
-        specs[str(seed)] = spec if way.taught else spec.without_teacher()
-    last = train_class(specs, folder, teacher if way.taught else None)[-1]
+        specs[str(seed)] = spec.without_teacher() if way.bank == "none" else spec
+    if way.bank == "cold":
+        clear(str(teacher))
+    last = train_class(specs, folder, None if way.bank == "none" else teacher)[-1]
+    assert last.metrics["banked"] == (way.bank != "none")
     assert last.metrics["stack_size"] == (way.class_size if way.stacked else 1)
     return last.metrics["seconds"] / way.class_size
 
@@ -126,7 +138,7 @@ def measure(data: str, classes: tuple[int, ...], rounds: int) -> list[Row]:
     medians = {way: statistics.median(known) for way, known in seconds.items()}
     base = next(iter(medians.values()))
     return [
-        Row(data, "kd" if way.taught else "plain", way.class_size, way.stacked, "none", median, median / base)
+        Row(data, way.name, way.class_size, way.stacked, way.bank, median, median / base)
         for way, median in medians.items()
     ]
 
@@ -143,8 +155,8 @@ def main(options: Options) -> None:
     for data in options.data:
         table.add_column(data, justify="right")
     for way in ways(classes):
-        key = ("kd" if way.taught else "plain", way.class_size, way.stacked)
-        found = [row for row in rows if (row.way, row.class_size, row.stacked) == key]
+        key = (way.bank, way.class_size, way.stacked)
+        found = [row for row in rows if (row.bank, row.class_size, row.stacked) == key]
         table.add_row(str(way), *(f"{row.ratio:.2f}" for row in found))
     console.print(table, highlight=False)
     if options.json is not None:

@@ -1,4 +1,5 @@
 from .command_line import run as run
+from .config import BankSettings as BankSettings
 from .config import BiasSettings as BiasSettings
 from .config import ClusterSettings as ClusterSettings
 from .config import ComparisonSettings as ComparisonSettings

@@ -41,6 +41,7 @@ class Broker:
         self._closed: str | None = None
         self._assembled: Counter[str] = Counter()
         self._usage: dict[str, dict[str, float]] = {}
+        self._notices: dict[str, bool] = {}
 
     async def assemble(self, study: str, size: int) -> None:
         """Wait until so many processes of a study's trials have started, this one included; later ones need not wait.
@@ -152,6 +153,16 @@ class Broker:
         """How busy each node is that has been recorded since the last call."""
         usage, self._usage = self._usage, {}
         return usage
+
+    async def record_notice(self, line: str) -> None:
+        """What a classroom has to say to the user; the same line is told once."""
+        self._notices.setdefault(line, False)
+
+    async def notices(self) -> list[str]:
+        """The lines that have not been told yet."""
+        new = [line for line, told in self._notices.items() if not told]
+        self._notices.update(dict.fromkeys(new, True))
+        return new
 
     async def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""

@@ -111,6 +111,7 @@ class Classrooms:
             if self._node_checks is not None:
                 self._node_checks.close()
         ray.get(self.broker.close.remote("the run ended"))
+        self._tell_notices()
         end = time.monotonic() + CLOSING_SECONDS
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0.0))
@@ -127,8 +128,13 @@ class Classrooms:
         while not self._closing.wait(NODE_CHECK_SECONDS):
             try:
                 self._update()
+                self._tell_notices()
             except Exception:
                 logger.debug("the classrooms could not be compared with the nodes", exc_info=True)
+
+    def _tell_notices(self) -> None:
+        for line in ray.get(self.broker.notices.remote()):
+            self._say(line)
 
     def _pass_usage_on(self, usage: Usage) -> None:
         while not self._closing.wait(usage.seconds):

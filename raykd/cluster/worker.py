@@ -47,6 +47,8 @@ def work_until_closed(config: dict[str, Any]) -> None:
         threading.Thread(target=_report_usage, args=(worker, team.device), name="usage", daemon=True).start()
     classroom = Classroom(team)
     connection = _BrokerConnection(worker) if team.rank == 0 else None
+    if connection:
+        logging.getLogger("raykd").addHandler(connection)
     reports: tuple[Report, ...] = ()
     while True:
         received = connection.poll(classroom.seated, reports) if connection else None
@@ -56,10 +58,14 @@ def work_until_closed(config: dict[str, Any]) -> None:
         reports = classroom.follow(commands)
 
 
-class _BrokerConnection:
-    """The first worker's connection to the broker, with a heartbeat beside it while an epoch runs."""
+class _BrokerConnection(logging.Handler):
+    """The first worker's connection to the broker, with a heartbeat beside it while an epoch runs.
+
+    As a handler it passes raykd's warnings on, which only the driver can show to the user.
+    """
 
     def __init__(self, worker: WorkerConfig) -> None:
+        super().__init__(logging.WARNING)
         self._worker = worker
         self._broker: Any = ray.get_actor(worker.broker, namespace=NAMESPACE)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -68,6 +74,10 @@ class _BrokerConnection:
         worker_poll = WorkerPoll(self._worker.classroom, self._worker.seats, seated, reports)
         commands: WorkerCommands = ray.get(self._broker.poll.remote(worker_poll))
         return commands
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a warning on."""
+        self._broker.record_notice.remote(record.getMessage())
 
     def _beat(self) -> None:
         """Send heartbeats as long as the process lives."""

@@ -131,9 +131,10 @@ class TrainingSettings(Settings):
     """Largest norm of the gradient; longer ones are scaled down. None: no limit."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Autocast precision of forward passes; losses are always float32. None: bfloat16 on a GPU, float32 on a CPU."""
-    stacking: Literal["auto", "on", "off"] = "off"
-    """Whether students of one architecture pass each batch as one stacked network: on where possible, auto where it is
-    faster as well. The results are the same but for rounding."""
+    stacking: Literal["auto", "on", "off"] = "auto"
+    """Whether students of one architecture pass each batch as one stacked network: on where possible; auto where it is
+    faster as well, and all layers are those of torch, torchvision, timm or raykd. The results are the same but for
+    rounding."""
     seed: CountOrZero = 0
     """Seeds the initial weights and dropout."""
 

@@ -356,3 +356,16 @@ def test_how_busy_nodes_are_is_told_once() -> None:
         assert await broker.usage() == {}
 
     run(story())
+
+
+def test_a_notice_is_told_once_however_many_classrooms_send_it() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        for line in ("not stacked", "bank is full", "not stacked"):
+            await broker.record_notice(line)
+        assert await broker.notices() == ["not stacked", "bank is full"]
+        await broker.record_notice("bank is full")
+        await broker.record_notice("damaged")
+        assert await broker.notices() == ["damaged"]
+
+    run(story())

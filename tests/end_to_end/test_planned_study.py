@@ -31,8 +31,11 @@ def test_asha_stops_the_same_trials_after_the_same_epochs(cluster: str, tmp_path
         trials=8,
         training=raykd.TrainingSettings(epochs=6, batch_size=30, decay="cosine"),
         cluster=raykd.ClusterSettings(classrooms=1, seats=1, threads_per_worker=1),
+        bank=raykd.BankSettings(budget=1e-9),
     )
-    result = raykd.tune(experiment, quiet_console()[0])
+    console, shown = quiet_console()
+    result = raykd.tune(experiment, console)
+    assert shown.getvalue().count("is full (bank.budget)") == 1, "a classroom's notice reaches the user, once"
     told = [history(Path(trial_folder(experiment, number))) for number in range(8)]
     assert [trial.epochs for trial in result.trials] == [len(each) for each in told]
     metrics = [epoch for trial in told for epoch in trial]

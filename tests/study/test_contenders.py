@@ -47,7 +47,7 @@ def test_baselines_and_trials_learn_under_the_same_fresh_seeds_at_the_same_budge
             assert taught.data.seed == BASE.data.seed
             assert taught.data.held_out == "test"
             assert taught.student == BASE.student
-            same = {"seed": BASE.training.seed}
+            same = {"seed": BASE.training.seed, "stacking": BASE.training.stacking}
             if contender.name == "trial-0001":
                 assert taught.training.learning_rate == 0.1
                 same["learning_rate"] = BASE.training.learning_rate

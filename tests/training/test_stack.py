@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from raykd.training.classroom import Classroom
 from raykd.training.folder import FAILURE
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.stacks.stack import Stack, reason_against
-from raykd.training.stacks.stacking import Stacking
+from raykd.training.stacks.stacking import ROUNDS, Stacking
 from raykd.training.team import Team
 from tests.helpers.networks import Plain, Tied, WithDropout
 from tests.helpers.specs import of, plain, request_for, spec, state, train
@@ -246,14 +247,28 @@ def test_a_closed_stack_leaves_networks_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("faster", [True, False])
 def test_auto_keeps_the_faster_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: bool) -> None:
-    seconds = iter([2.0, 1.0] if faster else [1.0, 2.0])
-    monkeypatch.setattr(Stacking, "_seconds", lambda self, step: (step(), next(seconds))[1])
+    taken = {"each_alone": 2.0 if faster else 1.0, "together": 1.5}
+    timed: list[str] = []
+
+    def seconds(self: Stacking, step: Callable[[], None]) -> float:
+        step()
+        timed.append(step.__name__)
+        return taken[step.__name__]
+
+    monkeypatch.setattr(Stacking, "_seconds", seconds)
     requests = [
         request_for(stacked(plain(training={"seed": seed}), "auto"), tmp_path / f"s{seed}") for seed in range(2)
     ]
     reports = train(*requests)
-    # Timed once; the answer is kept.
     assert places(reports, "s1") == ([(2, 1)] if faster else [(1, 0)]) * 3
+    assert timed == ["each_alone", "together"] * (1 + ROUNDS), "timed in turn, once; the answer is kept"
+
+
+def test_auto_leaves_networks_of_the_users_own_alone(tmp_path: Path) -> None:
+    own = plain(student={"name": "tests.helpers.networks:Plain"})
+    for mode, size in (("auto", 1), ("on", 2)):
+        requests = [request_for(stacked(own, mode), tmp_path / mode / str(number)) for number in range(2)]
+        assert {report.metrics["stack_size"] for report in train(*requests)} == {size}
 
 
 def test_stacking_is_no_part_of_a_trainings_identity() -> None:

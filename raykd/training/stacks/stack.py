@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from raykd.knowledge import captured
+from raykd.training.stacks.batch_norm import fast_batch_norms
 
 Tensors = dict[str, Tensor]
 
@@ -36,6 +37,11 @@ class Stack:
         self._layers = layers
         self._parameters: Tensors = {}
         self._buffers: Tensors = {}
+        # Looked up once: by name it would take longer than the optimizers.
+        self._slots = {
+            name: [network.get_parameter(name) for network in self._networks]
+            for name, _ in self._networks[0].named_parameters()
+        }
 
     @property
     def size(self) -> int:
@@ -56,7 +62,8 @@ class Stack:
         for parameter in self._parameters.values():
             parameter.requires_grad_()
         try:
-            yield self
+            with fast_batch_norms(self._networks[0]):
+                yield self
         finally:
             for tensor, before in own:
                 tensor.data = before.copy_(tensor.data)
@@ -98,9 +105,9 @@ class Stack:
     def hand_out_gradients(self) -> None:
         """Give every network's parameters their gradients, after a backward pass."""
         for name, parameter in self._parameters.items():
-            gradients = None if parameter.grad is None else parameter.grad.unbind()
-            for slot, network in enumerate(self._networks):
-                network.get_parameter(name).grad = None if gradients is None else gradients[slot]
+            if parameter.grad is not None:
+                for own, gradient in zip(self._slots[name], parameter.grad.unbind(), strict=True):
+                    own.grad = gradient
 
 
 def reason_against(networks: Sequence[nn.Module], images: Tensor, layers: Sequence[str] = ()) -> str | None:
