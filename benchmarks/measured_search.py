@@ -100,13 +100,19 @@ class MeasuredSearch:
         self._space = load_space(settings.space, experiment)
         self._tracker = Tracker(experiment.tracking, folder, settings.name)
         self._tracker.start_study({})
+        self._reports = _Reports(settings.trials)
+
+    @property
+    def ended(self) -> int:
+        """How many trials have a result by now; those of one epoch have ended then."""
+        return len(self._reports.histories)
 
     def run(self, classrooms: Classrooms, plan: Plan) -> SearchResult:
         """Run all trials in open classrooms."""
         experiment, trials = self._experiment, self._experiment.study.trials
         data = load_data(experiment.data).info
         context = TrialContext(classrooms.name, experiment, data.fingerprint, trials_at_once(experiment, plan))
-        reports = _Reports(trials)
+        reports = self._reports
         log = TrialLog(self._tracker, Provenance(experiment, data, plan))
         callback = StudyCallback(log, reports, classrooms.broker, experiment.training.epochs)
         started = time.perf_counter()

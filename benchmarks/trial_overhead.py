@@ -14,31 +14,24 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
-import ray.train
 import tyro
 from measured_search import NO_OP, MeasuredSearch, open_classrooms, trials_at_once
 from ray import tune
-from ray.train.torch import TorchTrainer, get_device
-from ray.tune.integration.ray_train import TuneReportCallback
 from rich.console import Console
 from rich.table import Table
+from stock import stock_trial
 
 import raykd
 from raykd.cluster.classrooms import Classrooms
 from raykd.cluster.resources import TRIAL_CPUS, Plan, Resources
 from raykd.cluster.session import ray_session
-from raykd.cluster.trainer import WORKER_ENVIRONMENT
 from raykd.data import load_data
 from raykd.places import RAY
 from raykd.settings_io import override
 from raykd.tracking import check_tracking
-from raykd.training.classroom import Classroom
-from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.teacher_cache import teachers
-from raykd.training.team import Team
 
 
 @dataclass(frozen=True)
@@ -101,29 +94,6 @@ def in_classrooms(experiment: raykd.Experiment, search: MeasuredSearch, classroo
     assert len(complete) == trials
     at_once = trials_at_once(experiment, plan)
     return Row("classrooms", trials, at_once, result.seconds, result.first, result.training)
-
-
-def train_alone(config: dict[str, Any]) -> None:
-    """The train loop in the usual way: one epoch of one student."""
-    student = TrainRequest(**config)
-    classroom = Classroom(Team.of_process_group(get_device()))
-    (report,) = classroom.follow(WorkerCommands(enter=(student,), learn=(student.ticket,)))
-    ray.train.report(dict(report.metrics))
-
-
-def stock_trial(config: dict[str, Any]) -> None:
-    """A trial in the usual way: a Ray Train run of its own."""
-    TorchTrainer(
-        train_alone,
-        train_loop_config=config,
-        scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.9}),
-        run_config=ray.train.RunConfig(
-            name=config["student"],
-            storage_path=str(Path(config["folder"]).parent),
-            callbacks=[TuneReportCallback()],  # type: ignore[no-untyped-call, list-item]
-            worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},  # type: ignore[call-arg]
-        ),
-    ).fit()
 
 
 def stock(experiment: raykd.Experiment, trials: int, at_once: int) -> Row:

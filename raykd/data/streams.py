@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from raykd.seeds import seed_of
 
 Item = tuple[Tensor, int, int]
 """uint8 image (3, H, W), label, index."""
+
+Tensors = tuple[Tensor, Tensor, Tensor]
+"""A batch of `Item`s."""
 
 
 class TrainingStream(Dataset[Item]):
@@ -150,11 +154,37 @@ def _loader(stream: Dataset[Item], addresses: Iterable[list[Any]], plan: Plan) -
 
 def _batches(loader: DataLoader[Item], plan: Plan) -> Iterator[Batch]:
     try:
-        for tensors in loader:
-            images, labels, indices = (tensor.to(plan.device, non_blocking=True) for tensor in tensors)
-            yield plan.batch(images, labels, indices)
+        for tensors in _copied(loader, plan.device):
+            yield plan.batch(*tensors)
     except RaykdError as error:
         # The frames hold the loader in a cycle; as garbage it would wait 5 s for each of its processes to end.
         traceback.clear_frames(error.__traceback__)
         # From a loader process the message arrives inside a traceback, of which it is the last line.
         raise RaykdError(str(error).strip().rpartition("RaykdError: ")[2]) from None
+
+
+def _copied(loader: Iterable[Tensors], device: torch.device) -> Iterator[Tensors]:
+    """Copies on the device; on a GPU each is made, from pinned memory, while the one before it is worked on."""
+    if device.type != "cuda":
+        yield from (_on(device, tensors) for tensors in loader)
+        return
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    ready: Tensors | None = None
+    for tensors in loader:
+        with torch.cuda.stream(copying):
+            following = _on(device, tensors)
+        if ready is not None:
+            yield ready
+        working = torch.cuda.current_stream(device)
+        working.wait_stream(copying)
+        for tensor in following:
+            tensor.record_stream(working)  # its memory is not used again before the work on it is done
+        ready = following
+    if ready is not None:
+        yield ready
+
+
+def _on(device: torch.device, tensors: Tensors) -> Tensors:
+    images, labels, rows = tensors
+    to = partial(Tensor.to, device=device, non_blocking=True)
+    return to(images), to(labels), to(rows)

@@ -1,0 +1,39 @@
+"""Shared by the benchmarks: rows as JSON and as a plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+
+def write_json(rows: Sequence[Any], file: Path | None) -> None:
+    """Write rows (dataclasses) as a list of objects, if a file is asked for."""
+    if file is not None:
+        file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+def write_bars(series: Mapping[str, Mapping[str, float]], title: str, file: Path | None) -> None:
+    """Draw bars as a page, if a file is asked for.
+
+    Args:
+        series: A name for each colour to the height of each bar, by its label.
+        title: Above them, with what the height means.
+        file: HTML.
+    """
+    if file is not None:
+        bars = [go.Bar(name=name, x=list(heights), y=list(heights.values())) for name, heights in series.items()]
+        go.Figure(bars, {"title": title, "barmode": "group"}).write_html(file)
+
+
+def write_lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, file: Path | None) -> None:
+    """Draw lines through points (x, y) as a page, if a file is asked for."""
+    if file is not None:
+        lines = [
+            go.Scatter(name=name, x=[x for x, _ in points], y=[y for _, y in points]) for name, points in series.items()
+        ]
+        go.Figure(lines, {"title": title}).write_html(file)
