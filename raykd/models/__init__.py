@@ -9,12 +9,14 @@ from raykd.models.build import (
     parameter_count,
 )
 from raykd.models.classifier import Classifier
+from raykd.models.fold import folded
 from raykd.models.weights import load_state, read_state
 
 __all__ = [
     "Classifier",
     "build_model",
     "build_pretrained",
+    "folded",
     "load_state",
     "model_descriptions",
     "model_names",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from raykd.data import Batch, DataInfo
 from raykd.errors import RaykdError
 from raykd.knowledge import captured
-from raykd.models import Classifier
+from raykd.models import Classifier, folded
 from raykd.training.saved import load_model, weights_digest
 
 
@@ -84,5 +84,22 @@ class Teacher:
     def teach(self, batch: Batch, layers: Sequence[str] = ()) -> Knowledge:
         """Its knowledge of a batch, with the hints of these layers."""
         with autocast(batch.images.device, self.precision), captured(self.network, layers) as hints:
-            logits: Tensor = self.network(batch.images) if self._same_normalisation else self._classifier(batch.pixels)
+            logits: Tensor = self.network(self._inputs(batch))
         return Knowledge(logits, hints)
+
+    @torch.no_grad()
+    def answer(self, batch: Batch) -> Tensor:
+        """Its logits [B, classes] for a batch, by fewer operations; they differ by rounding from those of `teach`."""
+        with autocast(batch.images.device, self.precision):
+            logits: Tensor = self._folded(self._inputs(batch))
+        return logits
+
+    @cached_property
+    def _folded(self) -> nn.Module:
+        return folded(self.network)
+
+    def _inputs(self, batch: Batch) -> Tensor:
+        """The batch as it was normalised in the teacher's own training."""
+        if self._same_normalisation:
+            return batch.images
+        return (batch.pixels - self._classifier.mean) / self._classifier.std

@@ -75,7 +75,7 @@ class Bank:
         """The answers to a view, and whether this worker has stored them."""
         answers = torch.zeros(self._shape, device=self._team.device)
         for batch in self._images.view(view):
-            answers[batch.indices] = self._teacher.teach(batch).logits.float()
+            answers[batch.indices] = self._teacher.answer(batch).float()
         kept = in_precision(self._team.sum(answers), self._settings)
         stored = self._team.rank == 0 and self._parts.write(view, kept.cpu(), self._settings.budget * GIB)
         return kept.float(), stored
