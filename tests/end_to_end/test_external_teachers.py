@@ -69,7 +69,7 @@ def finished(cluster, tmp_path_factory) -> Finished:
 
 def test_trials_are_taught_by_the_checkpoint(finished):
     (teacher,) = in_cache(finished.experiment)
-    assert {path.name for path in teacher.iterdir()} == {"model.json", "model.safetensors"}
+    assert {path.name for path in teacher.iterdir()} == {"bank", "model.json", "model.safetensors"}
     expected = accuracy(finished.experiment, lambda batch: finished.network(batch.images))
     assert finished.result.teacher["metrics"]["validation_accuracy"] == expected
     assert {trial.state for trial in finished.result.trials} <= {"finished", "stopped early"}
