@@ -52,7 +52,12 @@ bias.strength: {low: 0.0, high: 1.0}
 """
 DATA: dict[str, dict[str, object]] = {
     "digits": {"data.name": "digits", "training.epochs": 8},
-    "fashion_mnist": {"data.name": "fashion_mnist", "data.train_images": 3000, "training.epochs": 8},
+    "fashion_mnist": {
+        "data.name": "fashion_mnist",
+        "data.train_images": 3000,
+        "data.validation_share": 0.02,
+        "training.epochs": 8,
+    },
 }
 CORES = len(os.sched_getaffinity(0))
 

@@ -81,7 +81,7 @@ def list_(
     if not rows:
         console.print(f"no answers are stored in {folder}", soft_wrap=True)
         return
-    headings = ("teacher", "network", "data", "views", "view seed", "precision", "size")
+    headings = ("teacher", "network", "data", "views", "view seed", "precision", "largest rounding", "size")
     show_narrow(console, "stored answers of teachers", headings, rows, [total, "raykd bank clear TEACHER deletes them"])
 
 
@@ -179,5 +179,6 @@ def _row(stored: StoredViews) -> tuple[str, ...]:
         str(about.get("data", "")),
         str(stored.views),
         *("any" if fact is None else str(fact) for fact in facts),
+        "" if stored.error is None else f"{stored.error:.1g}",
         decimal(stored.size),
     )

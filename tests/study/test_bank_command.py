@@ -65,7 +65,7 @@ def test_a_bank_is_built_listed_and_cleared(
         assert [each.views for each in stored_views(folder)] == [3]
     assert bank_line(study, info).endswith("(bank.budget); 3 are stored already")
     listed = said(capsys, "list", cache)
-    assert "0123456789abcdef resnet8 digits 3 0 float32 138.7 kB" in listed
+    assert "0123456789abcdef resnet8 digits 3 0 float32 0 138.9 kB" in listed
     assert "no teacher" not in listed and f"in {study.teacher.cache}/teachers" in listed
     assert "unknown teacher '0123' in raykd bank list" in error(capsys, "clear", "0123", cache)
     assert "give --all" in error(capsys, "clear", cache)

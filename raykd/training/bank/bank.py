@@ -76,8 +76,12 @@ class Bank:
         answers = torch.zeros(self._shape, device=self._team.device)
         for batch in self._images.view(view):
             answers[batch.indices] = self._teacher.answer(batch).float()
-        kept = in_precision(self._team.sum(answers), self._settings)
-        stored = self._team.rank == 0 and self._parts.write(view, kept.cpu(), self._settings.budget * GIB)
+        answers = self._team.sum(answers)
+        kept = in_precision(answers, self._settings)
+        stored = False
+        if self._team.rank == 0:
+            error = float((answers - kept).abs().max())
+            stored = self._parts.write(view, kept.cpu(), error, self._settings.budget * GIB)
         return kept.float(), stored
 
 

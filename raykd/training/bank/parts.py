@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from raykd.storage import StorageError, below, delete_below, files_below, read, write
+from raykd.storage import StorageError, below, delete_below, files_below, name_of, read, write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,8 @@ ABOUT = "about.json"
 """What the logits in a folder are the answers to."""
 PART = ".logits"
 """Ending of a part's name."""
-LOGITS = "logits"
+LOGITS, ERROR = "logits", "largest_rounding"
+"""Names in a part: the tensor, and what is said of it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class StoredViews:
     - about: what decides the answers
     - views: how many are stored
     - size: bytes
+    - error: by how much the largest rounding of the first one's logits changed one of them; None if it is damaged
     """
 
     teacher: str
@@ -47,6 +49,7 @@ class StoredViews:
     about: Mapping[str, Any]
     views: int
     size: int
+    error: float | None
 
 
 class Parts:
@@ -75,21 +78,27 @@ class Parts:
         content = self._tried("read", lambda: read(self._folder, _name(view)))
         if content is None:
             return None
-        digest, _, payload = content.partition(b"\n")
-        if digest != _digest(payload):
+        payload = _payload(content)
+        if payload is None:
             logger.warning("%s is damaged: computed again", below(self._folder, _name(view)))
             return None
         return safetensors.torch.load(payload)[LOGITS]
 
-    def write(self, view: int, logits: Tensor, budget: float) -> bool:
+    def write(self, view: int, logits: Tensor, error: float, budget: float) -> bool:
         """Store the logits [N, classes] of a view's images, and return whether they are stored.
 
         They are not if the teacher's bank would take more bytes than the budget, or cannot be written.
+
+        Args:
+            view: Number of the view.
+            logits: Float32 or float16, on the CPU.
+            error: By how much the largest rounding changed a logit.
+            budget: Bytes.
         """
         import safetensors.torch
 
         def store() -> bool:
-            payload = safetensors.torch.save({LOGITS: logits})
+            payload = safetensors.torch.save({LOGITS: logits}, {ERROR: repr(error)})
             files = files_below(self._bank)
             others = sum(size for name, size in files.items() if name != f"{self.key}/{_name(view)}")
             if others + len(payload) > budget:
@@ -127,12 +136,22 @@ def stored_views(teacher: str) -> list[StoredViews]:
     for name, size in files_below(bank).items():
         key, _, file = name.partition("/")
         found.setdefault(key, {})[file] = size
-    return [
-        StoredViews(
-            teacher, key, json.loads(read(below(bank, key), ABOUT) or b"{}"), _count(files), sum(files.values())
-        )
-        for key, files in sorted(found.items())
-    ]
+    return [_stored(teacher, below(bank, key), files) for key, files in sorted(found.items())]
+
+
+def _stored(teacher: str, folder: str, files: Mapping[str, int]) -> StoredViews:
+    parts = sorted(name for name in files if name.endswith(PART))
+    payload = _payload(read(folder, parts[0]) or b"") if parts else None
+    error = None if payload is None else float(_metadata(payload)[ERROR])
+    about = json.loads(read(folder, ABOUT) or b"{}")
+    return StoredViews(teacher, name_of(folder), about, len(parts), sum(files.values()), error)
+
+
+def _metadata(payload: bytes) -> dict[str, str]:
+    """What is said of a safetensors file: eight bytes hold the length of the JSON that follows."""
+    length = int.from_bytes(payload[:8], "little")
+    said: dict[str, str] = json.loads(payload[8 : 8 + length])["__metadata__"]
+    return said
 
 
 def clear(teacher: str) -> None:
@@ -148,9 +167,11 @@ def _name(view: int) -> str:
     return f"view-{view:05d}{PART}"
 
 
+def _payload(content: bytes) -> bytes | None:
+    """What a part holds; None if it is damaged."""
+    digest, _, payload = content.partition(b"\n")
+    return payload if digest == _digest(payload) else None
+
+
 def _digest(payload: bytes) -> bytes:
     return hashlib.sha256(payload).hexdigest().encode()
-
-
-def _count(files: Mapping[str, int]) -> int:
-    return sum(name.endswith(PART) for name in files)
