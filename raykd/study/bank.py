@@ -81,8 +81,13 @@ def list_(
     if not rows:
         console.print(f"no answers are stored in {folder}", soft_wrap=True)
         return
-    headings = ("teacher", "network", "data", "views", "view seed", "precision", "largest rounding", "size")
-    show_narrow(console, "stored answers of teachers", headings, rows, [total, "raykd bank clear TEACHER deletes them"])
+    headings = ("teacher", "network", "data", "views", "seed", "precision", "size")
+    notes = [
+        total,
+        "seed: of the views; in brackets: the largest rounding of a logit",
+        "raykd bank clear TEACHER deletes them",
+    ]
+    show_narrow(console, "stored answers of teachers", headings, rows, notes)
 
 
 def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
@@ -172,13 +177,13 @@ def _all_stored(cache: Path, storage: str | None) -> list[StoredViews]:
 def _row(stored: StoredViews) -> tuple[str, ...]:
     about, model = stored.about, description(stored.teacher) or {}
     network = model.get("lesson", {}).get("student", {}).get("name", "")
-    facts = (about.get("view_seed"), about.get("precision", ""))
+    seed, rounding = about.get("view_seed"), f" ({stored.error:.0e})" if stored.error else ""
     return (
         name_of(stored.teacher),
         network,
         str(about.get("data", "")),
         str(stored.views),
-        *("any" if fact is None else str(fact) for fact in facts),
-        "" if stored.error is None else f"{stored.error:.1g}",
+        "any" if seed is None else str(seed),
+        f"{about.get('precision', '')}{rounding}",
         decimal(stored.size),
     )

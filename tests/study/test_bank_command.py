@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,12 +66,12 @@ def test_a_bank_is_built_listed_and_cleared(
         assert [each.views for each in stored_views(folder)] == [3]
     assert bank_line(study, info).endswith("(bank.budget); 3 are stored already")
     listed = said(capsys, "list", cache)
-    assert "0123456789abcdef resnet8 digits 3 0 float32 0 138.9 kB" in listed
+    assert "0123456789abcdef resnet8 digits 3 0 float32 138.9 kB" in listed
     assert "no teacher" not in listed and f"in {study.teacher.cache}/teachers" in listed
     assert "unknown teacher '0123' in raykd bank list" in error(capsys, "clear", "0123", cache)
     assert "give --all" in error(capsys, "clear", cache)
     assert len(stored_views(folder)) == 1
-    assert "deleted: 138.7 kB of 1 teachers" in said(capsys, "clear", "0123456789abcdef", cache)
+    assert "deleted: 138.9 kB of 1 teachers" in said(capsys, "clear", "0123456789abcdef", cache)
     assert stored_views(folder) == []
     assert "deleted: 0 bytes of 0 teachers" in said(capsys, "clear", "--all", cache)
 
@@ -86,6 +87,12 @@ def test_a_bank_is_built_as_far_as_its_budget_goes(
     assert [each.views for each in stored_views(study.teacher.source)] == [2]
     save_experiment(override(study, {"bank.mode": "off"}), study.folder / SETTINGS)
     assert "has bank.mode off: its trials would not read" in error(capsys, "build", str(study.folder))
+
+
+def test_the_rounding_of_float16_is_listed(study: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    save_experiment(override(study, {"bank.precision": "float16"}), study.folder / SETTINGS)
+    said(capsys, "build", str(study.folder))
+    assert re.search(r"float16 \(\de-0\d\)", said(capsys, "list", f"--cache={study.teacher.cache}"))
 
 
 def test_what_cannot_be_built_is_said_in_a_line(study: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
