@@ -52,7 +52,7 @@ class Options:
     seats: int = 128
     """Trials at once."""
     quick: bool = False
-    """200 trials on 16 seats."""
+    """60 trials on 8 seats."""
     json: Path | None = None
     """Also write the rows to this file."""
     plot: Path | None = None
@@ -262,7 +262,7 @@ def main(options: Options) -> None:
         options.json.write_text(json.dumps(asdict(row)))
         return
     if options.quick:
-        options = Options(trials=200, seats=16, json=options.json, plot=options.plot)
+        options = Options(trials=60, seats=8, json=options.json, plot=options.plot)
     rows = [measured("raykd", options), measured("tune", options)]
     show(rows)
     write_json(rows, options.json)
