@@ -26,7 +26,7 @@ import optuna
 import psutil
 import tyro
 from measured_search import NO_OP, MeasuredSearch, open_classrooms
-from output import write_json, write_lines
+from output import Outputs, write_json, write_lines
 from ray import tune
 from ray.tune.experiment import Trial
 from rich.console import Console
@@ -44,7 +44,7 @@ SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Outputs):
     """Measure trials a second and memory, in raykd and in bare Tune."""
 
     trials: int = 2000
@@ -53,10 +53,6 @@ class Options:
     """Trials at once."""
     quick: bool = False
     """60 trials on 8 seats."""
-    json: Path | None = None
-    """Also write the rows to this file."""
-    plot: Path | None = None
-    """Also draw the driver's memory into this HTML file."""
     way: Annotated[Literal["all", "raykd", "tune"], tyro.conf.arg(help="Only one way, in this process.")] = "all"
 
 

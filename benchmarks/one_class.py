@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from raykd.config import TrainingSpec
+from raykd.config import Experiment, ModelSettings, TrainingSpec
+from raykd.settings_io import override
 from raykd.training.classroom import Classroom
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.team import Team
+
+TEACHER = ModelSettings(name="resnet20")
+STUDENT = ModelSettings(name="resnet8", arguments={"width": 0.5})
+"""Of all benchmarks that train real networks."""
+
+
+def untaught_teacher(experiment: Experiment, folder: Path) -> Path:
+    """A teacher after one epoch, in `folder`/teacher: what it knows does not matter for time."""
+    spec = override(experiment, {"teacher.training.epochs": 1}).standard_teacher_spec()
+    train_class({"teacher": spec}, folder, None)
+    return folder / "teacher"
 
 
 def train_class(specs: Mapping[str, TrainingSpec], folder: Path, teacher: Path | None) -> list[Report]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Options of a benchmark whose rows can be kept."""
+
+    json: Path | None = None
+    """Also write the rows to this file."""
+    plot: Path | None = None
+    """Also draw the rows into this HTML file."""
 
 
 def write_json(rows: Sequence[Any], file: Path | None) -> None:

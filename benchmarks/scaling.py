@@ -9,18 +9,18 @@ study's own reports.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
 import tyro
 from measured_search import NO_OP, MeasuredSearch, open_classrooms, trials_at_once
+from output import write_json
 from rich.console import Console
 from rich.table import Table
 
@@ -240,8 +240,7 @@ def main(options: Options) -> None:
             rows.append(row := measure(base, size, options))
             print(f"{size}: {row.seconds:.1f} s, simulated {row.simulated:.1f} s", file=sys.stderr, flush=True)
     show(rows)
-    if options.json is not None:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    write_json(rows, options.json)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 import tyro
-from one_class import train_class
-from output import write_bars, write_json
+from one_class import STUDENT, TEACHER, train_class, untaught_teacher
+from output import Outputs, write_bars, write_json
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -41,8 +41,8 @@ from raykd.training.bank.parts import clear
 from raykd.training.saved import load_model
 
 EXPERIMENT = raykd.Experiment(
-    teacher=raykd.TeacherSettings(model=raykd.ModelSettings(name="resnet20")),
-    student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
+    teacher=raykd.TeacherSettings(model=TEACHER),
+    student=STUDENT,
     training=raykd.TrainingSettings(epochs=2, batch_size=64, stacking="off"),
     objective=raykd.ObjectiveSettings(ce_weight=0.1, kd_weight=0.9),
     method=raykd.MethodSettings(name="kd"),
@@ -57,7 +57,7 @@ NOT_THERE = "torchdistill is not installed (pip install torchdistill): left out"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Outputs):
     """Measure images a second of one distillation, in raykd and elsewhere."""
 
     data: tuple[str, ...] = tuple(DATA)
@@ -68,10 +68,6 @@ class Options:
     """Of the loop's and torchdistill's DataLoader."""
     quick: bool = False
     """Three rounds of digits only."""
-    json: Path | None = None
-    """Also write the rows to this file."""
-    plot: Path | None = None
-    """Also draw the rows into this HTML file."""
 
 
 @dataclass(frozen=True)
@@ -218,10 +214,8 @@ def measure(data: str, options: Options, rounds: int, console: Console) -> list[
     assert isinstance(split, ArraySplit)
     with tempfile.TemporaryDirectory(prefix="raykd-benchmark-") as path:
         folder = Path(path)
-        spec = override(experiment, {"teacher.training.epochs": 1}).standard_teacher_spec()
-        train_class({"teacher": spec}, folder, None)
-        training = Images(split, images.info)
-        setting = Setting(experiment, folder / "teacher", training, images.info, options.loader_processes)
+        teacher = untaught_teacher(experiment, folder)
+        setting = Setting(experiment, teacher, Images(split, images.info), images.info, options.loader_processes)
         others: dict[str, Iterator[None]] = {"loop": loop(setting)}
         if find_spec("torchdistill"):
             others["torchdistill"] = torchdistill(setting)

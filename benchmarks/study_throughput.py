@@ -25,8 +25,8 @@ from typing import Any
 import optuna
 import torch
 import tyro
-from one_class import train_class
-from output import write_bars, write_json
+from one_class import STUDENT, TEACHER, train_class
+from output import Outputs, write_bars, write_json
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
@@ -63,7 +63,7 @@ CORES = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Outputs):
     """Measure trials an hour of a study, in raykd, in Ray's usual way, and with Optuna alone."""
 
     data: tuple[str, ...] = tuple(DATA)
@@ -74,10 +74,6 @@ class Options:
     """Of each other way."""
     quick: bool = False
     """Digits only, with 8 and 2 trials of 3 epochs."""
-    json: Path | None = None
-    """Also write the rows to this file."""
-    plot: Path | None = None
-    """Also draw the rows into this HTML file."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +104,11 @@ def base(data: str, folder: Path, epochs: int | None, trials: int) -> raykd.Expe
     space.write_text(SPACE)
     experiment = raykd.Experiment(
         teacher=raykd.TeacherSettings(
-            model=raykd.ModelSettings(name="resnet20"),
+            model=TEACHER,
             training=raykd.TrainingSettings(epochs=10, decay="cosine"),
             cache=folder / "cache",
         ),
-        student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
+        student=STUDENT,
         training=raykd.TrainingSettings(batch_size=64, decay="cosine"),
         method=raykd.MethodSettings(name="kd"),
         bias=raykd.BiasSettings(form="pair", denominator="batch"),

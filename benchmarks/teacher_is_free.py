@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 import tyro
-from one_class import train_class
-from output import write_bars, write_json
+from one_class import STUDENT, TEACHER, train_class, untaught_teacher
+from output import Outputs, write_bars, write_json
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -37,14 +37,14 @@ DATA: dict[str, dict[str, object]] = {
 """Few images for validation, as it costs the same with and without a teacher."""
 
 EXPERIMENT = raykd.Experiment(
-    teacher=raykd.TeacherSettings(model=raykd.ModelSettings(name="resnet20")),
-    student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
+    teacher=raykd.TeacherSettings(model=TEACHER),
+    student=STUDENT,
     training=raykd.TrainingSettings(epochs=2, batch_size=64),
 )
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Outputs):
     """Measure the cost of an epoch of a student, against one of the same student alone and without a teacher."""
 
     data: tuple[str, ...] = tuple(DATA)
@@ -55,10 +55,6 @@ class Options:
     """How often each way is measured; the medians count."""
     quick: bool = False
     """Only classes of 1 and 8, in three rounds."""
-    json: Path | None = None
-    """Also write the rows to this file."""
-    plot: Path | None = None
-    """Also draw the rows into this HTML file."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +128,10 @@ def measure(data: str, classes: tuple[int, ...], rounds: int) -> list[Row]:
     seconds: dict[Way, list[float]] = {way: [] for way in ways(classes)}
     with tempfile.TemporaryDirectory(prefix="raykd-benchmark-") as path:
         folder = Path(path)
-        train_class(
-            {"teacher": override(experiment, {"teacher.training.epochs": 1}).standard_teacher_spec()}, folder, None
-        )
+        teacher = untaught_teacher(experiment, folder)
         for number in range(rounds):
             for place, (way, known) in enumerate(seconds.items()):
-                known.append(seconds_of(way, experiment, folder / f"{number}-{place}", folder / "teacher"))
+                known.append(seconds_of(way, experiment, folder / f"{number}-{place}", teacher))
     medians = {way: statistics.median(known) for way, known in seconds.items()}
     base = next(iter(medians.values()))
     return [

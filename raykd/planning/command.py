@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from raykd.command_line import parse
-from raykd.config import Experiment
+from raykd.config import DataSettings, Experiment
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
 from raykd.knowledge.methods.base import FeatureMethod
@@ -124,7 +125,7 @@ def _teacher_epochs(experiment: Experiment) -> tuple[int, int]:
     if experiment.teacher.kind == "generous":
         chain.append(epochs)
     if experiment.teacher.source is None and experiment.data.name not in STREAMED:
-        cached = teachers(experiment, load_data(experiment.data).info.fingerprint)
+        cached = teachers(experiment, _description(experiment.data)[0].fingerprint)
         chain = [0 if description(teacher.folder) else epochs for teacher in cached]
     return chain[0], sum(chain[1:])
 
@@ -143,8 +144,15 @@ def _bank(experiment: Experiment) -> BankedViews | None:
 def _images_in_memory(experiment: Experiment) -> DataInfo | None:
     if experiment.data.name in STREAMED:
         return None
-    data = load_data(experiment.data)
-    return None if data.streamed else data.info
+    info, streamed = _description(experiment.data)
+    return None if streamed else info
+
+
+@cache
+def _description(settings: DataSettings) -> tuple[DataInfo, bool]:
+    """The description of a data set, and whether it is streamed; its images are read once for all who ask."""
+    data = load_data(settings)
+    return data.info, data.streamed
 
 
 def _notes(task: Task, options: Options) -> list[str]:

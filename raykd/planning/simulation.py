@@ -236,7 +236,6 @@ class _SimulatedTune:
 
 def _class_seconds(search: Search, costs: EpochCosts, overheads: Overheads) -> ClassSeconds:
     speed = overheads.speed(search.workers)
-
     taught = 0
 
     def seconds(students: set[str], step: int) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ from raykd.results.load import recorded_study
 from raykd.results.tables import show_narrow
 from raykd.settings_io import override
 from raykd.storage import below, files_below, name_of
-from raykd.training.bank.bank import Bank, BankSize
+from raykd.training.bank.bank import Bank, BankSize, about_views
 from raykd.training.bank.parts import StoredViews, clear, stored_views
 from raykd.training.build import autocast_type
 from raykd.training.folder import description
@@ -59,7 +59,7 @@ def bank_line(experiment: Experiment, data: DataInfo | None) -> str:
 def stored_count(experiment: Experiment, data: DataInfo) -> int:
     """How many views of an experiment's images its teacher's bank holds; see `bank_line`."""
     found = stored_views(teachers(experiment, data.fingerprint)[-1].folder)
-    wanted = {"images": data.fingerprint, "precision": experiment.bank.precision}
+    wanted = about_views(experiment.bank, data)
     return max((each.views for each in found if wanted.items() <= each.about.items()), default=0)
 
 
@@ -177,7 +177,8 @@ def _all_stored(cache: Path, storage: str | None) -> list[StoredViews]:
 def _row(stored: StoredViews) -> tuple[str, ...]:
     about, model = stored.about, description(stored.teacher) or {}
     network = model.get("lesson", {}).get("student", {}).get("name", "")
-    seed, rounding = about.get("view_seed"), f" ({stored.error:.0e})" if stored.error else ""
+    seed, error = about.get("view_seed"), None if about.get("precision") == "float32" else stored.error
+    rounding = f" ({error:.0e})" if error else ""
     return (
         name_of(stored.teacher),
         network,

@@ -65,6 +65,8 @@ def test_a_bank_is_built_listed_and_cleared(
         assert f"3 of 3 views are stored in {folder} (138.0 kB)" in said(capsys, "build", str(study.folder))
         assert [each.views for each in stored_views(folder)] == [3]
     assert bank_line(study, info).endswith("(bank.budget); 3 are stored already")
+    for other in (replace(info, seed=1), replace(info, crop_padding=2)):
+        assert bank_line(study, other).endswith("(bank.budget)"), "stored are other views"
     listed = said(capsys, "list", cache)
     assert "0123456789abcdef resnet8 digits 3 0 float32 138.9 kB" in listed
     assert "no teacher" not in listed and f"in {study.teacher.cache}/teachers" in listed

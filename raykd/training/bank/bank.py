@@ -100,13 +100,20 @@ def about(settings: BankSettings, teacher: Teacher, info: DataInfo, device: torc
     return {
         "format": FORMAT,
         "teacher": teacher.digest,
+        "autocast": str(teacher.precision),
+        "device": device.type,
+        **about_views(settings, info),
+    }
+
+
+def about_views(settings: BankSettings, info: DataInfo) -> dict[str, Any]:
+    """What of it is known without the teacher: the views, and the precision of the answers to them."""
+    return {
         "data": info.name,
         "images": info.fingerprint,
         "view_seed": info.seed if is_augmented(info) else None,
         "crop_padding": info.crop_padding,
         "horizontal_flip": info.horizontal_flip,
-        "autocast": str(teacher.precision),
-        "device": device.type,
         "precision": settings.precision,
     }
 

@@ -41,7 +41,7 @@ class StoredViews:
     - about: what decides the answers
     - views: how many are stored
     - size: bytes
-    - error: by how much the largest rounding of the first one's logits changed one of them; None if it is damaged
+    - first: name of the first one's part; None if there is none
     """
 
     teacher: str
@@ -49,7 +49,17 @@ class StoredViews:
     about: Mapping[str, Any]
     views: int
     size: int
-    error: float | None
+    first: str | None
+
+    @property
+    def error(self) -> float | None:
+        """By how much the largest rounding of the first view's logits changed one of them; None if it is damaged.
+
+        The part is read for it.
+        """
+        content = self.first and read(below(self.teacher, BANK, self.key), self.first)
+        payload = _payload(content or b"")
+        return None if payload is None else float(_metadata(payload)[ERROR])
 
 
 class Parts:
@@ -141,10 +151,8 @@ def stored_views(teacher: str) -> list[StoredViews]:
 
 def _stored(teacher: str, folder: str, files: Mapping[str, int]) -> StoredViews:
     parts = sorted(name for name in files if name.endswith(PART))
-    payload = _payload(read(folder, parts[0]) or b"") if parts else None
-    error = None if payload is None else float(_metadata(payload)[ERROR])
     about = json.loads(read(folder, ABOUT) or b"{}")
-    return StoredViews(teacher, name_of(folder), about, len(parts), sum(files.values()), error)
+    return StoredViews(teacher, name_of(folder), about, len(parts), sum(files.values()), next(iter(parts), None))
 
 
 def _metadata(payload: bytes) -> dict[str, str]:
