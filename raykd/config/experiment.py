@@ -36,10 +36,8 @@ class Experiment(TrainingSpec):
             if training.nesterov and training.momentum == 0:
                 raise ValueError(f"{name}.nesterov needs a {name}.momentum above 0")
         method = METHODS.get(self.method.name, AnswerMethod)
-        teaches = not issubclass(method, TeacherFree) and (
-            self.objective.kd_weight > 0 or issubclass(method, FeatureMethod)
-        )
-        if self.objective.ce_weight == 0 and not teaches:
+        teaches = not issubclass(method, TeacherFree) and (self.objective.distils or issubclass(method, FeatureMethod))
+        if self.objective.weights[0] == 0 and not teaches:
             baseline = f" and method {self.method.name} has no teacher" if issubclass(method, TeacherFree) else ""
             zeros = "objective.ce_weight is 0" if baseline else "objective.ce_weight and objective.kd_weight are both 0"
             raise ValueError(f"{zeros}{baseline}: the student would learn nothing")

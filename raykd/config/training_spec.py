@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,8 +25,14 @@ DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 """Settings of the data that decide where and how it is read, not what it is."""
 
-LATER_SETTINGS = {"view_seed": None, "held_out": "validation"}
-"""Settings of the data that are younger than the first cached teachers, and their values before that."""
+LATER_SETTINGS = {
+    "data.view_seed": None,
+    "data.held_out": "validation",
+    "objective.kd_share": None,
+    "method.dkd.non_target_share": None,
+    "schedule.hand_over": "rectified",
+}
+"""Settings that are younger than the first cached teachers, and their values before that."""
 
 
 class DataSettings(Settings):
@@ -146,8 +153,24 @@ class ObjectiveSettings(Settings):
     """Weight of the cross-entropy with the labels."""
     kd_weight: NonNegative = 0.5
     """Weight of the distillation loss. 0 trains the student without a teacher."""
+    kd_share: Share | None = None
+    """Share of ce_weight + kd_weight that goes to distillation; cross-entropy gets the rest. A search over it changes
+    what is learned from, and not the size of the loss and so of the steps. None: as the two weights say."""
     warmup_epochs: CountOrZero = 0
-    """Epochs over which kd_weight rises linearly from 0 (DKD uses 20 of 240)."""
+    """Epochs over which the weight of the distillation rises linearly from 0 (DKD uses 20 of 240)."""
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """The weights of cross-entropy and distillation."""
+        if self.kd_share is None:
+            return self.ce_weight, self.kd_weight
+        total = self.ce_weight + self.kd_weight
+        return (1 - self.kd_share) * total, self.kd_share * total
+
+    @property
+    def distils(self) -> bool:
+        """Whether distillation has any weight."""
+        return self.weights[1] > 0
 
 
 class TrainingSpec(Settings):
@@ -190,9 +213,7 @@ class TrainingSpec(Settings):
     def needs_teacher(self) -> bool:
         """Whether this training uses a teacher."""
         method = self.method.chosen()
-        return isinstance(method, FeatureMethod) or (
-            self.objective.kd_weight > 0 and not isinstance(method, TeacherFree)
-        )
+        return isinstance(method, FeatureMethod) or (self.objective.distils and not isinstance(method, TeacherFree))
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide a network's weights, as JSON data: equal ones are the same training on any machine.
@@ -206,9 +227,11 @@ class TrainingSpec(Settings):
         del content["bank"]
         if self.needs_teacher and self.bank.mode == "on" and self.bank.precision != "float32":
             content["bank"] = {"precision": self.bank.precision}
-        for name, neutral in LATER_SETTINGS.items():
-            if content["data"][name] == neutral:
-                del content["data"][name]
         for name in self.method.idle:
             content["method"].pop(name, None)
+        for name, neutral in LATER_SETTINGS.items():
+            *sections, last = name.split(".")
+            section = reduce(lambda node, key: node.get(key, {}), sections, content)
+            if section.get(last) == neutral:
+                section.pop(last, None)
         return content

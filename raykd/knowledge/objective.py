@@ -2,8 +2,10 @@
 
     L = ce_weight CE + warmup (kd_weight [b L_right + (1 - b) L_rectified] + feature_weight L_features)
 
-as in arXiv 2412.09874 (AAAI 2025); a feature method adds the last term beside its logit method. The maths is float32
-outside autocast, and never waits for the device: no value of a tensor decides what is done next.
+as in arXiv 2412.09874 (AAAI 2025); a feature method adds the last term beside its logit method. Where the schedule
+hands weight over to the labels, (1 - b) CE_right + b CE_wrong joins L_right and L_rectified, so that each sample keeps
+its whole weight. The maths is float32 outside autocast, and never waits for the device: no value of a tensor decides
+what is done next.
 """
 
 from collections.abc import Callable
@@ -50,6 +52,8 @@ class Losses:
     - cross_entropy, distillation, features: as in L, before their weights and warm-up
     - right, rectified: L_right and L_rectified, before b; with bias form "keep" the latter is that of the wrong samples
       as they are, with "drop" it is 0
+    - labels: cross-entropy that stands in for what the schedule takes from answers, already weighed by it; only where
+      the schedule hands over to labels
     - wrong_share: wrong samples over all samples
     - teacher_temperature, student_temperature: means over the batch
 
@@ -65,12 +69,13 @@ class Weights:
     """What multiplies the parts of the loss in one epoch.
 
     - distillation, features: kd_weight and feature_weight with their warm-up
-    - right: b, the weight of right against rectified knowledge; 1 where the whole batch is one set
+    - right, rectified: of right and of rectified knowledge; 1 and 0 where the whole batch is one set
     """
 
     distillation: float
     features: float
     right: float
+    rectified: float
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,12 @@ class Objective:
     def weights(self, *, epoch: int, epochs: int) -> Weights:
         """Return the weights of an epoch, from 0, of `epochs`."""
         warmup = min(epoch / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0
-        right = 1.0 if self.bias.form == "keep" else self.schedule.right_weight(epoch / epochs)
-        return Weights(self.kd_weight * warmup, self.feature_weight * warmup, right)
+        right, rectified = 1.0, 0.0
+        if self.bias.form != "keep":
+            right = self.schedule.right_weight(epoch / epochs)
+            rectified = 0.0 if self.bias.form == "drop" else 1 - right
+            right = 1.0 if self.schedule.hand_over == "right" else right
+        return Weights(self.kd_weight * warmup, self.feature_weight * warmup, right, rectified)
 
     def __call__(
         self,
@@ -133,7 +142,7 @@ class Objective:
         weights = self.weights(epoch=epoch, epochs=epochs)
         with _no_autocast(student_logits.device.type):
             student = student_logits.float()
-            cross_entropy = F.cross_entropy(student, labels, reduction="sum", label_smoothing=self.label_smoothing)
+            cross_entropy = self._cross_entropy(student, labels, "sum")
             if teacher_logits is None or self.method is None or self.kd_weight == 0:
                 samples = workers.sum(student.new_full((), student.shape[0]))
                 parts = {}
@@ -142,15 +151,26 @@ class Objective:
                 counts = workers.sum(torch.stack([~is_wrong, is_wrong]).sum(dim=1, dtype=torch.float32))
                 samples = counts.sum()
                 parts = self._distil(student, teacher_logits.detach().float(), labels, epoch, is_wrong, counts, workers)
-                right, rectified = parts["right"], parts["rectified"]
                 if self.bias.form != "keep":
-                    parts["distillation"] = weights.right * right + (1 - weights.right) * rectified
+                    parts["distillation"] = weights.right * parts["right"] + weights.rectified * parts["rectified"]
+                    if self.schedule.hand_over == "labels":
+                        rows = self._cross_entropy(student, labels, "none")
+                        mean_among = _mean_of_rows(rows, workers)
+                        right_count, wrong_count = self._denominators(counts)
+                        parts["labels"] = (1 - weights.right) * mean_among(~is_wrong, right_count) + (
+                            1 - weights.rectified
+                        ) * mean_among(is_wrong, wrong_count)
             parts["cross_entropy"] = workers.count * cross_entropy / samples
             if hints is not None and self.features is not None:
                 local_share = workers.count * student.shape[0] / samples
                 parts["features"] = local_share * self.features.loss(_in_float32(hints))
             total = self.ce_weight * parts["cross_entropy"]
-            for name, weight in (("distillation", weights.distillation), ("features", weights.features)):
+            of_distillation, of_features = weights.distillation, weights.features
+            for name, weight in (
+                ("distillation", of_distillation),
+                ("labels", of_distillation),
+                ("features", of_features),
+            ):
                 if name in parts:
                     total = total + weight * parts[name]
             return Losses(total, {name: part.detach() for name, part in parts.items()})
@@ -167,8 +187,7 @@ class Objective:
     ) -> dict[str, Tensor]:
         """Return what is distilled from the answers; `counts` [2] are right and wrong samples of all workers."""
         samples = counts.sum()
-        # An empty subset sums to 0; at least 1 below it keeps it there.
-        right_count, wrong_count = counts.clamp(min=1) if self.bias.denominator == "subset" else samples.expand(2)
+        right_count, wrong_count = self._denominators(counts)
         student_temperature, teacher_temperature = self.temperature.of(student), self.temperature.of(teacher)
         answers = Answers(
             student=student / student_temperature,
@@ -193,15 +212,18 @@ class Objective:
             parts["distillation"] = mean_among(torch.ones_like(is_wrong), samples)
         return parts
 
+    def _cross_entropy(self, student: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        return F.cross_entropy(student, labels, reduction=reduction, label_smoothing=self.label_smoothing)
+
+    def _denominators(self, counts: Tensor) -> Tensor:
+        """What the sums over right and over wrong samples are divided by, [2], from the counts [2] of both."""
+        # An empty subset sums to 0; at least 1 below it keeps it there.
+        return counts.clamp(min=1) if self.bias.denominator == "subset" else counts.sum().expand(2)
+
     def _mean_among(self, answers: Answers, workers: Workers) -> Callable[[Tensor, Tensor], Tensor]:
         """Return how to average the method over chosen samples (bool [B]), of which all workers have `count`."""
         if isinstance(self.method, SampleTerm):
-            rows = self.method.rows(answers)
-
-            def mean_of_rows(chosen: Tensor, count: Tensor) -> Tensor:
-                return workers.count * rows.masked_fill(~chosen, 0).sum() / count
-
-            return mean_of_rows
+            return _mean_of_rows(self.method.rows(answers), workers)
         method = self.method
         assert method is not None
 
@@ -217,6 +239,15 @@ class Objective:
             return tempered
         repaired = rectify(tempered, labels, self.bias) + tempered.logsumexp(dim=1, keepdim=True)
         return torch.where(is_wrong.unsqueeze(1), repaired, tempered)
+
+
+def _mean_of_rows(rows: Tensor, workers: Workers) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return how to average losses [B] over chosen samples (bool [B]), of which all workers have `count`."""
+
+    def mean_of_rows(chosen: Tensor, count: Tensor) -> Tensor:
+        return workers.count * rows.masked_fill(~chosen, 0).sum() / count
+
+    return mean_of_rows
 
 
 def _in_float32(hints: Hints) -> Hints:

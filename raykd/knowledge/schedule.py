@@ -1,5 +1,8 @@
 """Dynamic weight: how much right knowledge weighs against rectified knowledge as training proceeds.
 
+In the paper the weight that right knowledge loses goes to rectified knowledge, that is, to the few samples on which the
+teacher is wrong; with a good teacher most of the distillation just fades. `hand_over` says where else it may go.
+
 Progress is epoch / epochs, in [0, 1]. A schedule has no state: a resumed run asks it again and gets the same answer.
 """
 
@@ -14,7 +17,7 @@ from raykd.settings import Positive, Settings, Share
 class ScheduleSettings(Settings):
     """Dynamic weight b of right knowledge over training progress; rectified knowledge gets 1 - b.
 
-    The cosine is that of arXiv 2412.09874 (AAAI 2025); the other forms and `shape` are this project's.
+    The cosine is that of arXiv 2412.09874 (AAAI 2025); the other forms, `shape` and `hand_over` are this project's.
     """
 
     form: Literal["cosine", "linear", "constant", "step"] = "cosine"
@@ -25,6 +28,10 @@ class ScheduleSettings(Settings):
     """constant: b."""
     step_at: Share = 0.5
     """step: progress at which the weight moves."""
+    hand_over: Literal["rectified", "labels", "right"] = "rectified"
+    """Where the weight goes that the schedule takes from an answer. rectified: only to rectified knowledge, as in the
+    paper; labels: to the cross-entropy of the same samples, so that each sample keeps its whole weight; right: right
+    knowledge keeps weight 1, and rectified knowledge rises with 1 - b beside it."""
 
     def right_weight(self, progress: float) -> float:
         """Return the weight of right knowledge, in [0, 1], at a progress in [0, 1]; ValueError outside."""

@@ -47,14 +47,15 @@ def build_objective(spec: TrainingSpec, shapes: HintShapes | None = None) -> Obj
         features = method.term(shapes) if isinstance(method, FeatureMethod) and shapes is not None else None
     except ValueError as error:
         raise RaykdError(f"method {spec.method.name}: {error}") from error
+    ce_weight, kd_weight = spec.objective.weights
     return Objective(
         # Parameters that no loss reaches would stop several workers.
-        method=None if answers is None or spec.objective.kd_weight == 0 else answers.term(),
+        method=None if answers is None or kd_weight == 0 else answers.term(),
         temperature=spec.temperature,
         bias=spec.bias,
         schedule=spec.schedule,
-        ce_weight=spec.objective.ce_weight,
-        kd_weight=spec.objective.kd_weight,
+        ce_weight=ce_weight,
+        kd_weight=kd_weight,
         warmup_epochs=spec.objective.warmup_epochs,
         label_smoothing=spec.training.label_smoothing if smoothing is None else smoothing,
         features=features,

@@ -163,8 +163,13 @@ def objective(
     ce_weight: float,
     kd_weight: float,
     right_weight: float,
+    hand_over: str = "rectified",
 ) -> float:
-    """ce_weight CE + kd_weight [b L_right + (1 - b) L_rectified], kd_weight with its warm-up, b = right_weight."""
+    """ce_weight CE + kd_weight [b L_right + (1 - b) L_rectified], kd_weight with its warm-up, b = right_weight.
+
+    Handed over to labels, what is missing to weight 1 goes to the cross-entropy of the same samples; to "right", right
+    samples keep weight 1.
+    """
     samples = list(zip(student, teacher, labels, strict=True))
     cross_entropy = sum(-math.log(softmax(v)[y]) for v, _, y in samples) / len(samples)
     both = [prepared(v, z, y, policy, form, amount) for v, z, y in samples]
@@ -173,9 +178,12 @@ def objective(
         distilled = host(method, [row for row, _ in both], len(both))
     else:
         divisors = [max(len(rows), 1) if denominator == "subset" else len(both) for rows in (right, wrong)]
-        distilled = right_weight * host(method, right, divisors[0])
-        if form != "drop":
-            distilled += (1 - right_weight) * host(method, wrong, divisors[1])
+        weights = [1.0 if hand_over == "right" else right_weight, 0.0 if form == "drop" else 1 - right_weight]
+        distilled = 0.0
+        for rows, weight, divisor in zip((right, wrong), weights, divisors, strict=True):
+            distilled += weight * host(method, rows, divisor)
+            if hand_over == "labels":
+                distilled += (1 - weight) * sum(-math.log(softmax(row[0])[row[-1]]) for row in rows) / divisor
     return ce_weight * cross_entropy + kd_weight * distilled
 
 

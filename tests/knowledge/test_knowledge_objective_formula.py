@@ -36,8 +36,9 @@ TEMPERATURES = [constant(4.0), std(1.5), std(2.0, "multiplier")]
     epoch=st.integers(0, 10),
     amount=st.floats(0.01, 0.95),
     warmup_epochs=st.sampled_from([0, 4]),
+    hand_over=st.sampled_from(["rectified", "labels", "right"]),
 )
-def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_rows, epoch, amount, warmup_epochs):
+def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_rows, epoch, amount, warmup_epochs, hand_over):
     student, teacher, labels = batch(seed, rows=7, classes=5, wrong_rows=wrong_rows)
     v, z = student.detach().double().numpy(), teacher.double().numpy()
     direction = np.random.default_rng(seed).normal(size=v.shape)
@@ -47,7 +48,7 @@ def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_r
                 term_of(method),
                 temperature,
                 repair_of(form, amount, denominator),
-                cosine(),
+                cosine().model_copy(update={"hand_over": hand_over}),
                 0.3,
                 0.7,
                 warmup_epochs,
@@ -67,6 +68,7 @@ def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_r
                     ce_weight=0.3,
                     kd_weight=0.7 * (min(epoch / warmup_epochs, 1) if warmup_epochs else 1),
                     right_weight=math.cos(math.pi * epoch / 20) ** 2,
+                    hand_over=hand_over,
                 )
 
             # CTKD multiplies differences of nearly equal float32 log-probabilities by a T^2 of some 250.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from raykd.knowledge.methods.base import LogitMethod, as_published
 from raykd.knowledge.methods.kd import kd
-from raykd.settings import NonNegative
+from raykd.settings import NonNegative, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +27,22 @@ class Dkd(LogitMethod):
     """Weight of the target-class part (TCKD)."""
     non_target_weight: NonNegative = 8.0
     """Weight of the non-target-class part (NCKD); published: 8 for most pairs, 2 for resnet56-resnet20, 6 for VGG13."""
+    non_target_share: Share | None = None
+    """Share of target_weight + non_target_weight that goes to the non-target part, the target part gets the rest: a
+    search over it leaves the size of the loss as it is. None: as the two weights say."""
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """The weights of the target and the non-target part."""
+        if self.non_target_share is None:
+            return self.target_weight, self.non_target_weight
+        total = self.target_weight + self.non_target_weight
+        return (1 - self.non_target_share) * total, self.non_target_share * total
 
     def loss(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """Return the loss [B] of tempered logits [B, C] and labels int64 [B], without any T^2."""
-        return dkd(
-            student,
-            teacher,
-            labels,
-            target_weight=self.target_weight,
-            non_target_weight=self.non_target_weight,
-        )
+        target_weight, non_target_weight = self.weights
+        return dkd(student, teacher, labels, target_weight=target_weight, non_target_weight=non_target_weight)
 
 
 def dkd(student: Tensor, teacher: Tensor, labels: Tensor, *, target_weight: float, non_target_weight: float) -> Tensor:

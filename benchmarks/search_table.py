@@ -1,0 +1,214 @@
+"""Records what many settings reach: real trainings of a wide search space, each under several seeds.
+
+    python benchmarks/search_table.py --data digits
+    python benchmarks/search_table.py --data fashion_mnist
+
+Each row is one training: its settings, its accuracy on the validation split after every epoch, which a search may see,
+and that of its last epoch on the test split, which tells how good the settings are. Rows are appended to a file as they
+come, and a second call goes on where the first one ended. It needs no cluster: the classroom is that of every run.
+
+`search_efficiency.py` compares samplers and schedulers on this table.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+import tyro
+from one_class import STUDENT, TEACHER
+from rich.console import Console
+
+import raykd
+from raykd.config import TrainingSpec
+from raykd.data import ImageData, evaluation_batches, load_data
+from raykd.search.names import METRIC
+from raykd.search.space_file import load_space
+from raykd.settings_io import override
+from raykd.study.confirm.contenders import as_published
+from raykd.training.classroom import Classroom
+from raykd.training.messages import TrainRequest, WorkerCommands
+from raykd.training.saved import load_model
+from raykd.training.team import Team
+
+HERE = Path(__file__).parent
+SPACE = str(HERE / "spaces" / "wide.yaml")
+CLASS = 8
+"""Students that are taught together."""
+
+EXPERIMENT = raykd.Experiment(
+    teacher=raykd.TeacherSettings(
+        model=TEACHER, training=raykd.TrainingSettings(epochs=20, learning_rate=0.05, decay="cosine")
+    ),
+    student=STUDENT,
+    training=raykd.TrainingSettings(learning_rate=0.05, decay="cosine", stacking="off"),
+    objective=raykd.ObjectiveSettings(ce_weight=0.5, kd_weight=0.5),
+    temperature=raykd.TemperatureSettings(policy="constant", value=4.0),
+    method=raykd.MethodSettings(name="kd"),
+    bias=raykd.BiasSettings(form="keep"),
+)
+"""Without a searched setting, this is plain distillation. Of DKD the search moves shares of the total weight 9."""
+
+DATA: dict[str, dict[str, object]] = {
+    "digits": {
+        "data.name": "digits",
+        "data.test_share": 0.5,
+        "data.validation_share": 0.25,
+        "data.train_images": 400,
+        "training.epochs": 16,
+        "training.batch_size": 32,
+    },
+    "fashion_mnist": {
+        "data.name": "fashion_mnist",
+        "data.validation_share": 1 / 60,
+        "data.train_images": 3000,
+        "training.epochs": 10,
+        "training.batch_size": 64,
+    },
+}
+"""Few training images, as teachers help most there. Validation splits as small as those of real studies."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train students of many settings, and write down what they reach."""
+
+    data: str = "digits"
+    """digits or fashion_mnist."""
+    settings: int = 300
+    """Drawn at random from the wide space, beside the baselines."""
+    seeds: int = 3
+    """Trainings of each."""
+    rows: Path | None = None
+    """File that rows are appended to. None: search_table_DATA.jsonl beside this script's results, packed at the end."""
+
+
+def reference_settings(experiment: raykd.Experiment) -> dict[str, TrainingSpec]:
+    """Settings that a search should be measured against, by name."""
+    paper = {
+        "bias.form": "pair",
+        "bias.strength": 0.5,
+        "bias.denominator": "subset",
+        "schedule.form": "cosine",
+        "temperature.policy": "constant",
+        "temperature.value": 4.0,
+    }
+    return {
+        "plain": experiment.training_spec().without_teacher(),
+        **{name: as_published(experiment, name).training_spec() for name in ("kd", "dkd", "dist")},
+        "paper": override(experiment, paper).training_spec(),
+    }
+
+
+def drawn_settings(experiment: raykd.Experiment, count: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Settings of the wide space under their numbers, always the same ones."""
+    space = load_space(SPACE, experiment)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(count):
+        yield f"{number:04d}", space.sample(study.ask())
+
+
+def seeded(spec: TrainingSpec, seed: int) -> TrainingSpec:
+    """The same training under a seed of its own, on the same splits."""
+    data = spec.data.model_copy(update={"view_seed": seed})
+    return spec.model_copy(update={"data": data, "training": spec.training.model_copy(update={"seed": seed})})
+
+
+@torch.no_grad()
+def test_accuracy(folder: Path, images: ImageData) -> float:
+    """Of a finished student, on the test split."""
+    network = load_model(folder).network.eval()  # of normalised images
+    right = sum(
+        int((network(batch.images).argmax(1) == batch.labels).sum())
+        for batch in evaluation_batches(images, "test", batch_size=500)
+    )
+    return right / images.info.split_sizes["test"]
+
+
+def train(specs: Mapping[str, TrainingSpec], folder: Path, teacher: str | None) -> dict[str, list[Mapping[str, float]]]:
+    """Train students in one class; the metrics of all epochs of each. One that diverges has fewer."""
+    classroom = Classroom(Team())
+    requests = [
+        TrainRequest(name, spec, teacher if spec.needs_teacher else None, str(folder / name))
+        for name, spec in specs.items()
+    ]
+    reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
+    while classroom.seated:
+        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
+    for report in reports:
+        if report.failure:
+            raise SystemExit(f"{report.student}: {report.failure}")
+    return {name: [r.metrics for r in reports if r.student == name] for name in specs}
+
+
+def record(options: Options, rows: Path, console: Console) -> None:
+    """Train all that is not in the file yet."""
+    experiment = override(EXPERIMENT, DATA[options.data])
+    images = load_data(experiment.data)
+    values = dict(drawn_settings(experiment, options.settings))
+    specs = reference_settings(experiment)
+    specs |= {name: override(experiment, drawn).training_spec() for name, drawn in values.items()}
+    known = {(row["setting"], row["seed"]) for row in read_rows(rows)}
+    with tempfile.TemporaryDirectory(prefix="raykd-benchmark-") as path, rows.open("a") as file:
+        folder = Path(path)
+        teacher = train({"teacher": experiment.standard_teacher_spec()}, folder, None)["teacher"][-1]
+        console.print(f"teacher: {teacher[METRIC]:.2%} on the validation split")
+        for first in range(0, len(specs), CLASS):
+            names = list(specs)[first : first + CLASS]
+            for seed in range(1, options.seeds + 1):
+                open_names = [name for name in names if (name, seed) not in known]
+                if not open_names:
+                    continue
+                trained = train(
+                    {name: seeded(specs[name], seed) for name in open_names}, folder, str(folder / "teacher")
+                )
+                for name, epochs in trained.items():
+                    whole = len(epochs) == experiment.training.epochs
+                    row = {
+                        "setting": name,
+                        "seed": seed,
+                        "values": values.get(name, {}),
+                        "validation": [round(epoch[METRIC], 5) for epoch in epochs],
+                        "test": round(test_accuracy(folder / name, images), 5) if whole else None,
+                        "wrong_share": round(epochs[-1].get("wrong_share", 0.0), 4),
+                    }
+                    file.write(json.dumps(row) + "\n")
+                file.flush()
+                for name in open_names:
+                    for left in (folder / name).iterdir():
+                        left.unlink()
+            console.print(f"{options.data}: settings up to {names[-1]}", highlight=False)
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a table, packed or not; none of a file that is not there. Half a last line is left out."""
+    if not file.exists():
+        return []
+    opened = gzip.open(file, "rt") if file.suffix == ".gz" else file.open()
+    with opened as lines:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def main(options: Options) -> None:
+    """Record, then pack the table."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(1)
+    packed = HERE / "results" / f"search_table_{options.data}.jsonl.gz"
+    rows = options.rows or packed.with_suffix("")
+    record(options, rows, Console())
+    with gzip.GzipFile(packed, "wb", mtime=0) as file:
+        file.write(rows.read_bytes())
+    if options.rows is None:
+        os.remove(rows)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
