@@ -33,7 +33,7 @@ from raykd.data import ImageData, evaluation_batches, load_data
 from raykd.search.names import METRIC
 from raykd.search.space_file import load_space
 from raykd.settings_io import override
-from raykd.study.confirm.contenders import as_published
+from raykd.study.published import as_published, paper
 from raykd.training.classroom import Classroom
 from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
@@ -93,18 +93,10 @@ class Options:
 
 def reference_settings(experiment: raykd.Experiment) -> dict[str, TrainingSpec]:
     """Settings that a search should be measured against, by name."""
-    paper = {
-        "bias.form": "pair",
-        "bias.strength": 0.5,
-        "bias.denominator": "subset",
-        "schedule.form": "cosine",
-        "temperature.policy": "constant",
-        "temperature.value": 4.0,
-    }
     return {
         "plain": experiment.training_spec().without_teacher(),
         **{name: as_published(experiment, name).training_spec() for name in ("kd", "dkd", "dist")},
-        "paper": override(experiment, paper).training_spec(),
+        "teachers_bias": paper(experiment, "teachers_bias").training_spec(),
     }
 
 
@@ -192,9 +184,9 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a table, packed or not; none of a file that is not there. Half a last line is left out."""
     if not file.exists():
         return []
-    opened = gzip.open(file, "rt") if file.suffix == ".gz" else file.open()
-    with opened as lines:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+    content = file.read_bytes()
+    text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def main(options: Options) -> None:

@@ -20,6 +20,8 @@ STUDENT = "student"
 """The student of a single run."""
 TEACHER = "teacher.json"
 """The description of a study's teacher (see `raykd.training.folder`) and its folder: readable without the cache."""
+FINALISTS = "finalists.json"
+"""What a study's finalists reached, see `raykd.results.finalists`."""
 RAY = "ray"
 """Ray's own files."""
 

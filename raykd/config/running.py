@@ -30,6 +30,10 @@ class StudySettings(Settings):
     storage: str | None = None
     """Where Optuna keeps the study: a .journal file, sqlite:///FILE or postgresql://USER@HOST/DATABASE. None:
     study.journal in the study's folder."""
+    start: tuple[str, ...] | None = None
+    """Settings that a study runs first and to the last epoch, so that the winner has something to beat: experiment (its
+    own), a method's name (as published), teachers_bias, generous_teacher (the papers'), plain, or one of the space's.
+    None: experiment, kd, the method, the papers where the space has them, and the space's."""
     warm_start: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--warm-start"])] = ()
     """Earlier studies that the sampler learns from: folders, names below `output`, or STORAGE#NAME."""
     scheduler: Literal["auto", "asha", "median", "none"] = "auto"
@@ -39,6 +43,11 @@ class StudySettings(Settings):
     """Share of the epochs that every trial gets before it may be stopped. Dynamic schedules need a quarter."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     """asha: one in this many trials passes each rung."""
+    finalists: CountOrZero = 3
+    """So many of the best trials are taught again under further seeds after the search, beside the best start point and
+    the plain student; the winner is chosen by its mean. 0: the best single result of the search wins."""
+    finalist_seeds: Annotated[int, Field(ge=2)] = 3
+    """Further students of each finalist."""
     seed: CountOrZero = 0
     """Seeds the sampler."""
     retries: CountOrZero = 2

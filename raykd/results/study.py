@@ -13,9 +13,11 @@ from rich.table import Table
 
 from raykd.config import Goal
 from raykd.places import BEST, TRIALS
+from raykd.results.finalists import Finalists
 from raykd.results.frames import epochs_frame, html_table, text_table, trials_frame
 from raykd.results.pareto import FRONT, front_table
-from raykd.results.trial_summary import TrialSummary
+from raykd.results.statistics import percent
+from raykd.results.trial_summary import TrialSummary, ranked
 from raykd.search.goals import goals_of
 from raykd.storage import below
 from raykd.tracking import Address
@@ -38,6 +40,7 @@ class StudyResult:
       `raykd.training.folder`); the latter is None if it could not be trained
     - place: where MLflow has it
     - goals: what was optimised, see `raykd.search.goals`
+    - finalists: the best settings and baselines under further seeds, or None
     - pareto: with several goals, the finished trials that no other one beats in all of them, most accurate first
     """
 
@@ -48,6 +51,7 @@ class StudyResult:
     place: Address
     goals: tuple[Goal, ...] = ("accuracy",)
     pareto: tuple[TrialSummary, ...] = ()
+    finalists: Finalists | None = None
 
     @classmethod
     def of(
@@ -59,22 +63,27 @@ class StudyResult:
         place: Address,
     ) -> StudyResult:
         """The outcome as the study's record has it."""
-        trials = tuple(TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False))
+        begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != optuna.trial.TrialState.WAITING]
+        trials = tuple(map(TrialSummary.of, begun))
         goals = goals_of(study)
         unbeaten = {trial.number for trial in study.best_trials} if len(goals) > 1 else set()
-        front = [trials[number] for number in sorted(unbeaten)]
+        front = [each for each, trial in zip(trials, begun, strict=True) if trial.number in unbeaten]
         pareto = tuple(sorted(front, key=lambda trial: trial.accuracy or 0.0, reverse=True))
-        return cls(folder, trials, teacher, plain, place, goals, pareto)
+        return cls(folder, trials, teacher, plain, place, goals, pareto, Finalists.of(folder))
 
     @property
     def ranked(self) -> list[TrialSummary]:
-        """Finished trials, best first; of equals the earlier one."""
-        finished = [trial for trial in self.trials if trial.state == "finished"]
-        return sorted(finished, key=lambda trial: trial.accuracy or 0.0, reverse=True)
+        """Finished trials: the winner of the finalists, then by their accuracy; of equals the earlier one first."""
+        winner = None if self.finalists is None else self.finalists.winner
+        name = None if winner is None else winner.name
+        return sorted(ranked(self.trials), key=lambda trial: trial.name != name)
 
     @property
     def best(self) -> TrialSummary | None:
-        """The most accurate finished trial; of equals, with several goals, one that none beats in the others."""
+        """The winner of the finalists, or without them the most accurate finished trial.
+
+        With several goals, of equals one that none beats in the others.
+        """
         return next(iter(self.pareto or self.ranked), None)
 
     @property
@@ -112,6 +121,11 @@ class StudyResult:
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         return f"{len(states)} trials: {counts}" if states else "no trials"
 
+    def _against_best(self, accuracy: float | None) -> str:
+        """The difference from the best trial in points; nothing of that trial itself."""
+        best = None if self.best is None else self.best.accuracy
+        return "" if best is None or accuracy in (None, best) else percent(accuracy - best, "+")
+
     def keep_best(self, shared: str) -> None:
         """Copy the best student out of its trial's folder, below the study's shared folder, into the study's own."""
         if self.best is not None:
@@ -120,7 +134,7 @@ class StudyResult:
     def show(self, console: Console) -> None:
         """Print the best trials beside the teacher and the plain student, and where to look further."""
         table = Table(title=f"{self.folder.name}: accuracy on the validation split", title_justify="left")
-        for heading in ("", "last epoch", "best epoch", "epochs"):
+        for heading in ("", "last epoch", "against the best", "best epoch", "epochs"):
             table.add_column(heading, justify="left" if not heading else "right")
         for label, model in (("teacher", self.teacher), ("plain student", self.plain)):
             if model is None:
@@ -130,13 +144,18 @@ class StudyResult:
             known = "best_epoch" in metrics
             best = f"{metrics['best_validation_accuracy']:.2%} ({metrics['best_epoch']:.0f})" if known else ""
             epochs = str(model["epochs"]) if known else ""
-            table.add_row(label, f"{metrics['validation_accuracy']:.2%}", best, epochs)
+            accuracy = metrics["validation_accuracy"]
+            table.add_row(label, f"{accuracy:.2%}", self._against_best(accuracy), best, epochs)
         table.add_section()
-        for trial in self.ranked[:SHOWN_TRIALS]:
+        shown = self.ranked[:SHOWN_TRIALS]
+        for trial in (*shown, *(trial for trial in self.ranked if trial.start is not None and trial not in shown)):
             best = f"{trial.best_accuracy:.2%} ({trial.best_epoch})"
-            table.add_row(trial.name, f"{trial.accuracy:.2%}", best, str(trial.epochs))
+            against = self._against_best(trial.accuracy)
+            table.add_row(trial.label, f"{trial.accuracy:.2%}", against, best, str(trial.epochs))
         console.print(table, highlight=False)
         console.print(f"{self._counts()}. The test split was not touched.", highlight=False)
+        if self.finalists is not None:
+            self.finalists.show(console)
         if self.best is not None:
             console.print(f"{self.best.name}: {self.best.settings}", highlight=False)
             console.print(f"best student: {self.best_folder}", soft_wrap=True, highlight=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from raykd.places import trial_name
 from raykd.search.goals import GOALS
 from raykd.search.outcome import outcome_of_trial
+from raykd.search.start_points import settings_of, start_of
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,14 @@ class TrialSummary:
 
     - name: as in folders and MLflow
     - state: finished, stopped early, diverged, failed or interrupted
-    - values: the searched settings by dotted name
+    - values: the searched settings by dotted name, and those that a start point sets besides
     - accuracy: on the validation split after its last epoch, or None
     - best_accuracy, best_epoch: of its best epoch
     - epochs: how many it had
     - seconds: of its class, while it was trained
     - parameters, latency_ms: of its student, if they are goals of the study (see `raykd.search.student_size`)
     - error: why it failed, or None
+    - start: the name of the start point that it is, or None
     """
 
     name: str
@@ -39,6 +41,7 @@ class TrialSummary:
     parameters: int | None = None
     latency_ms: float | None = None
     error: str | None = None
+    start: str | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> TrialSummary:
@@ -48,7 +51,7 @@ class TrialSummary:
         return cls(
             name=trial_name(trial.number),
             state=outcome.state,
-            values=dict(trial.params),
+            values=settings_of(trial),
             accuracy=accuracies.get(last),
             best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
             best_epoch=trial.user_attrs.get("best_epoch"),
@@ -57,12 +60,24 @@ class TrialSummary:
             parameters=trial.user_attrs.get(GOALS["parameters"].key),
             latency_ms=trial.user_attrs.get(GOALS["latency"].key),
             error=outcome.reason,
+            start=start_of(trial),
         )
+
+    @property
+    def label(self) -> str:
+        """The name, and what start point it is."""
+        return self.name if self.start is None else f"{self.name} ({self.start})"
 
     @property
     def settings(self) -> str:
         """The searched settings in a line."""
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
+
+
+def ranked(trials: Iterable[TrialSummary]) -> list[TrialSummary]:
+    """Finished trials, best first; of equals the earlier one."""
+    finished = [trial for trial in trials if trial.state == "finished"]
+    return sorted(finished, key=lambda trial: trial.accuracy or 0.0, reverse=True)
 
 
 def _shown(value: Any) -> str:

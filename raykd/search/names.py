@@ -10,3 +10,10 @@ TIME = "epoch"
 
 TRIAL = "trial"
 """The key beside the settings in a trial's config: its number in the Optuna study."""
+
+START = "start"
+"""Attribute of an Optuna trial: the name of the start point that it is."""
+START_SETTINGS = "start_settings"
+"""Attribute of a start point's trial: its settings that are not in the search space, by dotted name."""
+OUTSIDE = "outside"
+"""Attribute of a start point's trial: it has no place in the search space, so the sampler does not learn from it."""

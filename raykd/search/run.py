@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import optuna
@@ -14,6 +15,7 @@ from raykd.places import RAY, shared_folder
 from raykd.search.schedulers import feed_history, make_scheduler
 from raykd.search.searcher import OptunaSearcher
 from raykd.search.space import SearchSpace
+from raykd.search.start_points import StartPoint, start_of
 from raykd.search.trial import StudentTrial, TrialContext
 from raykd.storage import below, is_url
 
@@ -28,6 +30,7 @@ def search(
     trials: int,
     seats: Callable[[], int] | None = None,
     sizes: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None,
+    start: Sequence[StartPoint] | None = None,
 ) -> None:
     """Run those trials of a study that have not ended.
 
@@ -38,18 +41,20 @@ def search(
         callbacks: Called with every result.
         trials: How many have not ended.
         seats: How many may run at once, at this moment. None: as many as the context says.
-        sizes: See `raykd.search.searcher.OptunaSearcher`.
+        sizes, start: See `raykd.search.searcher.OptunaSearcher`. Start points are trained to the last epoch.
     """
     experiment = context.experiment
     settings = experiment.study
-    scheduler = make_scheduler(settings, experiment.training.epochs)
+    warmup = space.highest("objective.warmup_epochs") or experiment.objective.warmup_epochs
+    is_start_point = cache(lambda number: start_of(study.get_trials(deepcopy=False)[number]) is not None)
+    scheduler = make_scheduler(settings, experiment.training.epochs, int(warmup), is_start_point)
     feed_history(scheduler, study)
     trainable = tune.with_resources(tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS})
     ray_folder = below(shared_folder(experiment), RAY)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=OptunaSearcher(study, space, settings.trials, seats=seats, sizes=sizes),
+            search_alg=OptunaSearcher(study, space, settings.trials, seats=seats, sizes=sizes, start=start),
             scheduler=scheduler,
             num_samples=trials,
             # Fixed from the start, so where seats come and go the searcher itself keeps to them.

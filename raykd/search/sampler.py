@@ -11,7 +11,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
+
+from raykd.search.start_points import is_outside
 
 
 class SeededByTrial(BaseSampler):
@@ -20,6 +22,8 @@ class SeededByTrial(BaseSampler):
     TPE is as of Optuna 5: it keeps away from running trials (constant liar), and is multivariate with one goal. It
     is what Optuna advises for several goals as well where there are tens to hundreds of trials and settings depend
     on each other; NSGA-II needs more trials and settings that depend less on each other.
+
+    Start points that lie outside the search space are hidden from it.
 
     Args:
         seed: The study's.
@@ -41,7 +45,8 @@ class SeededByTrial(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._sampler = self._fresh(trial.number)
         several_goals = len(study.directions) > 1
-        self._known = _copied(study, self._earlier) if self._earlier or several_goals else None
+        outside = any(map(is_outside, study.get_trials(deepcopy=False)))
+        self._known = _copied(study, self._earlier) if self._earlier or several_goals or outside else None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._sampler.infer_relative_search_space(*self._seen(study, trial))
@@ -64,8 +69,11 @@ class SeededByTrial(BaseSampler):
 
 
 def _copied(study: Study, earlier: Sequence[FrozenTrial]) -> Study:
-    """A study in memory: all trials of this one under their numbers, then the earlier ones."""
-    trials = [*study.get_trials(deepcopy=False), *earlier]
+    """A study in memory: all trials of this one under their numbers, then the earlier ones.
+
+    Trials outside the search space count as failed: TPE takes what all others have in common for the space.
+    """
+    trials = [_failed(trial) if is_outside(trial) else trial for trial in (*study.get_trials(deepcopy=False), *earlier)]
     if len(study.directions) > 1:
         # TPE would rank stopped trials by their values so far, which it can only with one goal.
         trials = [copy.copy(trial) for trial in trials]
@@ -76,3 +84,9 @@ def _copied(study: Study, earlier: Sequence[FrozenTrial]) -> Study:
     known = Study(study.study_name, storage)
     known.add_trials(trials)
     return known
+
+
+def _failed(trial: FrozenTrial) -> FrozenTrial:
+    failed = copy.copy(trial)
+    failed.state, failed.values, failed.intermediate_values = TrialState.FAIL, None, {}
+    return failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +14,12 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 
 from raykd.config import StudySettings
 from raykd.places import trial_name
-from raykd.search.names import METRIC, TIME
+from raykd.search.names import METRIC, TIME, TRIAL
 
 
-def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:
+def make_scheduler(
+    settings: StudySettings, epochs: int, warmup: int = 0, is_spared: Callable[[int], bool] = lambda number: False
+) -> TrialScheduler:
     """The scheduler of a study.
 
     asha also stops a trial at its last report, where nothing is left to stop: such a trial has ``finished`` in its
@@ -25,11 +28,14 @@ def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:
     Args:
         settings: Name of the scheduler and how early it may stop trials.
         epochs: Epochs of a whole trial.
+        warmup: Epochs over which distillation sets in: before they are over, and one more, no trial is judged.
+        is_spared: Whether a trial, by its number, is trained to the end whatever its results; they count for others.
     """
     # In binary 0.07 * 100 is a little above 7, which must not make it 8.
-    grace = max(1, math.ceil(settings.grace_share * epochs - 1e-9))
+    grace = max(1, math.ceil(settings.grace_share * epochs - 1e-9), min(warmup + 1, epochs))
     if settings.early_stopping == "asha":
-        return AsyncHyperBandScheduler(
+        return _SparingHalving(
+            is_spared,
             time_attr=TIME,
             metric=METRIC,
             mode="max",
@@ -40,14 +46,45 @@ def make_scheduler(settings: StudySettings, epochs: int) -> TrialScheduler:
     if settings.early_stopping == "median":
         # Without min_time_slice every trial without enough peers is paused after each epoch for one that waits, and
         # loses its seat.
-        return MedianStoppingRule(
+        return _SparingMedian(
+            is_spared,
             time_attr=TIME,
             metric=METRIC,
             mode="max",
             grace_period=grace,
-            min_time_slice=math.inf,  # type: ignore[arg-type]
+            min_time_slice=math.inf,
         )
     return FIFOScheduler()  # type: ignore[no-untyped-call]
+
+
+class _SparingHalving(AsyncHyperBandScheduler):
+    """Successive halving that never stops some trials."""
+
+    def __init__(self, is_spared: Callable[[int], bool], **options: Any) -> None:
+        super().__init__(**options)
+        self._is_spared = is_spared
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        decision = super().on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if _is_spared_one(trial, self._is_spared) else decision
+
+
+class _SparingMedian(MedianStoppingRule):
+    """The median stopping rule that never stops some trials."""
+
+    def __init__(self, is_spared: Callable[[int], bool], **options: Any) -> None:
+        super().__init__(**options)
+        self._is_spared = is_spared
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if _is_spared_one(trial, self._is_spared):
+            self.on_trial_complete(tune_controller, trial, result)  # records it, without judging
+            return self.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
+
+
+def _is_spared_one(trial: Trial, is_spared: Callable[[int], bool]) -> bool:
+    return TRIAL in trial.config and is_spared(trial.config[TRIAL])
 
 
 def feed_history(scheduler: TrialScheduler, study: Study, controller: Any = None) -> None:

@@ -23,9 +23,10 @@ from ray.tune.search import Searcher
 
 from raykd.errors import RaykdError
 from raykd.search.goals import goals_of, values_of
-from raykd.search.names import METRIC, TIME, TRIAL
+from raykd.search.names import METRIC, OUTSIDE, START_SETTINGS, TIME, TRIAL
 from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
 from raykd.search.space import SearchSpace, Value
+from raykd.search.start_points import StartPoint, enqueue, experiment_itself
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class OptunaSearcher(Searcher):
         seats: Gives the number of trials that may run at once; nothing more is suggested meanwhile. None: any number.
         sizes: Gives the size of a trial's student from its settings, by the keys of `raykd.search.goals.GOALS`. None:
             it is no goal of the study.
+        start: What a new study begins with. None: the experiment's own settings.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class OptunaSearcher(Searcher):
         keep: Sequence[str] = (),
         seats: Callable[[], int] | None = None,
         sizes: Callable[[Mapping[str, Value]], Mapping[str, float]] | None = None,
+        start: Sequence[StartPoint] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
         self._study = study
@@ -86,6 +89,7 @@ class OptunaSearcher(Searcher):
         self._keep = tuple(keep)
         self._seats = seats
         self._sizes = sizes
+        self._start = ((experiment_itself(space),) if start is None else tuple(start))[:trials]
         self._goals = goals_of(study)
         self._running: dict[str, _Running] = {}
         self._interrupted: deque[FrozenTrial] = deque()
@@ -97,7 +101,7 @@ class OptunaSearcher(Searcher):
         return self.__dict__ | {"_seats": None, "_sizes": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """The config of a trial: an interrupted one first, the start point in a new study, then what Optuna asks.
+        """The config of a trial: an interrupted one first, the start points in a new study, then what Optuna asks.
 
         None while all seats are taken.
         """
@@ -106,8 +110,10 @@ class OptunaSearcher(Searcher):
         trial = self._next_trial()
         if trial is None:
             return Searcher.FINISHED
-        # Sampling records each value before the trial is handed out; values recorded before are read, not drawn again.
-        values = self._space.sample(trial)
+        values: dict[str, Any] = dict(trial.user_attrs.get(START_SETTINGS, {}))
+        if OUTSIDE not in trial.user_attrs:
+            # Sampling records each value before the trial is handed out; recorded ones are read, not drawn again.
+            values |= self._space.sample(trial)
         self._note_size(trial, values)
         self._running[trial_id] = _Running(trial, self._reported(trial.number))
         return {**values, TRIAL: trial.number}
@@ -176,10 +182,8 @@ class OptunaSearcher(Searcher):
     def _next_trial(self) -> optuna.Trial | None:
         if self._interrupted:
             return self._reopened(self._interrupted.popleft())
+        enqueue(self._study, self._start)
         known = self._study.get_trials(deepcopy=False)
-        if not known:
-            # Kept as WAITING until it is asked for, so a launch that dies in between does not enqueue it twice.
-            self._study.enqueue_trial(self._space.defaults())
         if sum(trial.state != TrialState.WAITING for trial in known) >= self._budget:
             return None
         return self._study.ask()

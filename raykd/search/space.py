@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import NamedTuple, TypeAlias
+from functools import reduce
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
@@ -16,6 +17,10 @@ from raykd.settings_io import setting_value
 
 Value: TypeAlias = bool | int | float | str | None
 Distribution: TypeAlias = FloatDistribution | IntDistribution | CategoricalDistribution
+
+
+SHARES = ("objective.kd_share", "method.dkd.non_target_share")
+"""Settings that divide a weight in two; their sections have the `weights` of both parts."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,19 @@ class SearchSpace:
         source: The file it comes from.
         parameters: In order; conditions name earlier ones.
         base: The experiment that gives all settings that are not searched.
+        start: Further start points of a study, by name: settings that are laid over the experiment.
     """
 
-    def __init__(self, source: str, parameters: tuple[Parameter, ...], base: Experiment) -> None:
+    def __init__(
+        self,
+        source: str,
+        parameters: tuple[Parameter, ...],
+        base: Experiment,
+        start: Mapping[str, Mapping[str, Value]] | None = None,
+    ) -> None:
         self.source = source
         self.parameters = parameters
+        self.start = dict(start or {})
         self._base = base
 
     @property
@@ -99,6 +112,17 @@ class SearchSpace:
                 values[parameter.name] = parameter.default
         return values
 
+    def place_of(self, experiment: Experiment) -> dict[str, Value] | None:
+        """The point of this space that has an experiment's values; None if there is none."""
+        values: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if self._active(parameter, values):
+                value = value_in_use(experiment, parameter.name)
+                if not takes(parameter.distribution, value):
+                    return None
+                values[parameter.name] = value
+        return values
+
     def active(self, values: Mapping[str, Value]) -> list[str]:
         """Names of the settings that a trial with these values has, as the conditions have it."""
         given: dict[str, Value] = {}
@@ -109,6 +133,15 @@ class SearchSpace:
                 if parameter.name in values:
                     given[parameter.name] = values[parameter.name]
         return names
+
+    def highest(self, name: str) -> float | None:
+        """The highest value that a searched setting may take, by its dotted name; None if it is not searched."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                d = parameter.distribution
+                numbers = d.choices if isinstance(d, CategoricalDistribution) else (d.high,)
+                return max(number for number in numbers if isinstance(number, int | float))
+        return None
 
     def describe(self) -> list[Row]:
         """One row for each searched setting: its name, its range in words, and its default."""
@@ -125,6 +158,15 @@ class SearchSpace:
             elif setting_value(self._base, name) not in accepted:
                 return False
         return True
+
+
+def value_in_use(experiment: Experiment, name: str) -> Value:
+    """The value of a setting by its dotted name; of a share that is not set, the one that follows from the weights."""
+    value: Value = setting_value(experiment, name)
+    if value is None and name in SHARES:
+        first, second = reduce(getattr, name.split(".")[:-1], cast(Any, experiment)).weights
+        return second / (first + second) if first + second > 0 else None
+    return value
 
 
 def takes(distribution: Distribution, value: Value) -> bool:

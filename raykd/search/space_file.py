@@ -10,8 +10,14 @@ One entry a setting, by its dotted name::
 - A value has its setting's own type: a range on an int setting gives ints, and both ends belong to it.
 - ``when`` names entries above, or settings that are not searched, which the experiment then decides. The entry is
   sampled if each of them has the value, or one of the values. An entry that was itself left out has none.
+- Among ``choices``, ``$own`` stands for the experiment's own value, such as the method that the user has chosen.
 - ``default`` is where the search starts. Without it that is the experiment's own value, or the nearest one inside the
   range. Where there is no nearest (None, or not among the choices): the middle of the range, or the first choice.
+
+Beside the entries, ``start`` may name further start points, which every study runs first and to the last epoch::
+
+    start:
+      strong_repair: {bias.form: pair, bias.strength: 0.9}
 """
 
 from __future__ import annotations
@@ -29,12 +35,26 @@ from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
-from raykd.search.space import Distribution, Parameter, SearchSpace, Value, nearest, takes, yaml_text
+from raykd.search.space import (
+    Distribution,
+    Parameter,
+    SearchSpace,
+    Value,
+    nearest,
+    takes,
+    value_in_use,
+    yaml_text,
+)
 from raykd.settings_io import friendly, override, read_yaml, resolve_setting, setting_value
 from raykd.shipped import shipped
 
 Number: TypeAlias = StrictInt | StrictFloat
 D = TypeVar("D", bound=Distribution)
+
+OWN = "$own"
+"""Among the choices of an entry: the experiment's own value."""
+START = "start"
+"""The key of the further start points."""
 
 SAME_FOR_ALL = {
     "study.": "it steers the search itself and is the same for all trials",
@@ -64,12 +84,36 @@ def load_space(name_or_path: str, base: Experiment) -> SearchSpace:
     """
     path = _find(name_or_path)
     entries = read_yaml(path)
+    start = entries.pop(START, None)
     if not entries:
         raise RaykdError(f"{path} names no setting to search, such as 'bias.strength: {{low: 0.0, high: 1.0}}'")
     parameters: dict[str, Parameter] = {}
     for name, content in entries.items():
         parameters[name] = EntryReader(name, str(path), base).parameter(content, parameters, set(entries))
-    return SearchSpace(str(path), tuple(parameters.values()), base)
+    return SearchSpace(str(path), tuple(parameters.values()), base, _start_points(start, str(path), base))
+
+
+def _start_points(content: Any, file: str, base: Experiment) -> dict[str, dict[str, Value]]:
+    """The further start points of a file, each checked by laying it over the experiment."""
+    points = {} if content is None else content
+    if not isinstance(points, dict) or not all(
+        isinstance(name, str) and isinstance(values, dict) and values for name, values in points.items()
+    ):
+        example = "{strong_repair: {bias.form: pair, bias.strength: 0.9}}"
+        raise RaykdError(f"{file}: {START} must name settings for each start point, such as {example}")
+    for name, values in points.items():
+        for setting in values:
+            _check_searchable(setting, file)
+        override(base, values, f"{file}, {START}, {name}")
+    return points
+
+
+def _check_searchable(name: str, file: str) -> None:
+    """Refuse a setting that must be the same for all trials."""
+    resolve_setting(name, file)
+    for prefix, reason in (SAME_FOR_ALL | NOT_COMPARABLE).items():
+        if name.startswith(prefix) and name not in AUGMENTATIONS:
+            raise RaykdError(f"{file}: {name} cannot be searched: {reason}")
 
 
 def space_names() -> list[str]:
@@ -114,11 +158,8 @@ class EntryReader:
 
     def parameter(self, content: Any, earlier: Mapping[str, Parameter], all_names: set[str]) -> Parameter:
         """The checked parameter."""
-        setting = resolve_setting(self.name, self.file)
-        for prefix, reason in (SAME_FOR_ALL | NOT_COMPARABLE).items():
-            if self.name.startswith(prefix) and self.name not in AUGMENTATIONS:
-                raise RaykdError(f"{self.file}: {self.name} cannot be searched: {reason}")
-        kinds = self._kinds(self.name, setting)
+        _check_searchable(self.name, self.file)
+        kinds = self._kinds(self.name, resolve_setting(self.name, self.file))
         entry = self._entry(content)
         distribution = self._choices(entry, kinds) if entry.choices is not None else self._range(entry, kinds)
         when = {name: self._condition(name, wanted, earlier, all_names) for name, wanted in entry.when.items()}
@@ -148,7 +189,10 @@ class EntryReader:
     def _choices(self, entry: Entry, kinds: frozenset[type]) -> CategoricalDistribution:
         choices: list[Value] = []
         for choice in entry.choices or ():
-            value = self._checked(self.name, choice, kinds, "choices")
+            own = choice == OWN
+            value = setting_value(self.base, self.name) if own else self._checked(self.name, choice, kinds, "choices")
+            if own and value in choices:
+                continue
             if value in choices:
                 raise self._refuse(f"choice {yaml_text(value)} is given twice")
             choices.append(value)
@@ -199,7 +243,7 @@ class EntryReader:
                 text = Parameter(self.name, distribution, value).range
                 raise self._refuse(f"default {yaml_text(value)} is not in its range: {text}")
             return value
-        value = setting_value(self.base, self.name)
+        value = value_in_use(self.base, self.name)
         return value if takes(distribution, value) else nearest(distribution, value)
 
     def _condition(

@@ -20,6 +20,7 @@ from raykd.data import DataInfo
 from raykd.models import build_model, parameter_count
 from raykd.search.goals import GOALS, STUDENT
 from raykd.search.space import Distribution, SearchSpace, Value, on_grid
+from raykd.search.start_points import settings_of
 from raykd.settings_io import override
 
 MOST_ARCHITECTURES = 64
@@ -86,7 +87,7 @@ class StudentSizes:
         keys = {GOALS[goal].key for goal in self._goals}
         for trial in study.get_trials(deepcopy=False):
             if keys <= trial.user_attrs.keys():
-                model = self._student(trial.params)
+                model = self._student(settings_of(trial))
                 self._known.setdefault(model.model_dump_json(), {key: trial.user_attrs[key] for key in keys})
 
     def __call__(self, values: Mapping[str, Value]) -> dict[str, float]:

@@ -81,6 +81,14 @@ def seeded_student(
     )
 
 
+def seeded_views(
+    name: str, spec: TrainingSpec, seed: int, chain: Sequence[TrainRequest], experiment: Experiment, fingerprint: str
+) -> TrainRequest:
+    """As `seeded_student`, and the views have the seed, too; the splits stay those of the study."""
+    own_views = spec.model_copy(update={"data": spec.data.model_copy(update={"view_seed": seed})})
+    return seeded_student(name, own_views, seed, chain, experiment, fingerprint)
+
+
 class Contest:
     """All contenders of a run, and their teachers.
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from optuna.study import Study
+
 from raykd.cluster.resources import Plan
 from raykd.config import Experiment
 from raykd.data import DataInfo
 from raykd.places import SETTINGS, TRIALS, trial_name
 from raykd.results.study import StudyResult
 from raykd.search.names import METRIC
+from raykd.search.start_points import start_of
 from raykd.settings_io import override, save_experiment
 from raykd.storage import name_of
 from raykd.tracking import Dataset, Tracker, TrialState
@@ -89,9 +92,10 @@ class Provenance:
 class TrialLog:
     """A study's trials in MLflow. No method raises: an exception would end the search."""
 
-    def __init__(self, tracker: Tracker, provenance: Provenance) -> None:
+    def __init__(self, tracker: Tracker, provenance: Provenance, study: Study) -> None:
         self._tracker = tracker
         self._provenance = provenance
+        self._study = study
         self._teachers: dict[str, str] = {}
 
     def start(self, number: int, values: Mapping[str, Any]) -> None:
@@ -99,6 +103,8 @@ class TrialLog:
         provenance = self._provenance
         tags, artifacts = dict(provenance.tags), []
         try:
+            if start := start_of(self._study.get_trials(deepcopy=False)[number]):
+                tags["raykd.start"] = start
             experiment = override(provenance.experiment, values)
             tags["raykd.seed"] = str(experiment.training.seed)
             if experiment.training_spec().needs_teacher:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import optuna
@@ -21,6 +22,7 @@ from raykd.places import PLAIN, TRIALS, shared_folder
 from raykd.progress import RunProgress
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
+from raykd.results.trial_summary import TrialSummary
 from raykd.search.goals import check_goals
 from raykd.search.optuna_study import open_study, remaining_trials
 from raykd.search.run import search
@@ -31,6 +33,7 @@ from raykd.search.student_size import StudentSizes
 from raykd.search.trial import TrialContext
 from raykd.settings_io import setting_value
 from raykd.storage import below
+from raykd.study.finalists import Final
 from raykd.study.folder import (
     locked_optuna_storage,
     remember_trained_teacher,
@@ -39,6 +42,7 @@ from raykd.study.folder import (
 )
 from raykd.study.mlflow_log import TrialLog, log_outcome
 from raykd.study.session import Session, open_session, untrained
+from raykd.study.start_points import start_points
 from raykd.study.train import train_teachers
 from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
@@ -117,7 +121,14 @@ def _is_unfinished(session: Session) -> bool:
     if experiment.study.name not in study_names(study_storage(experiment.study, experiment.folder)):
         return True
     networks = [*teachers(experiment, session.data.fingerprint), _plain_student(session)]
-    return bool(untrained(networks)) or remaining_trials(_open_study(experiment), experiment.study.trials) > 0
+    study = _open_study(experiment)
+    if untrained(networks) or remaining_trials(study, experiment.study.trials) > 0:
+        return True
+    return bool(_final(experiment, study, session.data.fingerprint).open_work)
+
+
+def _final(experiment: Experiment, study: optuna.Study, fingerprint: str) -> Final:
+    return Final(experiment, [TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False)], fingerprint)
 
 
 class _Study:
@@ -132,6 +143,7 @@ class _Study:
         self._chain = teachers(session.experiment, session.data.fingerprint)
         self._plain = _plain_student(session)
         self._study = _open_study(session.experiment, as_trials(earlier, space))
+        self._start = start_points(session.experiment, space)
         remember_settings(self._study, session.experiment, session.data.fingerprint)
         goals = session.experiment.study.objectives
         several = len(goals) > 1
@@ -142,6 +154,10 @@ class _Study:
         """Trials that have not ended."""
         return remaining_trials(self._study, self._experiment.study.trials)
 
+    @property
+    def _final(self) -> Final:
+        return _final(self._experiment, self._study, self._session.data.fingerprint)
+
     def plan_lines(self) -> dict[str, str]:
         """What the plan says about the search."""
         settings = self._experiment.study
@@ -151,6 +167,12 @@ class _Study:
             "search": f"{settings.trials} trials of {self._experiment.training.epochs} epochs, "
             f"scheduler {settings.early_stopping}" + (f"; {ended} trials are done" if ended else ""),
         }
+        lines["start"] = ", ".join(point.name for point in self._start[: settings.trials])
+        if settings.finalists and len(settings.objectives) == 1:
+            lines["finalists"] = (
+                f"the best {settings.finalists}, the best start point and the plain student, "
+                f"under {settings.finalist_seeds} further seeds"
+            )
         if settings.storage is not None:
             lines["storage"] = without_password(str(study_storage(settings, self._session.folder)))
         if self._sizes is not None:
@@ -171,6 +193,7 @@ class _Study:
         if self.remaining > 0:
             self._search(classrooms)
         if self.remaining <= 0:
+            self._final.train(self._session, classrooms.broker)
             try:
                 plain.result()
             except RaykdError as error:  # the trials are what the study is for
@@ -185,6 +208,8 @@ class _Study:
         """
         session, tracker = self._session, self._session.tracker
         plain = description(self._plain.folder)
+        if finalists := self._final.outcome(plain):
+            finalists.write(session.folder)
         result = StudyResult.of(session.folder, self._study, self._teacher(), plain, tracker.describe())
         trained = session.plan is not None
         if trained:
@@ -204,12 +229,13 @@ class _Study:
         at_once = min(plan.classrooms * plan.seats, remaining)
         settings = without_passwords(self._experiment)
         context = TrialContext(classrooms.name, settings, session.data.fingerprint, at_once)
-        log = TrialLog(session.tracker, session.provenance)
+        log = TrialLog(session.tracker, session.provenance, self._study)
         with RunProgress(session.console, "search", remaining * epochs, remaining) as progress:
             callbacks: list[Callback] = [StudyCallback(log, progress, classrooms.broker, epochs)]
             if self._sizes is not None:
                 callbacks.append(SizeCallback(session.tracker, self._sizes))
-            search(context, self._study, self._space, callbacks, remaining, lambda: classrooms.seats, self._sizes)
+            seats = partial(getattr, classrooms, "seats")
+            search(context, self._study, self._space, callbacks, remaining, seats, self._sizes, self._start)
 
     def _teacher(self) -> dict[str, Any]:
         """The description of the teacher, with its folder."""

@@ -23,6 +23,7 @@ from raykd.errors import RaykdError, unknown_name
 from raykd.results.load import recorded_study
 from raykd.search.goals import goals_of
 from raykd.search.space import SearchSpace, Value, takes
+from raykd.search.start_points import is_outside
 from raykd.search.storage import open_storage, storage_address, study_names
 from raykd.settings_io import settings_in_use
 from raykd.storage import replacing
@@ -159,7 +160,7 @@ def _taken(name: str, study: Study, experiment: Experiment, space: SearchSpace, 
     trials, misfits = [], Counter[str]()
     searched = set(space.names) | set(study.user_attrs.get("space", {}))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        reason = misfit(trial.params, space)
+        reason = "a start point outside its space" if is_outside(trial) else misfit(trial.params, space)
         if reason is None:
             trials.append(EarlierTrial(trial.params, [trial.values[theirs.index(goal)] for goal in goals]))
         else:

@@ -38,7 +38,9 @@ TEMPERATURES = [constant(4.0), std(1.5), std(2.0, "multiplier")]
     warmup_epochs=st.sampled_from([0, 4]),
     hand_over=st.sampled_from(["rectified", "labels", "right"]),
 )
-def test_value_and_gradient_are_those_of_the_formula(method, form, seed, wrong_rows, epoch, amount, warmup_epochs, hand_over):
+def test_value_and_gradient_are_those_of_the_formula(
+    method, form, seed, wrong_rows, epoch, amount, warmup_epochs, hand_over
+):
     student, teacher, labels = batch(seed, rows=7, classes=5, wrong_rows=wrong_rows)
     v, z = student.detach().double().numpy(), teacher.double().numpy()
     direction = np.random.default_rng(seed).normal(size=v.shape)

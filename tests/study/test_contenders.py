@@ -13,7 +13,8 @@ from raykd.errors import RaykdError
 from raykd.results.confirm import ChosenTrial
 from raykd.search.space_file import load_space
 from raykd.settings_io import override
-from raykd.study.confirm.contenders import BASELINES, as_published, contenders, named_teachers
+from raykd.study.confirm.contenders import BASELINES, contenders, named_teachers
+from raykd.study.published import as_published
 from raykd.training.teacher_cache import teachers
 
 BASE = Experiment(

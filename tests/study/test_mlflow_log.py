@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from raykd.cluster.resources import Resources, plan_for
@@ -66,7 +67,9 @@ def test_a_trial_whose_settings_cannot_be_written_is_logged_all_the_same(
     told.experiment.folder.mkdir()
     (told.experiment.folder / "trials").write_text("in the way")
     tracker = Tracker(told.experiment.tracking, told.experiment.folder, "told")
-    log = TrialLog(tracker, told)
+    study = optuna.create_study()
+    study.enqueue_trial({}, {"start": "kd"})
+    log = TrialLog(tracker, told, study)
     with caplog.at_level(logging.WARNING, "raykd.tracking"):
         log.start(0, {"temperature.multiplier": 2.5})
     assert "trial-0000" in caplog.text
@@ -75,5 +78,6 @@ def test_a_trial_whose_settings_cannot_be_written_is_logged_all_the_same(
     assert tracker.close(60) is None
     run = runs(client_of(told.experiment.folder), "told")["trial-0000"]
     assert run.data.params == {"temperature.multiplier": "2.5"}
+    assert run.data.tags["raykd.start"] == "kd"
     assert (run.data.tags["raykd.state"], run.data.tags["raykd.first_view"]) == ("stopped early", "3")
     assert run.data.metrics["epochs"] == 1 and run.data.tags["raykd.weights"] == "a" * 64

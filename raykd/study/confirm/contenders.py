@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raykd.config import Experiment, MethodSettings, TrainingSpec
-from raykd.knowledge.methods import METHODS
+from raykd.config import Experiment, TrainingSpec
 from raykd.places import PLAIN
-from raykd.results.confirm import PUBLISHED_EPOCHS, ChosenTrial
+from raykd.results.confirm import ChosenTrial
 from raykd.settings_io import override
-from raykd.study.contenders import Contender, NamedTeacher, seeded_student
-from raykd.training.messages import TrainRequest
+from raykd.study.contenders import Contender, NamedTeacher, seeded_views
+from raykd.study.published import as_published
 from raykd.training.teacher_cache import teachers
 
 PUBLISHED = ("kd", "dkd")
@@ -49,16 +48,6 @@ def contenders(experiment: Experiment, trials: Sequence[ChosenTrial], fingerprin
     return [_contender(*each, seeds_of(experiment), fingerprint) for each in settings]
 
 
-def as_published(experiment: Experiment, method: str) -> Experiment:
-    """The experiment with a method at its published settings, and with nothing else that this study has tuned."""
-    sections = ("objective", "temperature", "bias", "schedule")
-    defaults = {name: TrainingSpec.model_fields[name].default for name in sections}
-    fresh = experiment.model_copy(update=defaults | {"method": MethodSettings.of(METHODS[method]())})
-    published = dict(METHODS[method].published)
-    share = published["objective.warmup_epochs"] / PUBLISHED_EPOCHS
-    return override(fresh, published | {"objective.warmup_epochs": round(share * experiment.training.epochs)})
-
-
 def named_teachers(experiment: Experiment, compared: Sequence[Contender], fingerprint: str) -> list[NamedTeacher]:
     """All teachers of the contest, each once, in the order in which they must be trained.
 
@@ -82,9 +71,5 @@ def _contender(
     name: str, experiment: Experiment, spec: TrainingSpec, values: Mapping[str, Any], seeds: range, fingerprint: str
 ) -> Contender:
     chain = tuple(teachers(experiment, fingerprint)) if spec.needs_teacher else ()
-    students: dict[int, TrainRequest] = {}
-    for seed in seeds:
-        # The splits stay those of the study.
-        own_views = spec.model_copy(update={"data": spec.data.model_copy(update={"view_seed": seed})})
-        students[seed] = seeded_student(f"{name}-seed-{seed}", own_views, seed, chain, experiment, fingerprint)
+    students = {seed: seeded_views(f"{name}-seed-{seed}", spec, seed, chain, experiment, fingerprint) for seed in seeds}
     return Contender(name, experiment, chain, students, values, {**values, "contender": name})

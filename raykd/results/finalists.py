@@ -1,0 +1,165 @@
+"""The finalists of a study: its best settings and what they must beat, taught again under further seeds.
+
+The search sees one student of each setting, on few images: its best result is partly luck. A setting is judged by its
+mean over seeds that the search did not use.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Self
+
+from rich.console import Console
+from rich.table import Table
+
+from raykd.places import FINALISTS, PLAIN
+from raykd.results.statistics import Estimate, interval, p_value, percent, spread
+from raykd.storage import replacing
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One setting and what it reached on the validation split.
+
+    - name: of the trial, or ``plain``
+    - start: the start point that it is, or None
+    - settings: how many settings it has of its own
+    - search: accuracy in the search
+    - accuracies: after the last epoch, by further seed; those of students that did not finish are missing
+    """
+
+    name: str
+    start: str | None
+    settings: int
+    search: float | None
+    accuracies: Mapping[int, float]
+
+    @property
+    def label(self) -> str:
+        """The name, and what start point it is."""
+        return self.name if self.start is None else f"{self.name} ({self.start})"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the search did not find it: a start point or the plain student."""
+        return self.start is not None or self.name == PLAIN
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """Over the seeds; None if no student finished."""
+        return Estimate.of(self.accuracies.values())
+
+    @property
+    def luck(self) -> float | None:
+        """By how much the search's figure lies above the mean over further seeds."""
+        return None if self.search is None or not self.accuracies else self.search - fmean(self.accuracies.values())
+
+    def over(self, other: Finalist) -> Estimate | None:
+        """By how much its accuracy exceeds another's, over the seeds that both have."""
+        both = sorted(self.accuracies.keys() & other.accuracies.keys())
+        return Estimate.of(self.accuracies[seed] - other.accuracies[seed] for seed in both)
+
+
+@dataclass(frozen=True)
+class Finalists:
+    """All finalists.
+
+    - rows: the trials, best of the search first, then the plain student
+    - seeds: how many students each was to have
+    """
+
+    rows: tuple[Finalist, ...]
+    seeds: int
+
+    @property
+    def winner(self) -> Finalist | None:
+        """The trial with the highest mean; of those within a standard error of it, the simplest.
+
+        Simplest are start points, then those with fewer settings. Only trials whose students have all finished count;
+        None if there are none.
+        """
+        whole = [row for row in self.rows if row.name != PLAIN and len(row.accuracies) == self.seeds]
+        ranked = sorted(whole, key=lambda row: fmean(row.accuracies.values()), reverse=True)
+        if not ranked:
+            return None
+        close = [row for row in ranked if _is_close(ranked[0].over(row))]
+        return min(close, key=lambda row: (row.start is None, row.settings))
+
+    @property
+    def best_baseline(self) -> Finalist | None:
+        """Of the start points and the plain student, apart from the winner, the one with the highest mean."""
+        winner = self.winner
+        known = [row for row in self.rows if row.is_baseline and row != winner and row.accuracies]
+        return max(known, key=lambda row: fmean(row.accuracies.values()), default=None)
+
+    def sentences(self) -> Iterator[str]:
+        """What came out, in words."""
+        winner, baseline = self.winner, self.best_baseline
+        if winner is None or winner.accuracy is None:
+            yield f"No finalist has finished under all {self.seeds} seeds, so the best trial of the search counts."
+            return
+        yield (
+            f"The winner is {winner.label}: {spread(winner.accuracy)} % over {self.seeds} further seeds; the search "
+            f"said {percent(winner.search)} %, of which {percent(winner.luck, '+')} points were luck."
+        )
+        if baseline is None:
+            return
+        difference = winner.over(baseline)
+        if difference is not None:
+            verdict = {"yes": "better", "no": "worse", "not shown": "not shown to be better"}[difference.verdict]
+            known = difference.low is not None
+            sure = f", 95 % interval {interval(difference, '+')}, p {p_value(difference)}" if known else ""
+            yield f"Against {baseline.label} it is {verdict}: {percent(difference.mean, '+')} points{sure}."
+
+    def show(self, console: Console) -> None:
+        """Print the table and the sentences."""
+        table = Table(
+            title=f"finalists: validation split, in %, mean±sd of {self.seeds} further seeds", title_justify="left"
+        )
+        table.add_column("")
+        for heading in ("search", "further seeds", "against the winner"):
+            table.add_column(heading, justify="right")
+        for cells in self.cells():
+            table.add_row(*cells)
+        console.print(table, highlight=False)
+        for sentence in self.sentences():
+            console.print(sentence, highlight=False)
+
+    def cells(self) -> Iterator[tuple[str, str, str, str]]:
+        """The table's rows: name, accuracy in the search and over the seeds, and the difference from the winner."""
+        winner = self.winner
+        for row in self.rows:
+            missing = f" ({len(row.accuracies)} of {self.seeds})" if len(row.accuracies) < self.seeds else ""
+            against = "winner" if row == winner else "-" if winner is None else spread(row.over(winner), "+")
+            yield row.label, percent(row.search), spread(row.accuracy) + missing, against
+
+    def write(self, folder: Path) -> None:
+        """Keep them in a study's folder."""
+        with replacing(folder / FINALISTS) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def of(cls, folder: Path) -> Self | None:
+        """Those of a study's folder; None if it has none yet."""
+        file = folder / FINALISTS
+        if not file.exists():
+            return None
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
+
+
+def _from_data(row: Mapping[str, Any]) -> Finalist:
+    return Finalist(**{**row, "accuracies": {int(seed): value for seed, value in row["accuracies"].items()}})
+
+
+def _is_close(behind: Estimate | None) -> bool:
+    """Whether a lead is at most its own standard error."""
+    if behind is None:
+        return False
+    error: float = (behind.sd or 0.0) / math.sqrt(behind.count)
+    return behind.mean <= error

@@ -1,0 +1,88 @@
+"""Start points by name: the experiment's own settings, methods and papers as published, and those of the space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from raykd.config import Experiment, TrainingSpec
+from raykd.errors import unknown_name
+from raykd.knowledge.methods import METHODS
+from raykd.places import PLAIN
+from raykd.search.space import SearchSpace
+from raykd.search.start_points import StartPoint, experiment_itself
+from raykd.settings_io import override, setting_names, setting_value
+from raykd.study.published import PAPERS, as_published, paper
+
+EXPERIMENT = "experiment"
+"""The name of the experiment's own settings."""
+TELLING = {"teachers_bias": "bias.form", "generous_teacher": "teacher.kind"}
+"""What a space must search for a paper's settings to be asked for."""
+SECTIONS = ("objective.", "method.", "temperature.", "bias.", "schedule.", "student.", "training.", "teacher.")
+
+
+def start_points(experiment: Experiment, space: SearchSpace) -> list[StartPoint]:
+    """What a study begins with, in order; of two that train the same, the first.
+
+    By default these are the experiment's own settings, KD and the experiment's method as published, the papers'
+    settings where the space has them, and the space's own start points.
+
+    Args:
+        experiment: The study's; `study.start` names other points.
+        space: What it searches.
+
+    Raises:
+        RaykdError: `study.start` names what there is not.
+    """
+    known = _known(experiment, space)
+    names = experiment.study.start
+    if names is None:
+        host = experiment.method.name
+        papers = [name for name in PAPERS if _is_in(space, name, known)]
+        names = tuple(dict.fromkeys((EXPERIMENT, "kd", *([host] if host in METHODS else []), *papers, *space.start)))
+    points: list[StartPoint] = []
+    trained: list[object] = []
+    for name in names:
+        if name not in known:
+            raise unknown_name("start point", name, known, "study.start")
+        own = known[name]()
+        identity = (own.training_spec().identity(), own.teacher)
+        if identity not in trained:
+            trained.append(identity)
+            points.append(experiment_itself(space) if name == EXPERIMENT else _point(name, own, experiment, space))
+    return points
+
+
+def _known(experiment: Experiment, space: SearchSpace) -> dict[str, Callable[[], Experiment]]:
+    """How each start point's experiment is made, by its name."""
+    return {
+        EXPERIMENT: lambda: override(experiment, space.defaults()),
+        PLAIN: lambda: experiment.model_copy(update=_plain(experiment)),
+        **{name: partial(as_published, experiment, name) for name in METHODS if METHODS[name].published},
+        **{name: partial(paper, experiment, name) for name in PAPERS},
+        **{name: partial(override, experiment, values) for name, values in space.start.items()},
+    }
+
+
+def _plain(experiment: Experiment) -> Mapping[str, Any]:
+    spec = experiment.training_spec().without_teacher()
+    return {name: getattr(spec, name) for name in TrainingSpec.model_fields if name not in ("data", "bank")}
+
+
+def _is_in(space: SearchSpace, name: str, known: Mapping[str, Callable[[], Experiment]]) -> bool:
+    """Whether a space can express a paper's settings."""
+    return TELLING[name] in space.names and space.place_of(known[name]()) is not None
+
+
+def _point(name: str, own: Experiment, experiment: Experiment, space: SearchSpace) -> StartPoint:
+    names = [setting for setting in setting_names() if setting.startswith(SECTIONS)]
+    settings = {each: setting_value(own, each) for each in names}
+    settings = {each: value for each, value in settings.items() if value != setting_value(experiment, each)}
+    place = space.place_of(own)
+    # Conditions on settings that are not searched are judged by the experiment.
+    if place is not None and space.active(place) != list(place):
+        place = None
+    if place is None:
+        return StartPoint(name, None, settings)
+    return StartPoint(name, place, {each: value for each, value in settings.items() if each not in place})
