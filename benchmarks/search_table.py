@@ -70,11 +70,14 @@ DATA: dict[str, dict[str, object]] = {
         "data.name": "fashion_mnist",
         "data.validation_share": 1 / 60,
         "data.train_images": 3000,
+        "data.image_size": 14,
         "training.epochs": 10,
         "training.batch_size": 64,
     },
 }
-"""Few training images, as teachers help most there. Validation splits as small as those of real studies."""
+"""Few training images, as teachers help most there. Validation splits as small as those of real studies.
+
+Fashion-MNIST is halved in size: a training then takes a quarter of the time."""
 
 
 @dataclass(frozen=True)

@@ -18,3 +18,11 @@ class Settings(BaseModel):
     """Base of all settings: unknown names are refused, values are immutable and checked, defaults included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+
+def divided(first: float, second: float, share: float | None) -> tuple[float, float]:
+    """Two weights, or where a share is given, their sum divided: `share` of it is the second one's."""
+    if share is None:
+        return first, second
+    # Rounded, 1 - 0.9 is 0.1: equal trainings are then equal to the bit, whichever way they were set.
+    return round((1 - share) * (first + second), 12), round(share * (first + second), 12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import tyro
 from pydantic import Field, field_validator, model_validator
@@ -17,7 +17,7 @@ from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.knowledge.schedule import ScheduleSettings
 from raykd.knowledge.temperature import TemperatureSettings
-from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share
+from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share, divided
 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 """Data sets that `data.download` can fetch."""
@@ -28,8 +28,6 @@ LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 LATER_SETTINGS = {
     "data.view_seed": None,
     "data.held_out": "validation",
-    "objective.kd_share": None,
-    "method.dkd.non_target_share": None,
     "schedule.hand_over": "rectified",
 }
 """Settings that are younger than the first cached teachers, and their values before that."""
@@ -162,10 +160,7 @@ class ObjectiveSettings(Settings):
     @property
     def weights(self) -> tuple[float, float]:
         """The weights of cross-entropy and distillation."""
-        if self.kd_share is None:
-            return self.ce_weight, self.kd_weight
-        total = self.ce_weight + self.kd_weight
-        return (1 - self.kd_share) * total, self.kd_share * total
+        return divided(self.ce_weight, self.kd_weight, self.kd_share)
 
     @property
     def distils(self) -> bool:
@@ -229,6 +224,12 @@ class TrainingSpec(Settings):
             content["bank"] = {"precision": self.bank.precision}
         for name in self.method.idle:
             content["method"].pop(name, None)
+        # A share is the same training as the weights that it stands for.
+        del content["objective"]["kd_share"]
+        content["objective"]["ce_weight"], content["objective"]["kd_weight"] = self.objective.weights
+        if dkd := content["method"].get("dkd"):
+            del dkd["non_target_share"]
+            dkd["target_weight"], dkd["non_target_weight"] = cast(Any, self.method).dkd.weights
         for name, neutral in LATER_SETTINGS.items():
             *sections, last = name.split(".")
             section = reduce(lambda node, key: node.get(key, {}), sections, content)

@@ -104,8 +104,8 @@ class Finalists:
             yield f"No finalist has finished under all {self.seeds} seeds, so the best trial of the search counts."
             return
         yield (
-            f"The winner is {winner.label}: {spread(winner.accuracy)} % over {self.seeds} further seeds; the search "
-            f"said {percent(winner.search)} %, of which {percent(winner.luck, '+')} points were luck."
+            f"The winner is {winner.label}: {spread(winner.accuracy)} % over {self.seeds} further seeds. "
+            f"The search's {percent(winner.search)} % was one student's: {percent(winner.luck, '+')} points of it luck."
         )
         if baseline is None:
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import optuna
@@ -15,7 +14,7 @@ from raykd.places import RAY, shared_folder
 from raykd.search.schedulers import feed_history, make_scheduler
 from raykd.search.searcher import OptunaSearcher
 from raykd.search.space import SearchSpace
-from raykd.search.start_points import StartPoint, start_of
+from raykd.search.start_points import IsStartPoint, StartPoint
 from raykd.search.trial import StudentTrial, TrialContext
 from raykd.storage import below, is_url
 
@@ -46,8 +45,7 @@ def search(
     experiment = context.experiment
     settings = experiment.study
     warmup = space.highest("objective.warmup_epochs") or experiment.objective.warmup_epochs
-    is_start_point = cache(lambda number: start_of(study.get_trials(deepcopy=False)[number]) is not None)
-    scheduler = make_scheduler(settings, experiment.training.epochs, int(warmup), is_start_point)
+    scheduler = make_scheduler(settings, experiment.training.epochs, int(warmup), IsStartPoint(study))
     feed_history(scheduler, study)
     trainable = tune.with_resources(tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS})
     ray_folder = below(shared_folder(experiment), RAY)

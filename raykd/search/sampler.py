@@ -71,9 +71,12 @@ class SeededByTrial(BaseSampler):
 def _copied(study: Study, earlier: Sequence[FrozenTrial]) -> Study:
     """A study in memory: all trials of this one under their numbers, then the earlier ones.
 
-    Trials outside the search space count as failed: TPE takes what all others have in common for the space.
+    Ended trials outside the search space count as failed: TPE takes what all others have in common for the space.
     """
-    trials = [_failed(trial) if is_outside(trial) else trial for trial in (*study.get_trials(deepcopy=False), *earlier)]
+    trials = [
+        _failed(trial) if is_outside(trial) and trial.state.is_finished() else trial
+        for trial in (*study.get_trials(deepcopy=False), *earlier)
+    ]
     if len(study.directions) > 1:
         # TPE would rank stopped trials by their values so far, which it can only with one goal.
         trials = [copy.copy(trial) for trial in trials]

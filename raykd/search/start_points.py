@@ -68,6 +68,19 @@ def start_of(trial: FrozenTrial) -> str | None:
     return name
 
 
+class IsStartPoint:
+    """Whether a trial, by its number, is a start point. Tune pickles it, with its scheduler."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._known: dict[int, bool] = {}
+
+    def __call__(self, number: int) -> bool:
+        if number not in self._known:
+            self._known[number] = start_of(self._study.get_trials(deepcopy=False)[number]) is not None
+        return self._known[number]
+
+
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
     """All settings by which a trial differs from the experiment: those searched, and a start point's others."""
     return {**trial.user_attrs.get(START_SETTINGS, {}), **trial.params}

@@ -19,6 +19,14 @@ EXPERIMENT = "experiment"
 """The name of the experiment's own settings."""
 TELLING = {"teachers_bias": "bias.form", "generous_teacher": "teacher.kind"}
 """What a space must search for a paper's settings to be asked for."""
+WARMUP = "objective.warmup_epochs"
+SIZES = {
+    "objective.ce_weight": "objective.kd_share",
+    "objective.kd_weight": "objective.kd_share",
+    "method.dkd.target_weight": "method.dkd.non_target_share",
+    "method.dkd.non_target_weight": "method.dkd.non_target_share",
+}
+"""Weights whose sum a share divides. A start point lies in a space although it has another sum, or another warm-up."""
 SECTIONS = ("objective.", "method.", "temperature.", "bias.", "schedule.", "student.", "training.", "teacher.")
 
 
@@ -76,13 +84,24 @@ def _is_in(space: SearchSpace, name: str, known: Mapping[str, Callable[[], Exper
 
 
 def _point(name: str, own: Experiment, experiment: Experiment, space: SearchSpace) -> StartPoint:
-    names = [setting for setting in setting_names() if setting.startswith(SECTIONS)]
+    names = [setting for setting in setting_names() if setting.startswith(SECTIONS) and _has_effect(setting, own)]
     settings = {each: setting_value(own, each) for each in names}
     settings = {each: value for each, value in settings.items() if value != setting_value(experiment, each)}
     place = space.place_of(own)
     # Conditions on settings that are not searched are judged by the experiment.
-    if place is not None and space.active(place) != list(place):
-        place = None
-    if place is None:
+    if place is None or space.active(place) != list(place):
         return StartPoint(name, None, settings)
-    return StartPoint(name, place, {each: value for each, value in settings.items() if each not in place})
+    settings = {each: value for each, value in settings.items() if each not in place}
+    if all(SIZES.get(each) in place or each == WARMUP for each in settings):
+        return StartPoint(name, place, settings)
+    return StartPoint(name, None, {**settings, **place})
+
+
+def _has_effect(name: str, experiment: Experiment) -> bool:
+    """Whether a setting counts under the experiment's others."""
+    section, _, last = name.partition(".")
+    if section == "temperature" and last != "policy":
+        return (last == "value") == (experiment.temperature.policy == "constant")
+    if experiment.bias.form == "keep":
+        return section != "schedule" and (section != "bias" or last == "form")
+    return True

@@ -43,7 +43,9 @@ def small_experiment(folder: Path, space: str = SPACE, trials: int = 6, **sectio
         student=ModelSettings(name="resnet8", arguments={"width": 0.25}),
         training=TrainingSettings(epochs=4, batch_size=30, decay="cosine"),
         objective=ObjectiveSettings(ce_weight=1.0, kd_weight=1.0),
-        study=StudySettings(name="small", output=folder / "outputs", space=str(file), trials=trials),
+        study=StudySettings(
+            name="small", output=folder / "outputs", space=str(file), trials=trials, start=("experiment",), finalists=0
+        ),
         cluster=ClusterSettings(classrooms=1, seats=2, threads_per_worker=1),
         tracking=TrackingSettings(timeout_seconds=30.0, system_seconds=1.0),
     )

@@ -173,8 +173,8 @@ def test_the_usual_start_points_are_the_experiment_the_baselines_the_paper_and_t
 
 def test_start_points_that_train_the_same_are_one(tmp_path: Path) -> None:
     base = as_published(BASE, "kd")
-    names = [point.name for point in start_points(base, space_of(tmp_path, WIDE, base))]
-    assert names == ["experiment", "teachers_bias", "strong"]
+    space = space_of(tmp_path, "\n".join(line for line in WIDE.splitlines() if "dkd" not in line), base)
+    assert [point.name for point in start_points(base, space)] == ["experiment", "teachers_bias", "strong"]
 
 
 def test_a_narrow_space_has_the_baselines_outside(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from raykd.knowledge.methods.base import LogitMethod, as_published
 from raykd.knowledge.methods.kd import kd
-from raykd.settings import NonNegative, Share
+from raykd.settings import NonNegative, Share, divided
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,10 +34,7 @@ class Dkd(LogitMethod):
     @property
     def weights(self) -> tuple[float, float]:
         """The weights of the target and the non-target part."""
-        if self.non_target_share is None:
-            return self.target_weight, self.non_target_weight
-        total = self.target_weight + self.non_target_weight
-        return (1 - self.non_target_share) * total, self.non_target_share * total
+        return divided(self.target_weight, self.non_target_weight, self.non_target_share)
 
     def loss(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """Return the loss [B] of tempered logits [B, C] and labels int64 [B], without any T^2."""
