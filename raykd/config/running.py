@@ -43,6 +43,9 @@ class StudySettings(Settings):
     """Share of the epochs that every trial gets before it may be stopped. Dynamic schedules need a quarter."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     """asha: one in this many trials passes each rung."""
+    patience: Count | None = None
+    """Ends the search when so many drawn trials in a row have not improved the best by more than the standard error of
+    its accuracy. None: it runs all trials."""
     finalists: CountOrZero = 3
     """So many of the best trials are taught again under further seeds after the search, beside the best start point and
     the plain student; the winner is chosen by its mean. 0: the best single result of the search wins."""
@@ -59,6 +62,8 @@ class StudySettings(Settings):
     def _objectives_and_scheduler_agree(self) -> Self:
         if "accuracy" not in self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError("study.objectives must name accuracy, and no objective twice")
+        if len(self.objectives) > 1 and self.patience is not None:
+            raise ValueError("study.patience looks at accuracy alone: leave it out with several study.objectives")
         if len(self.objectives) > 1 and self.early_stopping != "none":
             raise ValueError(
                 f"study.scheduler {self.scheduler} would stop small students for their accuracy alone: "

@@ -26,6 +26,7 @@ from raykd.search.space_file import load_space
 from raykd.study.bank import bank_line, stored_count
 from raykd.study.folder import with_lasting_paths
 from raykd.study.preflight import check_held_out
+from raykd.study.start_points import start_points
 from raykd.training.bank.bank import BankSize
 from raykd.training.folder import description
 from raykd.training.teacher_cache import teachers
@@ -99,7 +100,9 @@ def plan_task(experiment: Experiment, options: Options) -> tuple[Task, str]:
             "teachers by counted operations" if options.teacher_seconds_per_epoch is None else "teacher given"
         )
     standard, generous = _teacher_epochs(experiment)
-    return Task(experiment, costs, standard, generous, nodes, bank=_bank(experiment)), origin
+    space = load_space(experiment.study.space, experiment)
+    start = len(start_points(experiment, space)[: experiment.study.trials])
+    return Task(experiment, costs, standard, generous, nodes, bank=_bank(experiment), start=start), origin
 
 
 def _check(options: Options) -> None:

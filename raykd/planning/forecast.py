@@ -56,6 +56,7 @@ class Task:
     - nodes: what the cluster is made of
     - overheads: seconds around the epochs
     - bank: of the teacher. None: it answers every batch anew
+    - start: how many start points the study has
     """
 
     experiment: Experiment
@@ -65,6 +66,15 @@ class Task:
     nodes: Nodes = Nodes()
     overheads: Overheads = field(default_factory=Overheads)
     bank: BankedViews | None = None
+    start: int = 0
+
+    @property
+    def finalists(self) -> int:
+        """Students that are trained after the search: the best trials, a start point and the plain one, by seed."""
+        study = self.experiment.study
+        if study.finalists == 0 or len(study.objectives) > 1:
+            return 0
+        return (min(study.finalists, study.trials) + 2) * study.finalist_seeds
 
     @property
     def unit(self) -> str:
@@ -84,7 +94,7 @@ class Forecast:
     - workers: GPUs, or CPU workers
     - sizes: classrooms x workers x seats
     - seconds: from the start of the command to its end
-    - phases: seconds of `start-up`, `teacher`, `search`, `ending`
+    - phases: seconds of `start-up`, `teacher`, `search`, `finalists`, `ending`
     - spent: seconds of all workers together, by what they went into; `TEACHING` is no loss
     - epochs: of all trials together
     - whole_trials: trials that had all their epochs
@@ -173,7 +183,16 @@ def _search(task: Task, plan: Plan, count: int) -> Search:
         cpus=float(head),
         stride=task.stride,
         bank=task.bank,
+        start=task.start,
     )
+
+
+def _finalist_seconds(task: Task, plan: Plan) -> float:
+    """Seconds of the finalists: full classes one after the other, and a smaller one at the end, in each classroom."""
+    epochs, speed = task.experiment.training.epochs, task.overheads.speed(plan.workers)
+    whole, rest = divmod(math.ceil(task.finalists / plan.classrooms), plan.seats)
+    classes = [plan.seats] * whole + ([rest] if rest else [])
+    return epochs * math.fsum(sum(task.costs.of_class(size)) / speed + task.overheads.epoch for size in classes)
 
 
 def _forecast(task: Task, plan: Plan, count: int, outcome: Outcome, full_class: int) -> Forecast:
@@ -183,6 +202,7 @@ def _forecast(task: Task, plan: Plan, count: int, outcome: Outcome, full_class: 
         "start-up": overheads.cluster + overheads.classroom + overheads.classroom_cpu * plan.classrooms / cpus,
         "teacher": task.costs.of_teachers(task.standard_epochs, task.generous_epochs) / speed,
         "search": outcome.seconds,
+        "finalists": _finalist_seconds(task, plan),
         "ending": overheads.ending,
     }
     used = plan.classrooms * plan.workers
@@ -190,12 +210,14 @@ def _forecast(task: Task, plan: Plan, count: int, outcome: Outcome, full_class: 
     # In a small class each student pays more for what the class shares.
     plain, trials = task.experiment.training.epochs, sum(outcome.epochs)
     ideal = min((plain + trials) * task.costs.of_class(1)[0] / full_class * plan.workers / speed, spent["shared"])
-    learning = phases["teacher"] * plan.workers + spent["own"] + ideal
+    again = task.finalists * plain * task.costs.student * plan.workers / speed
+    learning = phases["teacher"] * plan.workers + spent["own"] + ideal + again
     unused = "cluster.classrooms" if task.experiment.cluster.classrooms else "too few trials"
     ledger = {
         TEACHING: learning * speed / plan.workers,
         "workers in step": learning * (1 - speed / plan.workers),
         "small classes": spent["shared"] - ideal,
+        "few finalists": phases["finalists"] * count - again,
         "start-up": (phases["start-up"] + phases["ending"]) * count + spent["start"],
         "teacher first": phases["teacher"] * (count - plan.workers),
         unused: outcome.seconds * (count - used),

@@ -15,7 +15,7 @@ from raykd.config import StudySettings
 from raykd.places import PLAIN, trial_name
 from raykd.planning.costs import BankedViews, EpochCosts, Overheads
 from raykd.planning.simulated_classrooms import ClassSeconds, EventQueue, SimulatedClassrooms
-from raykd.search.names import METRIC, TIME
+from raykd.search.names import METRIC, TIME, TRIAL
 from raykd.search.schedulers import make_scheduler
 
 FINAL_MEAN, FINAL_SPREAD = 0.7, 0.04
@@ -36,6 +36,7 @@ class Search:
     - cpus: of the driver's node, where the trials' processes start
     - stride: epochs that are simulated as one step, within which no student enters, leaves or is stopped
     - bank: of the teacher. None: it answers every batch anew
+    - start: start points, which are the first trials and never stopped
     """
 
     study: StudySettings
@@ -46,6 +47,7 @@ class Search:
     cpus: float = 64.0
     stride: int = 1
     bank: BankedViews | None = None
+    start: int = 0
 
     @property
     def at_once(self) -> int:
@@ -136,7 +138,7 @@ class _SimulatedTune:
         self._search = search
         self._overheads = overheads
         self._accuracy = accuracy or LearningCurves(search.study.seed, search.epochs).accuracy
-        self._scheduler = make_scheduler(search.study, search.epochs)
+        self._scheduler = make_scheduler(search.study, search.epochs, is_spared=lambda number: number < search.start)
         self._events = EventQueue()
         self._busy_until = 0.0
         self._classrooms = SimulatedClassrooms(
@@ -194,7 +196,7 @@ class _SimulatedTune:
         """The next trial asks for its seat."""
         number = len(self._trials)
         name = trial_name(number)
-        stub = Trial("simulated", trial_id=name, stub=True)
+        stub = Trial("simulated", config={TRIAL: number}, trial_id=name, stub=True)
         self._scheduler.on_trial_add(None, stub)  # type: ignore[arg-type]
         self._trials[name] = number, stub
         self._first_submitted = self._first_submitted or self._events.now

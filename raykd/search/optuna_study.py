@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raykd.config import Goal
 from raykd.search.goals import GOALS
+from raykd.search.plateau import ENDED
 from raykd.search.sampler import SeededByTrial
 from raykd.search.storage import open_storage
 
@@ -59,6 +60,8 @@ def open_study(
 
 
 def remaining_trials(study: Study, trials: int) -> int:
-    """Of so many trials of a study, those that have not ended."""
+    """Of so many trials of a study, those that have not ended; where the search ended early, interrupted ones."""
+    if ENDED in study.user_attrs:
+        return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     return trials - len(study.get_trials(deepcopy=False, states=ended))

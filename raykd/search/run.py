@@ -11,6 +11,7 @@ from ray import tune
 
 from raykd.cluster.resources import TRIAL_CPUS
 from raykd.places import RAY, shared_folder
+from raykd.search.plateau import Plateau
 from raykd.search.schedulers import feed_history, make_scheduler
 from raykd.search.searcher import OptunaSearcher
 from raykd.search.space import SearchSpace
@@ -30,6 +31,7 @@ def search(
     seats: Callable[[], int] | None = None,
     sizes: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None,
     start: Sequence[StartPoint] | None = None,
+    plateau: Plateau | None = None,
 ) -> None:
     """Run those trials of a study that have not ended.
 
@@ -40,7 +42,7 @@ def search(
         callbacks: Called with every result.
         trials: How many have not ended.
         seats: How many may run at once, at this moment. None: as many as the context says.
-        sizes, start: See `raykd.search.searcher.OptunaSearcher`. Start points are trained to the last epoch.
+        sizes, start, plateau: See `raykd.search.searcher.OptunaSearcher`. Start points are trained to the last epoch.
     """
     experiment = context.experiment
     settings = experiment.study
@@ -52,7 +54,9 @@ def search(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=OptunaSearcher(study, space, settings.trials, seats=seats, sizes=sizes, start=start),
+            search_alg=OptunaSearcher(
+                study, space, settings.trials, seats=seats, sizes=sizes, start=start, plateau=plateau
+            ),
             scheduler=scheduler,
             num_samples=trials,
             # Fixed from the start, so where seats come and go the searcher itself keeps to them.

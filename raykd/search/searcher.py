@@ -25,6 +25,7 @@ from raykd.errors import RaykdError
 from raykd.search.goals import goals_of, values_of
 from raykd.search.names import METRIC, OUTSIDE, START_SETTINGS, TIME, TRIAL
 from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
+from raykd.search.plateau import ENDED, Plateau
 from raykd.search.space import SearchSpace, Value
 from raykd.search.start_points import StartPoint, enqueue, experiment_itself
 
@@ -68,6 +69,7 @@ class OptunaSearcher(Searcher):
         sizes: Gives the size of a trial's student from its settings, by the keys of `raykd.search.goals.GOALS`. None:
             it is no goal of the study.
         start: What a new study begins with. None: the experiment's own settings.
+        plateau: Says when to end the search early. None: never.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class OptunaSearcher(Searcher):
         seats: Callable[[], int] | None = None,
         sizes: Callable[[Mapping[str, Value]], Mapping[str, float]] | None = None,
         start: Sequence[StartPoint] | None = None,
+        plateau: Plateau | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
         self._study = study
@@ -90,6 +93,7 @@ class OptunaSearcher(Searcher):
         self._seats = seats
         self._sizes = sizes
         self._start = ((experiment_itself(space),) if start is None else tuple(start))[:trials]
+        self._plateau = plateau
         self._goals = goals_of(study)
         self._running: dict[str, _Running] = {}
         self._interrupted: deque[FrozenTrial] = deque()
@@ -184,9 +188,15 @@ class OptunaSearcher(Searcher):
             return self._reopened(self._interrupted.popleft())
         enqueue(self._study, self._start)
         known = self._study.get_trials(deepcopy=False)
-        if sum(trial.state != TrialState.WAITING for trial in known) >= self._budget:
+        if sum(trial.state != TrialState.WAITING for trial in known) >= self._budget or self._has_ended():
             return None
         return self._study.ask()
+
+    def _has_ended(self) -> bool:
+        """Whether nothing more is drawn; the reason is kept in the study."""
+        if ENDED not in self._study.user_attrs and self._plateau and (reason := self._plateau.reason(self._study)):
+            self._study.set_user_attr(ENDED, reason)
+        return ENDED in self._study.user_attrs
 
     def _reopened(self, frozen: FrozenTrial) -> optuna.Trial:
         # Optuna has no public way to resume a trial of an earlier process.

@@ -25,6 +25,7 @@ from raykd.results.study import StudyResult
 from raykd.results.trial_summary import TrialSummary
 from raykd.search.goals import check_goals
 from raykd.search.optuna_study import open_study, remaining_trials
+from raykd.search.plateau import ENDED, Plateau
 from raykd.search.run import search
 from raykd.search.space import SearchSpace
 from raykd.search.space_file import load_space
@@ -212,6 +213,8 @@ class _Study:
             finalists.write(session.folder)
         result = StudyResult.of(session.folder, self._study, self._teacher(), plain, tracker.describe())
         trained = session.plan is not None
+        if ended := self._study.user_attrs.get(ENDED):
+            session.console.print(f"the search ended early: {ended}", highlight=False)
         if trained:
             log_outcome(tracker, result)
         if result.best is None:
@@ -235,7 +238,9 @@ class _Study:
             if self._sizes is not None:
                 callbacks.append(SizeCallback(session.tracker, self._sizes))
             seats = partial(getattr, classrooms, "seats")
-            search(context, self._study, self._space, callbacks, remaining, seats, self._sizes, self._start)
+            patience = self._experiment.study.patience
+            plateau = Plateau(patience, session.data.split_sizes["validation"]) if patience else None
+            search(context, self._study, self._space, callbacks, remaining, seats, self._sizes, self._start, plateau)
 
     def _teacher(self) -> dict[str, Any]:
         """The description of the teacher, with its folder."""

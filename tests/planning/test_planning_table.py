@@ -26,7 +26,7 @@ from raykd.data import WholeViews, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.models import build_model
 from raykd.planning.command import CPU_NODE, SIZES, Options, plan_task
-from raykd.planning.costs import BankedViews, EpochCosts, costs_of_reports, derived_costs, operations
+from raykd.planning.costs import BankedViews, EpochCosts, Overheads, costs_of_reports, derived_costs, operations
 from raykd.planning.forecast import TEACHING, Nodes, Task, best_trade_off, efficiency, forecasts, no_faster_beyond
 from raykd.planning.measured import measured_costs
 from raykd.planning.table import advice, duration
@@ -41,10 +41,16 @@ from raykd.training.team import Team
 COSTS = EpochCosts(data=10.0, teacher=40.0, student=20.0, teacher_step=120.0)
 
 
-def task(trials: int = 32, scheduler: str = "asha", nodes: Nodes = Nodes(), **cluster: int) -> Task:  # noqa: B008
+def task(
+    trials: int = 32,
+    scheduler: str = "asha",
+    nodes: Nodes = Nodes(),  # noqa: B008
+    finalists: int = 0,
+    **cluster: int,
+) -> Task:
     experiment = Experiment(
         training=TrainingSettings(epochs=16),
-        study=StudySettings(trials=trials, scheduler=scheduler),
+        study=StudySettings(trials=trials, scheduler=scheduler, finalists=finalists),
         cluster=ClusterSettings(**cluster),
     )
     return Task(experiment, COSTS, standard_epochs=30, generous_epochs=0, nodes=nodes)
@@ -61,7 +67,7 @@ def task(trials: int = 32, scheduler: str = "asha", nodes: Nodes = Nodes(), **cl
 def test_every_paid_second_is_accounted_for(
     trials: int, scheduler: str, nodes: Nodes, cluster: dict[str, int], sizes: set[int]
 ) -> None:
-    for forecast in forecasts(task(trials, scheduler, nodes, **cluster), tuple(sorted(sizes))):
+    for forecast in forecasts(task(trials, scheduler, nodes, trials % 4, **cluster), tuple(sorted(sizes))):
         assert math.fsum(forecast.spent.values()) == pytest.approx(forecast.workers * forecast.seconds)
         assert min(forecast.spent.values()) >= -1e-6
         assert forecast.seconds == pytest.approx(math.fsum(forecast.phases.values()))
@@ -188,7 +194,7 @@ def test_the_command_shows_table_recommendation_and_assumptions(
 ) -> None:
     file = tmp_path / "plan.json"
     output = plan(
-        capsys, "--seconds-per-epoch", "600", "--data.name", "imagenet", "--study.trials", "12", "--training.epochs",
+        capsys, "--seconds-per-epoch", "600", "--data.name", "imagenet", "--study.trials", "12", "--study.finalists", "0", "--training.epochs",
         "20", "--teacher.source", "IMAGENET1K_V1", "--teacher.model.name", "torchvision/resnet34", "--student.name",
         "torchvision/resnet18", "--sizes", "1", "8", "64", "--json", str(file),
     )  # fmt: skip
@@ -281,3 +287,14 @@ def test_words_for_seconds_and_advice() -> None:
     assert recommended.startswith("recommended: ")
     assert f"no faster beyond {no_faster_beyond(rows).workers} GPUs" in beyond
     assert TEACHING not in beyond
+
+
+def test_finalists_are_trained_after_the_search_in_classes_as_large_as_the_seats() -> None:
+    before, after = (forecasts(task(16, "none", CPU_NODE, finalists=count), (2,))[0] for count in (0, 4))
+    # (4 + a start point + the plain student) x 3 seeds are 18 students, 9 in each of 2 classrooms of 4 seats.
+    assert (after.sizes.classrooms, after.sizes.seats) == (2, 4)
+    expected = 16 * (3 * (10 + 40 + Overheads().epoch) + 9 * 20)
+    assert after.phases["finalists"] == pytest.approx(expected)
+    assert before.phases["finalists"] == 0
+    assert after.seconds - before.seconds == pytest.approx(expected)
+    assert math.fsum(after.spent.values()) - math.fsum(before.spent.values()) == pytest.approx(2 * expected)

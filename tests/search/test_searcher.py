@@ -68,6 +68,7 @@ def test_a_finished_trial_is_complete_with_its_last_value_and_its_best_beside_it
     assert trial.value == 0.8
     assert trial.intermediate_values == {1: 0.5, 2: 0.9, 3: 0.9, 4: 0.8}
     assert trial.user_attrs == {
+        "start": "experiment",
         "views": [0, 4],
         "epoch": 4,
         "best_validation_accuracy": 0.9,
