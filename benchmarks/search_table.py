@@ -94,12 +94,40 @@ class Options:
     """File that rows are appended to. None: search_table_DATA.jsonl beside this script's results, packed at the end."""
 
 
+SOUND = {
+    "bias.denominator": "batch",
+    "schedule.form": "cosine",
+    "schedule.hand_over": "labels",
+    "objective.ce_weight": 0.1,
+    "objective.kd_weight": 0.9,
+}
+"""A schedule that hands weight over instead of dropping it, with wrong answers weighing what they are."""
+
+COMPARED: dict[str, dict[str, Any]] = {
+    "kd, std": {"temperature.policy": "std", "temperature.multiplier": 2.0},
+    "kd, half": {"objective.kd_share": 0.5},
+    "dkd, small": {"method.name": "dkd", "method.dkd.target_weight": 1.0, "method.dkd.non_target_weight": 1.0},
+    "dist, half": {"method.name": "dist", "temperature.value": 1.0, "objective.kd_share": 0.5},
+    "drop, labels": SOUND | {"bias.form": "drop"},
+    "pair, labels": SOUND | {"bias.form": "pair"},
+    "pair, right": SOUND | {"bias.form": "pair", "schedule.hand_over": "right"},
+    "pair, constant": SOUND | {"bias.form": "pair", "schedule.hand_over": "right", "schedule.form": "constant"},
+    "pair, strong": SOUND | {"bias.form": "pair", "bias.strength": 1.0, "schedule.hand_over": "right"},
+    "one_hot, labels": SOUND | {"bias.form": "one_hot"},
+}
+"""Candidates for raykd's defaults, laid over plain distillation."""
+
+
 def reference_settings(experiment: raykd.Experiment) -> dict[str, TrainingSpec]:
     """Settings that a search should be measured against, by name."""
+    sections = ("objective", "method", "temperature", "bias", "schedule")
+    defaults = {name: TrainingSpec.model_fields[name].default for name in sections}
     return {
         "plain": experiment.training_spec().without_teacher(),
         **{name: as_published(experiment, name).training_spec() for name in ("kd", "dkd", "dist")},
         "teachers_bias": paper(experiment, "teachers_bias").training_spec(),
+        "default": experiment.model_copy(update=defaults).training_spec(),
+        **{name: override(experiment, settings).training_spec() for name, settings in COMPARED.items()},
     }
 
 

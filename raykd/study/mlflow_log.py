@@ -151,7 +151,13 @@ def log_outcome(tracker: Tracker, result: StudyResult) -> None:
     if result.best is not None and result.best.accuracy is not None:
         metrics[f"best_trial_{METRIC}"] = result.best.accuracy
         tags["raykd.best_trial"] = result.best.name
-        best = f"**Best student: {result.best.name}, {result.best.accuracy:.2%}**"
+        best = f"**Best student: {result.best.label}, {result.best.accuracy:.2%}**"
+    if result.finalists is not None and (winner := result.finalists.winner) and winner.accuracy:
+        metrics["winner_mean_accuracy"] = winner.accuracy.mean
+        baseline = result.finalists.best_baseline
+        if baseline is not None and (difference := winner.over(baseline)):
+            metrics["winner_over_best_baseline"] = difference.mean
+        best += f" ({winner.accuracy.mean:.2%} over {winner.accuracy.count} further seeds)"
     ended = ", ".join(f"{count} {state}" for state, count in counts.items())
     # MLflow's page shows four lines.
     note = f"{best} ({', '.join(beside)}).\n\n{len(states)} trials: {ended}. Validation split, last epoch."

@@ -194,7 +194,8 @@ def test_the_command_shows_table_recommendation_and_assumptions(
 ) -> None:
     file = tmp_path / "plan.json"
     output = plan(
-        capsys, "--seconds-per-epoch", "600", "--data.name", "imagenet", "--study.trials", "12", "--study.finalists", "0", "--training.epochs",
+        capsys, "--seconds-per-epoch", "600", "--data.name", "imagenet", "--study.trials", "12",
+        "--study.finalists", "0", "--training.epochs",
         "20", "--teacher.source", "IMAGENET1K_V1", "--teacher.model.name", "torchvision/resnet34", "--student.name",
         "torchvision/resnet18", "--sizes", "1", "8", "64", "--json", str(file),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from raykd.errors import RaykdError
 from raykd.report.study import curves, figures, words
 from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts, Picture, beyond_teacher
 from raykd.report.study.facts import StudyFacts
+from raykd.results.finalists import Finalists
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,6 +53,8 @@ class Section:
 def sections(facts: StudyFacts) -> Iterator[Section]:
     """All of them, in the order of the page."""
     yield _best(facts)
+    if facts.result.finalists is not None:
+        yield _finalists(facts.result.finalists)
     yield _progress(facts)
     yield _curves(facts)
     if len(facts.result.goals) > 1:
@@ -75,6 +78,21 @@ def sections(facts: StudyFacts) -> Iterator[Section]:
 def _best(facts: StudyFacts) -> Section:
     paragraphs = [words.trials_said(facts), *words.failures(facts)]
     return Section("best", "Best students", paragraphs, words.best_table(facts))
+
+
+def _finalists(finalists: Finalists) -> Section:
+    return Section(
+        "finalists",
+        "Finalists",
+        [
+            "The search sees one student of each setting, so its best figure is partly luck. The best settings, the "
+            "best start point and the plain student were taught again under seeds that the search did not use; the "
+            "winner is chosen by its mean there, and of equals it is the simplest. Mean and standard deviation; "
+            "differences are taken seed by seed.",
+            *finalists.sentences(),
+        ],
+        words.finalists_table(finalists),
+    )
 
 
 def _progress(facts: StudyFacts) -> Section:

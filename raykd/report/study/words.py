@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raykd.report.study.facts import StudyFacts
+from raykd.results.finalists import Finalists
 from raykd.results.trial_summary import TrialSummary
 
 SHOWN_TRIALS = 10
@@ -27,7 +28,9 @@ class TableRows(NamedTuple):
 
 def headline(facts: StudyFacts) -> list[str]:
     """What came out, how sure that is, and what became of the test split: a sentence or two each."""
-    return [_outcome(facts), *_certainty(facts), *_test(facts.confirmed)]
+    finalists = facts.result.finalists
+    further = [] if finalists is None else [" ".join(finalists.sentences())]
+    return [_outcome(facts), *further, *_certainty(facts), *_test(facts.confirmed)]
 
 
 def trials_said(facts: StudyFacts) -> str:
@@ -40,18 +43,25 @@ def trials_said(facts: StudyFacts) -> str:
 
 
 def best_table(facts: StudyFacts) -> TableRows:
-    """Teacher, plain student and the best trials."""
+    """Teacher, plain student, the best trials, and the start points behind them."""
     rows = []
     for name, model in (("teacher", facts.result.teacher), ("plain student", facts.result.plain)):
         if model is not None:
             metrics = model["metrics"]
             best = (metrics.get("best_validation_accuracy"), metrics.get("best_epoch"))
             rows.append(Row([name, percent(metrics["validation_accuracy"]), _best(*best), str(model["epochs"] or "")]))
-    for trial in facts.result.ranked[:SHOWN_TRIALS]:
+    shown = facts.result.ranked[:SHOWN_TRIALS]
+    for trial in (*shown, *(each for each in facts.result.ranked if each.start is not None and each not in shown)):
         best = (trial.best_accuracy, trial.best_epoch)
-        cells = [trial.name, percent(trial.accuracy or 0.0), _best(*best), str(trial.epochs)]
+        cells = [trial.label, percent(trial.accuracy or 0.0), _best(*best), str(trial.epochs)]
         rows.append(Row(cells, trial.settings))
     return TableRows(["", "last epoch", "best epoch", "epochs"], rows)
+
+
+def finalists_table(finalists: Finalists) -> TableRows:
+    """What the finalists reached under further seeds."""
+    seeds = f"{finalists.seeds} further seeds, %"
+    return TableRows(["", "search, %", seeds, "against the winner"], [Row(cells) for cells in finalists.cells()])
 
 
 def failures(facts: StudyFacts) -> list[str]:
@@ -126,7 +136,7 @@ def _certainty(facts: StudyFacts) -> list[str]:
     finished = len(facts.result.ranked)
     chosen = (
         f" It was chosen as the best of {finished} on these very images, so it looks somewhat better than it is."
-        if finished > 1
+        if finished > 1 and facts.result.finalists is None
         else ""
     )
     return [
