@@ -103,7 +103,10 @@ class Experiment(TrainingSpec):
             method=MethodSettings(name="kd") if full else decoupled,
             temperature=std if generous.policy == "std" else constant,
             # Averaged over the whole batch, a right answer weighs what it weighs where none is dropped.
-            bias=BiasSettings(form="drop", denominator="batch") if dropped else BiasSettings(form="keep"),
-            schedule=ScheduleSettings(form="constant", weight=1.0) if dropped else ScheduleSettings(),
+            # Written out: cached teachers are found by it, whatever the defaults are.
+            bias=BiasSettings(form="drop" if dropped else "keep", denominator="batch" if dropped else "subset"),
+            schedule=ScheduleSettings(form="constant", weight=1.0, hand_over="rectified")
+            if dropped
+            else ScheduleSettings(form="cosine", hand_over="rectified"),
             bank=self.bank,
         )

@@ -168,6 +168,14 @@ class ObjectiveSettings(Settings):
         return self.weights[1] > 0
 
 
+UNUSED: dict[str, Any] = {
+    "temperature": TemperatureSettings(policy="std", multiplier=1.0, value=4.0, loss_weight="temperature"),
+    "bias": BiasSettings(form="pair", strength=0.5, denominator="subset"),
+    "schedule": ScheduleSettings(form="cosine", hand_over="rectified"),
+}
+"""What a training without a teacher has in these sections. Cached teachers are found by it, so it stays as it is."""
+
+
 class TrainingSpec(Settings):
     """All that decides the weights of one network, except its teacher."""
 
@@ -202,6 +210,7 @@ class TrainingSpec(Settings):
             objective=ObjectiveSettings(ce_weight=1.0, kd_weight=0.0),
             method=MethodSettings(name="cross_entropy"),
             bank=self.bank,
+            **UNUSED,
         )
 
     @property

@@ -39,8 +39,9 @@ class BiasSettings(Settings):
     """revision: share of the answer that is kept where it is hardly wrong (Label Revision)."""
     margin: Share = 0.2
     """margin: by how much the label's probability leads the wrong class's afterwards."""
-    denominator: Literal["subset", "batch"] = "subset"
-    """Average right and rectified losses each over its own samples (as the paper) or over the whole batch."""
+    denominator: Literal["subset", "batch"] = "batch"
+    """Average right and rectified losses over the whole batch, so that a wrong answer weighs what a right one does, or
+    each over its own samples (subset, as the paper): then the few wrong ones weigh as much as all right ones."""
 
     @property
     def leaves_nothing(self) -> str | None:

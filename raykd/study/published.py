@@ -24,6 +24,7 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
         "bias.strength": 0.5,
         "bias.denominator": "subset",
         "schedule.form": "cosine",
+        "schedule.hand_over": "rectified",
     },
     # Image and Vision Computing 150, 105199: knowledge distillation from a generous teacher.
     "generous_teacher": {

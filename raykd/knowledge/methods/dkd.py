@@ -21,12 +21,17 @@ class Dkd(LogitMethod):
         "+ non_target_weight KL(p without y || q without y)], p and q softmax of teacher and student over T"
     )
     source = "Zhao et al.: Decoupled Knowledge Distillation, CVPR 2022, arXiv 2203.08679, equation 7"
-    published = as_published(ce_weight=1.0, kd_weight=1.0, temperature=4.0, warmup_epochs=20)
+    published = {
+        **as_published(ce_weight=1.0, kd_weight=1.0, temperature=4.0, warmup_epochs=20),
+        "method.dkd.target_weight": 1.0,
+        "method.dkd.non_target_weight": 8.0,
+    }
 
     target_weight: NonNegative = 1.0
     """Weight of the target-class part (TCKD)."""
-    non_target_weight: NonNegative = 8.0
-    """Weight of the non-target-class part (NCKD); published: 8 for most pairs, 2 for resnet56-resnet20, 6 for VGG13."""
+    non_target_weight: NonNegative = 1.0
+    """Weight of the non-target-class part (NCKD); published: 8 for most pairs, 2 for resnet56-resnet20, 6 for VGG13,
+    which needs many epochs."""
     non_target_share: Share | None = None
     """Share of target_weight + non_target_weight that goes to the non-target part, the target part gets the rest: a
     search over it leaves the size of the loss as it is. None: as the two weights say."""
