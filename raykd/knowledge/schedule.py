@@ -29,9 +29,9 @@ class ScheduleSettings(Settings):
     step_at: Share = 0.5
     """step: progress at which the weight moves."""
     hand_over: Literal["labels", "right", "rectified"] = "labels"
-    """Where the weight goes that the schedule takes from an answer. labels: to the cross-entropy of the same samples, so
-    that each sample keeps its whole weight; right: right knowledge keeps weight 1, and rectified knowledge rises with
-    1 - b beside it; rectified: only to rectified knowledge, as in the paper."""
+    """Where the weight goes that the schedule takes from an answer. labels: to the cross-entropy of the same samples,
+    so that each keeps its whole weight; right: right knowledge keeps weight 1, and rectified knowledge rises with 1 - b
+    beside it; rectified: only to rectified knowledge, as in the paper."""
 
     def right_weight(self, progress: float) -> float:
         """Return the weight of right knowledge, in [0, 1], at a progress in [0, 1]; ValueError outside."""

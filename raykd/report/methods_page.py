@@ -27,9 +27,9 @@ Temperature, bias and schedule are raykd's, not the method's: every method with 
 - With several workers, methods that compare samples with each other see on each worker only that worker's samples.
 
 Schedule and denominator weigh right answers of the teacher against repaired ones. With `bias.form` keep, which does not
-separate the two, they change nothing. `schedule.hand_over` says where the weight goes that the schedule takes away: to the
-labels of the same images (default), nowhere else than to repaired answers (rectified, as in the paper: where the teacher is
-hardly wrong, distillation fades), or right answers keep theirs.
+separate the two, they change nothing. `schedule.hand_over` says where the weight goes that the schedule takes away: to
+the labels of the same images (default), to repaired answers alone (rectified, as in the paper: where the teacher is hardly
+wrong, distillation fades), or nowhere, as right answers keep theirs (right).
 """
 
 

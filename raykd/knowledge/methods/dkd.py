@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from raykd.knowledge.methods.base import LogitMethod, as_published
 from raykd.knowledge.methods.kd import kd
@@ -21,7 +22,7 @@ class Dkd(LogitMethod):
         "+ non_target_weight KL(p without y || q without y)], p and q softmax of teacher and student over T"
     )
     source = "Zhao et al.: Decoupled Knowledge Distillation, CVPR 2022, arXiv 2203.08679, equation 7"
-    published = {
+    published: ClassVar[Mapping[str, Any]] = {
         **as_published(ce_weight=1.0, kd_weight=1.0, temperature=4.0, warmup_epochs=20),
         "method.dkd.target_weight": 1.0,
         "method.dkd.non_target_weight": 8.0,
