@@ -24,7 +24,7 @@ class TemperatureSettings(Settings):
 
     policy: Literal["std", "constant"] = "std"
     """std: T = multiplier * standard deviation of each sample's logits, each network its own; constant: T = value."""
-    multiplier: Positive = 1.0
+    multiplier: Positive = 2.0
     """std: multiple of the standard deviation."""
     value: Positive = 4.0
     """constant: the temperature."""

@@ -28,8 +28,8 @@ Temperature, bias and schedule are raykd's, not the method's: every method with 
 
 Schedule and denominator weigh right answers of the teacher against repaired ones. With `bias.form` keep, which does not
 separate the two, they change nothing. `schedule.hand_over` says where the weight goes that the schedule takes away: to
-the labels of the same images (default), to repaired answers alone (rectified, as in the paper: where the teacher is hardly
-wrong, distillation fades), or nowhere, as right answers keep theirs (right).
+the labels of the same images (default), to repaired answers alone (rectified, as in the paper: where the teacher is
+hardly wrong, distillation fades), or nowhere, as right answers keep theirs (right).
 """
 
 

@@ -10,7 +10,8 @@ One entry a setting, by its dotted name::
 - A value has its setting's own type: a range on an int setting gives ints, and both ends belong to it.
 - ``when`` names entries above, or settings that are not searched, which the experiment then decides. The entry is
   sampled if each of them has the value, or one of the values. An entry that was itself left out has none.
-- Among ``choices``, ``$own`` stands for the experiment's own value, such as the method that the user has chosen.
+- Among ``choices``, ``$own`` stands for the experiment's own value, such as the method that was chosen. Entries
+  that wait for a value which it is not are left out.
 - ``default`` is where the search starts. Without it that is the experiment's own value, or the nearest one inside the
   range. Where there is no nearest (None, or not among the choices): the middle of the range, or the first choice.
 
@@ -89,7 +90,9 @@ def load_space(name_or_path: str, base: Experiment) -> SearchSpace:
         raise RaykdError(f"{path} names no setting to search, such as 'bias.strength: {{low: 0.0, high: 1.0}}'")
     parameters: dict[str, Parameter] = {}
     for name, content in entries.items():
-        parameters[name] = EntryReader(name, str(path), base).parameter(content, parameters, set(entries))
+        parameter = EntryReader(name, str(path), base).parameter(content, parameters, entries)
+        if all(parameter.when.values()):
+            parameters[name] = parameter
     return SearchSpace(str(path), tuple(parameters.values()), base, _start_points(start, str(path), base))
 
 
@@ -156,13 +159,19 @@ class EntryReader:
         self.file = file
         self.base = base
 
-    def parameter(self, content: Any, earlier: Mapping[str, Parameter], all_names: set[str]) -> Parameter:
-        """The checked parameter."""
+    def parameter(self, content: Any, earlier: Mapping[str, Parameter], entries: Mapping[str, Any]) -> Parameter:
+        """The checked parameter. A condition without values waits for a choice that this experiment does not have.
+
+        Args:
+            content: Of the entry.
+            earlier: The parameters above it.
+            entries: All entries of the file.
+        """
         _check_searchable(self.name, self.file)
         kinds = self._kinds(self.name, resolve_setting(self.name, self.file))
         entry = self._entry(content)
         distribution = self._choices(entry, kinds) if entry.choices is not None else self._range(entry, kinds)
-        when = {name: self._condition(name, wanted, earlier, all_names) for name, wanted in entry.when.items()}
+        when = {name: self._condition(name, wanted, earlier, entries) for name, wanted in entry.when.items()}
         return Parameter(self.name, distribution, self._default(entry, distribution, kinds), when)
 
     def _refuse(self, text: str) -> RaykdError:
@@ -247,19 +256,25 @@ class EntryReader:
         return value if takes(distribution, value) else nearest(distribution, value)
 
     def _condition(
-        self, name: str, wanted: Value | tuple[Value, ...], earlier: Mapping[str, Parameter], all_names: set[str]
+        self,
+        name: str,
+        wanted: Value | tuple[Value, ...],
+        earlier: Mapping[str, Parameter],
+        entries: Mapping[str, Any],
     ) -> tuple[Value, ...]:
         setting = resolve_setting(name, f"{self.file}, {self.name}")
         for prefix, reason in SAME_FOR_ALL.items():
             if name.startswith(prefix):
                 raise self._refuse(f"when cannot name {name}: {reason}")
         kinds = self._kinds(name, setting)
-        if name == self.name or (name in all_names and name not in earlier):
+        if name == self.name or name in list(entries)[list(entries).index(self.name) :]:
             raise self._refuse(f"when names {name}, which must stand above it in the file")
         values = wanted if isinstance(wanted, tuple) else (wanted,)
         if not values:
             raise self._refuse(f"when: {name} has no value to wait for")
         checked = tuple(self._checked(name, value, kinds, "when") for value in values)
+        if name in entries and OWN in (entries[name].get("choices") or ()):
+            return tuple(value for value in checked if name in earlier and takes(earlier[name].distribution, value))
         for value in checked:
             if name in earlier and not takes(earlier[name].distribution, value):
                 text = Parameter(name, earlier[name].distribution, value).range

@@ -16,7 +16,7 @@ temperature.multiplier: {low: 0.5, high: 8.0, log: true}
 bias.form: {choices: [pair, swap]}
 bias.strength: {low: 0.0, high: 1.0, when: {bias.form: pair}}
 """
-DEFAULTS = {"temperature.multiplier": 1.0, "bias.form": "pair", "bias.strength": 0.5}
+DEFAULTS = {"temperature.multiplier": 2.0, "bias.form": "pair", "bias.strength": 0.5}
 
 
 class Launch:

@@ -138,13 +138,16 @@ def test_shipped_spaces(name: str, changes: dict[str, Any]) -> None:
     for values in drawn:
         override(base, values)
     sampled = set().union(*drawn)
-    out_of_play = {name for name in space.names if changes and name.startswith(("method.dkd", "temperature"))}
+    out_of_play = {name for name in space.names if changes and name == "temperature.multiplier"} - {
+        *load_space("dkd_bias", base).names
+    }
     assert sampled == set(space.names) - out_of_play
     assert (ROOT / "search_spaces" / f"{name}.yaml").read_text().startswith("# What:")
 
 
 def test_dkd_bias_starts_at_the_experiment_itself() -> None:
-    assert override(BASE, load_space("dkd_bias", BASE).defaults()) == BASE
+    start = override(BASE, load_space("dkd_bias", BASE).defaults())
+    assert start.training_spec().identity() == BASE.training_spec().identity()
 
 
 def test_generous_trains_ten_teachers_at_most() -> None:
