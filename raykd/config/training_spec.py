@@ -24,8 +24,11 @@ DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 """Settings of the data that decide where and how it is read, not what it is."""
 
-LATER_SETTINGS = {"view_seed": None, "held_out": "validation"}
-"""Settings of the data that are younger than the first cached teachers, and their values before that."""
+LATER_SETTINGS: dict[str, dict[str, Any]] = {
+    "data": {"view_seed": None, "held_out": "validation"},
+    "training": {"compile": False},
+}
+"""Settings, by section, that are younger than the first cached teachers, and their values before that."""
 
 
 class DataSettings(Settings):
@@ -135,6 +138,9 @@ class TrainingSettings(Settings):
     """Whether students of one architecture pass each batch as one stacked network: on where possible; auto where it is
     faster as well, and all layers are those of torch, torchvision, timm or raykd. The results are the same but for
     rounding."""
+    compile: bool = False
+    """Compile the networks with `torch.compile`, on a GPU into CUDA graphs. What cannot be compiled is trained without,
+    and a line says why. The results are the same but for rounding."""
     seed: CountOrZero = 0
     """Seeds the initial weights and dropout."""
 
@@ -206,9 +212,10 @@ class TrainingSpec(Settings):
         del content["bank"]
         if self.needs_teacher and self.bank.mode == "on" and self.bank.precision != "float32":
             content["bank"] = {"precision": self.bank.precision}
-        for name, neutral in LATER_SETTINGS.items():
-            if content["data"][name] == neutral:
-                del content["data"][name]
+        for section, settings in LATER_SETTINGS.items():
+            for name, neutral in settings.items():
+                if content[section][name] == neutral:
+                    del content[section][name]
         for name in self.method.idle:
             content["method"].pop(name, None)
         return content
