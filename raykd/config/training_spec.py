@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -28,6 +29,7 @@ LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 LATER_SETTINGS = {
     "data.view_seed": None,
     "data.held_out": "validation",
+    "training.compile": False,
     "schedule.hand_over": "rectified",
 }
 """Settings that are younger than the first cached teachers, and their values before that."""
@@ -140,6 +142,9 @@ class TrainingSettings(Settings):
     """Whether students of one architecture pass each batch as one stacked network: on where possible; auto where it is
     faster as well, and all layers are those of torch, torchvision, timm or raykd. The results are the same but for
     rounding."""
+    compile: bool = False
+    """Compile the networks with `torch.compile`, on a GPU into CUDA graphs. What cannot be compiled is trained without,
+    and a line says why. The results are the same but for rounding."""
     seed: CountOrZero = 0
     """Seeds the initial weights and dropout."""
 
@@ -241,7 +246,7 @@ class TrainingSpec(Settings):
             dkd["target_weight"], dkd["non_target_weight"] = cast(Any, self.method).dkd.weights
         for name, neutral in LATER_SETTINGS.items():
             *sections, last = name.split(".")
-            section = reduce(lambda node, key: node.get(key, {}), sections, content)
-            if section.get(last) == neutral:
-                section.pop(last, None)
+            section = reduce(getitem, sections, content)
+            if section[last] == neutral:
+                del section[last]
         return content

@@ -1,6 +1,6 @@
 """What networks look at: data sets, splits, views and batches."""
 
-from raykd.data.batches import TrainingBatches, WholeViews, evaluation_batches, training_batches
+from raykd.data.batches import EvaluationBatches, TrainingBatches, WholeViews, evaluation_batches, training_batches
 from raykd.data.image_data import DataInfo, ImageData
 from raykd.data.load import load_data
 from raykd.data.plan import Batch
@@ -9,6 +9,7 @@ from raykd.data.views import View, augment
 __all__ = [
     "Batch",
     "DataInfo",
+    "EvaluationBatches",
     "ImageData",
     "TrainingBatches",
     "View",

@@ -6,7 +6,7 @@ the workers, the batches are those of a single worker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,11 +26,26 @@ class TrainingBatches(Protocol):
         """Images of every global batch, over all workers together."""
 
     @property
+    def share(self) -> int:
+        """Images of this worker's part of each of them."""
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch; the same for every worker."""
 
     def epoch(self, view_number: int) -> Iterator[Batch]:
         """The batches of one view. Call it for the next epoch only when this one is no longer iterated."""
+
+
+class EvaluationBatches(Protocol):
+    """One worker's batches of a split in its own order; made by `evaluation_batches`."""
+
+    @property
+    def sizes(self) -> frozenset[int]:
+        """How many images this worker's batches have: one number, or two if the last batch is smaller."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches, any number of times."""
 
 
 @runtime_checkable
@@ -77,7 +92,7 @@ def evaluation_batches(
     device: torch.device | str = "cpu",
     rank: int = 0,
     workers: int = 1,
-) -> Iterable[Batch]:
+) -> EvaluationBatches:
     """Batches of a split in its own order, not augmented; they can be iterated any number of times.
 
     Over all workers every sample appears exactly once, so some workers may get a row or a batch less than others.

@@ -28,6 +28,11 @@ class InMemoryTraining:
         return self._plan.batch_size
 
     @property
+    def share(self) -> int:
+        """Images of this worker's part of each of them."""
+        return self._plan.share
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
         return self._plan.full_batches
@@ -66,6 +71,11 @@ class InMemoryEvaluation:
         self._plan = plan
         self._split = _on_device(plan)
         self._shares = [rows.to(plan.device) for rows in plan.evaluation_shares()]
+
+    @property
+    def sizes(self) -> frozenset[int]:
+        """How many images this worker's batches have: one number, or two if the last batch is smaller."""
+        return frozenset(map(len, self._shares))
 
     def __len__(self) -> int:
         return len(self._shares)

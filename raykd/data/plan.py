@@ -53,6 +53,11 @@ class Plan:
     workers: int
 
     @property
+    def share(self) -> int:
+        """This worker's rows of each complete global batch."""
+        return self.batch_size * (self.rank + 1) // self.workers - self.batch_size * self.rank // self.workers
+
+    @property
     def full_batches(self) -> int:
         """Complete global batches of the split."""
         return len(self.data.split(self.split)) // self.batch_size

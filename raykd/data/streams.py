@@ -94,6 +94,11 @@ class StreamedTraining:
         return self._plan.batch_size
 
     @property
+    def share(self) -> int:
+        """Images of this worker's part of each of them."""
+        return self._plan.share
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
         return self._plan.full_batches
@@ -111,6 +116,11 @@ class StreamedEvaluation:
         self._plan = plan
         self._shares = [rows.tolist() for rows in plan.evaluation_shares()]
         self._loader = _loader(EvaluationStream(_files(plan), plan.data.info), self._shares, plan)
+
+    @property
+    def sizes(self) -> frozenset[int]:
+        """How many images this worker's batches have: one number, or two if the last batch is smaller."""
+        return frozenset(map(len, self._shares))
 
     def __len__(self) -> int:
         return len(self._shares)

@@ -15,7 +15,9 @@ from raykd.config import DataSettings, TrainingSpec
 from raykd.data import ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.storage import StorageError
+from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history
+from raykd.training.compiled.rehearsal import Scene
 from raykd.training.members import Members, failure_report, failure_text
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.stacks.section import Section
@@ -170,7 +172,9 @@ class Group:
         self._held_out = evaluation_batches(
             data, data.info.held_out, batch_size=4 * size, device=device, rank=rank, workers=workers
         )
-        self._stacking = Stacking(spec, data.info, team)
+        precision = autocast_type(spec.training, device)
+        scene = Scene(data.info, self._training.share, self._held_out.sizes, precision, device)
+        self._stacking = Stacking(scene, team)
         self.teachers = Teachers(spec, data, self._training, self._held_out, team)
         self.view = 0
 

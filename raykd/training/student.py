@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,8 +19,10 @@ from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
 from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from raykd.training.compiled.alone import Alone
 from raykd.training.folder import description
 from raykd.training.hint_layers import find_hint_layers
+from raykd.training.learner import Learner
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.metrics import MetricSums
 from raykd.training.saved import save_model, weights_digest
@@ -28,19 +31,6 @@ from raykd.training.team import Team
 
 NETWORK = "network"
 """The network's name in a checkpoint."""
-
-
-class _Learner(nn.Module):
-    """All that is trained: a student's network, and the learned parts of its method, which do not affect its logits."""
-
-    def __init__(self, network: nn.Module, parts: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.network = network
-        self.parts = nn.ModuleList(parts)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)
-        return logits
 
 
 class Student:
@@ -83,7 +73,7 @@ class Student:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(training.seed, "parts"))
             self._objective = build_objective(self.spec, self._hint_layers.shapes if self._hint_layers else None)
-        self._learner = _Learner(self.network, self._objective.modules).to(team.device)
+        self._learner = Learner(self.network, self._objective.modules).to(team.device)
         self._optimizer = build_optimizer(training, self._learner.parameters())
         self._learning_rate = build_learning_rate(training, self._optimizer)
         self._metric_sums = MetricSums()
@@ -96,6 +86,19 @@ class Student:
         if not self._team.alone:
             # Buffers are averaged once an epoch instead of being broadcast at every step.
             self._distributed = DistributedDataParallel(self._learner, broadcast_buffers=False)
+
+    def pass_by(self, alone: Alone | None) -> None:
+        """Pass batches by a compiled function from now on, while `open`; None: as usual."""
+        self._learner.alone = alone
+
+    def open(self) -> AbstractContextManager[object]:
+        """A context in which it can pass batches by itself."""
+        return nullcontext() if self._learner.alone is None else self._learner.alone.open()
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it passes batches by a compiled function when it passes them by itself."""
+        return self._learner.alone is not None and self._learner.alone.is_compiled
 
     @property
     def ended(self) -> bool:
@@ -194,7 +197,7 @@ class Student:
     def evaluate_batch(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
         """Evaluate a held-out batch: images [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
         with autocast(images.device, self._precision):
-            logits = self.network(images)
+            logits = self._learner(images)
         self.count_answers(logits, labels, teacher_answers)
 
     def count_answers(self, logits: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:

@@ -50,6 +50,7 @@ def test_workers_share_the_batches_of_one(digits: ImageData, batch_size: int, wo
     assert {batches.steps_per_epoch for batches in team} == {alone.steps_per_epoch} == {max(1, 200 // batch_size)}
     assert {batches.batch_size for batches in team} == {min(batch_size, 200)}
     steps = list(zip(*(batches.epoch(number) for batches in team), strict=True))
+    assert all([batches.share for batches in team] == list(map(len, step)) for step in steps)
     sizes = {len(batch) for step in steps for batch in step}
     assert min(sizes) >= 1
     assert max(sizes) - min(sizes) <= 1
@@ -89,6 +90,7 @@ def test_evaluation_covers_every_sample_once(digits: ImageData, batch_size: int,
     ]
     batches = [batch for batches in team for batch in batches]
     assert all(len(batch) for batch in batches)
+    assert all(each.sizes == {len(batch) for batch in each} for each in team)
     indices = torch.cat([batch.indices for batch in batches])
     assert sorted(indices.tolist()) == list(range(len(split)))
     assert torch.equal(torch.cat([batch.pixels for batch in batches]), split.images[indices].float() / 255)

@@ -126,6 +126,7 @@ def test_evaluation_covers_every_sample_once(tmp_path: Path, processes: int) -> 
     team = [evaluation_batches(data, "train", batch_size=8, rank=rank, workers=3) for rank in range(3)]
     batches = [batch for batches in team for batch in batches]
     assert sorted(torch.cat([batch.indices for batch in batches]).tolist()) == list(range(19))
+    assert all(each.sizes == {len(batch) for batch in each} for each in team)
     assert {tuple(batch.images.shape[1:]) for batch in batches} == {(3, 16, 16)}
 
 

@@ -48,6 +48,11 @@ def with_stacks(what: TrainingSpec) -> TrainingSpec:
     return what.model_copy(update={"training": what.training.model_copy(update={"stacking": "on"})})
 
 
+def with_compilation(what: TrainingSpec) -> TrainingSpec:
+    """The same training, compiled."""
+    return what.model_copy(update={"training": what.training.model_copy(update={"compile": True})})
+
+
 def steps_by_hand(folder: Path, team: Team, rows: slice, wrong_rows: list[int]) -> dict[str, torch.Tensor]:
     """Weights after three steps on these rows of a batch of 9, the teacher being wrong about `wrong_rows`."""
     what = spec(student=PLAIN_NETWORK)
@@ -89,6 +94,13 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
         replace(request, spec=with_stacks(request.spec)) for request in shared_class(folder / "stacked", teacher)
     ]
     found["stacked"] = train(*stacked, classroom=Classroom(team))
+
+    compiled = [
+        replace(request, spec=with_compilation(change(request.spec)))
+        for name, change in {"compiled": lambda what: what, "compiled-stacked": with_stacks}.items()
+        for request in shared_class(folder / name, teacher)[:2]
+    ]
+    found["compiled"] = train(*compiled, classroom=Classroom(team))
 
     found["parts"] = {}
     for name, what in METHODS.items():

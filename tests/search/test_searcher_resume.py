@@ -89,10 +89,11 @@ def test_another_seed_draws_other_values(tmp_path: Path) -> None:
 def test_tpe_learns(tmp_path: Path) -> None:
     """Random drawing would leave the last trials as far from the optimum as the first ones."""
     early, late = 0.0, 0.0
+    space = "{low: 0.5, high: 8.0, log: true, default: 1.0}"
     for seed in range(4):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        launch = Launch(folder, trials=30, seed=seed, text="temperature.multiplier: {low: 0.5, high: 8.0, log: true}")
+        launch = Launch(folder, trials=30, seed=seed, text=f"temperature.multiplier: {space}")
         play(launch, 30)
         distances = [abs(math.log(trial.params["temperature.multiplier"]) - 1.0) for trial in launch.study.trials]
         early += sum(distances[:7])  # trials // 4 are drawn at random

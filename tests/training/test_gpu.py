@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
+from torch._inductor.cudagraph_trees import CUDAGraphTreeManager
 
 from raykd.config import TrainingSpec
 from raykd.data import Batch, ImageData, load_data, training_batches
@@ -21,7 +23,7 @@ from raykd.training.stacks.stack import Stack
 from raykd.training.student import Student
 from raykd.training.teacher import Knowledge, Teacher
 from raykd.training.team import Team
-from tests.helpers.specs import request_for, spec, state, train
+from tests.helpers.specs import plain, request_for, spec, state, train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
 
@@ -136,6 +138,48 @@ def test_students_stacked_become_those_alone(tmp_path: Path, teacher: Path) -> N
         ours, theirs = (state(folders[mode] / str(number))["network"] for mode in ("on", "off"))
         for key in ours:
             torch.testing.assert_close(ours[key], theirs[key], rtol=5e-3, atol=5e-3, msg=key)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_compiled_students_become_those_uncompiled(tmp_path: Path, teacher: Path, mode: str, precision: str) -> None:
+    reports, tolerance = {}, 5e-3 if precision == "float32" else 5e-2
+    skips = counters["inductor"]["cudagraph_skips"]
+    for compiled in (True, False):
+        training = {"stacking": mode, "compile": compiled, "precision": precision, "learning_rate": 0.01}
+        specs = [spec(training=training | {"seed": seed}) for seed in range(3)]
+        requests = [request_for(what, tmp_path / str(compiled) / str(n), teacher) for n, what in enumerate(specs)]
+        reports[compiled] = train(*requests, classroom=Classroom(Team(device=CUDA)))
+    assert counters["inductor"]["cudagraph_skips"] == skips, "all passes are recorded as CUDA graphs"
+    for ours, theirs in zip(reports[True], reports[False], strict=True):
+        assert (ours.metrics["compiled"], theirs.metrics["compiled"]) == (1, 0)
+        for metric in ("loss", "validation_loss"):
+            assert ours.metrics[metric] == pytest.approx(theirs.metrics[metric], rel=tolerance, abs=tolerance), metric
+    for number in range(3):
+        ours, theirs = (state(tmp_path / str(compiled) / str(number))["network"] for compiled in (True, False))
+        for key in ours:
+            torch.testing.assert_close(ours[key], theirs[key], rtol=tolerance, atol=tolerance, msg=key)
+
+
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_graphs_are_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    recorded = []
+
+    def record(manager: CUDAGraphTreeManager, *arguments: Any) -> Any:
+        recorded.append(manager)
+        return before(manager, *arguments)
+
+    before = CUDAGraphTreeManager.record_function
+    monkeypatch.setattr(CUDAGraphTreeManager, "record_function", record)
+    classroom = Classroom(Team(device=CUDA))
+    counts = []
+    for seed in range(3):
+        # Others of the same architecture enter as the ones before them leave.
+        training = {"stacking": mode, "compile": True, "epochs": 2}
+        specs = [plain(training=training | {"seed": 2 * seed + number}) for number in range(2)]
+        train(*(request_for(what, tmp_path / str(seed) / str(n)) for n, what in enumerate(specs)), classroom=classroom)
+        counts.append(len(recorded))
+    assert counts[0] > 0 and counts == counts[:1] * 3
 
 
 @pytest.mark.parametrize(("mode", "limit"), [("off", 4.0), ("on", 9.0)])

@@ -20,7 +20,7 @@ from tests.helpers.specs import plain, request_for, spec, train
 OF_ALL = {
     "loss", "cross_entropy", "train_accuracy", "validation_accuracy", "validation_loss", "best_validation_accuracy",
     "best_epoch", "learning_rate", "view", "class_size", "stack_size", "stack_slot", "seconds", "images_per_second",
-    "banked",
+    "banked", "compiled",
 }  # fmt: skip
 OF_THE_TAUGHT = {
     "distillation", "right", "rectified", "wrong_share", "teacher_temperature", "student_temperature",

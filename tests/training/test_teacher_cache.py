@@ -42,6 +42,7 @@ RELEVANT: dict[str, Any] = {
     "teacher.training.label_smoothing": 0.1,
     "teacher.training.gradient_clip": 1.0,
     "teacher.training.precision": "bfloat16",
+    "teacher.training.compile": True,
     "teacher.training.seed": 4,
 }
 

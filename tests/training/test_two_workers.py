@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from raykd.training.saved import load_model
 from raykd.training.team import Team
 from tests.helpers.specs import CIRCUMSTANCES, of, same, state, train
 from tests.helpers.two_workers import METHODS, SHARED, shared_class, steps_by_hand, work
+
+COMPILER = float(bool(shutil.which("g++") or shutil.which("clang++")))
+"""1 where torch can compile for the CPU; without, students go on uncompiled."""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,18 @@ def test_a_stack_that_two_workers_share_gives_the_weights_of_one_worker_without_
 ) -> None:
     assert {report.metrics["stack_size"] for worker in found for report in worker["stacked"]} == {len(SHARED)}
     ours, theirs = state(folder / "stacked" / name)["network"], state(alone[0] / name)["network"]
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["compiled", "compiled-stacked"])
+@pytest.mark.parametrize("name", list(SHARED)[:2])
+def test_two_workers_compiled_give_the_weights_of_one_worker_uncompiled(
+    folder: Path, found: list[dict[str, Any]], alone: tuple[Path, list[Any]], way: str, name: str
+) -> None:
+    assert {report.metrics["compiled"] for worker in found for report in worker["compiled"]} == {COMPILER}
+    ours, theirs = state(folder / way / name)["network"], state(alone[0] / name)["network"]
+    assert ours.keys() == theirs.keys()
     for key in ours:
         torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -18,11 +18,7 @@ from raykd.training.team import Team
 
 
 class Section:
-    """Students by the slot of the stack in which they sit; without a stack, one student in slot 0.
-
-    Attributes:
-        places: What each student's report says about its place.
-    """
+    """Students by the slot of the stack in which they sit; without a stack, one student in slot 0."""
 
     def __init__(
         self, students: Mapping[int, Student], stack: Stack | None, precision: torch.dtype | None, team: Team
@@ -31,14 +27,23 @@ class Section:
         self._stack = stack
         self._precision = precision
         self._team = team
-        size = 1 if stack is None else stack.size
-        self.places = {
-            student: {"stack_size": float(size), "stack_slot": float(slot)} for slot, student in students.items()
+
+    @property
+    def places(self) -> dict[Student, dict[str, float]]:
+        """What each student's report says about its place, and how it passed batches there."""
+        size = 1 if self._stack is None else self._stack.size
+        return {
+            student: {
+                "stack_size": float(size),
+                "stack_slot": float(slot),
+                "compiled": float(student.is_compiled if self._stack is None else self._stack.is_compiled),
+            }
+            for slot, student in self._students.items()
         }
 
     def open(self) -> AbstractContextManager[object]:
-        """A context in which the networks are stacked."""
-        return nullcontext() if self._stack is None else self._stack.open()
+        """A context in which the networks can pass batches: stacked, or where compiled code expects them."""
+        return self._students[0].open() if self._stack is None else self._stack.open()
 
     def train(self, mode: bool = True) -> None:
         """Set all networks to training or evaluation."""

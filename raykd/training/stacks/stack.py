@@ -8,7 +8,7 @@ computes does not depend on the others' values, only on the stack's size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Self
 
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from raykd.knowledge import captured
+from raykd.training.compiled.rehearsal import loss_of
 from raykd.training.stacks.batch_norm import fast_batch_norms
-
-Tensors = dict[str, Tensor]
+from raykd.training.stacks.code import StackCode, Tensors
 
 
 class Stack:
@@ -30,11 +30,15 @@ class Stack:
     Args:
         networks: By slot. The first one lends its code to all.
         layers: Names of the layers whose features are kept; see `raykd.knowledge.captured`.
+        code: The compiled pass of such stacks, which keeps no features. None: it is not compiled.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], layers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], layers: Sequence[str] = (), code: StackCode | None = None
+    ) -> None:
         self._networks = tuple(networks)
         self._layers = layers
+        self._code = code
         self._parameters: Tensors = {}
         self._buffers: Tensors = {}
         # Looked up once: by name it would take longer than the optimizers.
@@ -48,6 +52,11 @@ class Stack:
         """The number of slots."""
         return len(self._networks)
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether its pass is compiled, as far as is known."""
+        return self._code is not None and self._code.function.works
+
     @contextmanager
     def open(self) -> Iterator[Self]:
         """Join the tensors of all networks, and part them at the end, however it comes."""
@@ -57,14 +66,19 @@ class Stack:
             for network in self._networks
             for tensor in (*network.parameters(), *network.buffers())
         ]
-        self._parameters = _join([dict(network.named_parameters()) for network in self._networks])
-        self._buffers = _join([dict(network.named_buffers()) for network in self._networks])
+        memory: Tensors = {} if self._code is None else self._code.memory
+        self._parameters = _join([dict(network.named_parameters()) for network in self._networks], memory)
+        self._buffers = _join([dict(network.named_buffers()) for network in self._networks], memory)
         for parameter in self._parameters.values():
             parameter.requires_grad_()
+        if self._code is not None:
+            self._code.keep()
         try:
-            with fast_batch_norms(self._networks[0]):
+            # Compiled, batch norms are as fast by vmap's own rule.
+            with fast_batch_norms(self._networks[0]) if self._code is None else nullcontext():
                 yield self
         finally:
+            self.zero_grad()
             for tensor, before in own:
                 tensor.data = before.copy_(tensor.data)
                 tensor.grad = None
@@ -75,16 +89,24 @@ class Stack:
         Raises:
             RuntimeError: The network cannot be stacked: it draws random numbers, or looks at values.
         """
+        if self._code is not None:
+            return [(logits, {}) for logits in self._code(self._parameters, self._buffers, images).unbind()]
         logits, features = vmap(self._forward, in_dims=(0, 0, None))(self._parameters, self._buffers, images)
         parted = {name: feature.unbind() for name, feature in features.items()}
         return [
             (each, {name: slots[slot] for name, slots in parted.items()}) for slot, each in enumerate(logits.unbind())
         ]
 
+    def logits(self, images: Tensor) -> list[Tensor]:
+        """The logits [B, classes] of all networks for images [B, C, H, W], by slot."""
+        return [logits for logits, _ in self(images)]
+
     def train(self, mode: bool = True) -> None:
         """Set all networks to training or evaluation."""
         for network in self._networks:
             network.train(mode)
+        if self._code is not None:
+            self._code.train(mode)
 
     def _forward(self, parameters: Tensors, buffers: Tensors, images: Tensor) -> tuple[Tensor, Tensors]:
         network = self._networks[0]
@@ -122,7 +144,7 @@ def reason_against(networks: Sequence[nn.Module], images: Tensor, layers: Sequen
     stacked, alone = ([deepcopy(network) for network in networks[:2]] for _ in range(2))
     try:
         with Stack(stacked, layers).open() as stack:
-            answers = [logits for logits, _ in stack(images)]
+            answers = stack.logits(images)
             loss_of(answers).backward()  # type: ignore[no-untyped-call]
             for logits, network in zip(answers, alone, strict=True):
                 expected = network(images)
@@ -135,14 +157,11 @@ def reason_against(networks: Sequence[nn.Module], images: Tensor, layers: Sequen
     return None
 
 
-def loss_of(answers: Sequence[Tensor]) -> Tensor:
-    """Some loss of each network's logits, summed, for steps that only try something out."""
-    return torch.stack([logits.float().square().mean() for logits in answers]).sum()
-
-
-def _join(slots: Sequence[Mapping[str, Tensor]]) -> Tensors:
-    """Stack tensors by name, and make those of each slot slices of the stacked ones."""
-    joined = {name: torch.stack([tensors[name].detach() for tensors in slots]) for name in slots[0]}
+@torch.no_grad()
+def _join(slots: Sequence[Mapping[str, Tensor]], memory: Tensors) -> Tensors:
+    """Stack tensors by name, in the memory of those that were stacked before, and make those of each slot slices."""
+    joined = {name: torch.stack([tensors[name] for tensors in slots], out=memory.get(name)) for name in slots[0]}
+    memory |= joined
     for slot, tensors in enumerate(slots):
         for name, tensor in tensors.items():
             tensor.data = joined[name][slot]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from raykd.config import TrainingSpec
-from raykd.data import DataInfo
-from raykd.training.build import autocast_type
+from raykd.training.architecture import Architecture
+from raykd.training.compiled.alone import Alone
+from raykd.training.compiled.compiling import Compiling
+from raykd.training.compiled.rehearsal import Passing, Scene, loss_of
+from raykd.training.stacks.code import StackCode
 from raykd.training.stacks.section import Section
-from raykd.training.stacks.stack import Stack, loss_of, reason_against
+from raykd.training.stacks.stack import Stack, reason_against
 from raykd.training.student import Student
-from raykd.training.teacher import autocast
 from raykd.training.team import Team
 
 logger = logging.getLogger(__name__)
@@ -29,67 +30,71 @@ ROUNDS = 3
 """How often both ways are timed; the fastest round of each counts."""
 
 
-@dataclass(frozen=True)
-class _Architecture:
-    """What networks must have in common to be stacked: the same code, shapes and kept layers."""
-
-    name: str
-    arguments: str
-    layers: tuple[str, ...]
-
-    @classmethod
-    def of(cls, student: Student) -> _Architecture:
-        model = student.spec.student
-        return cls(model.name, json.dumps(model.arguments, sort_keys=True, default=str), student.layers)
-
-
 class Stacking:
     """Divides the students of a group into sections. What was found out about an architecture is kept.
 
     Args:
-        spec: Of any student of the group; its batch size and precision are those of all.
-        info: The images.
+        scene: What the students see.
         team: The classroom's workers. The first one decides for all.
     """
 
-    def __init__(self, spec: TrainingSpec, info: DataInfo, team: Team) -> None:
+    def __init__(self, scene: Scene, team: Team) -> None:
+        self._scene = scene
         self._team = team
-        self._precision = autocast_type(spec.training, team.device)
-        share = max(spec.training.batch_size // team.count, 2)
-        self._shape = (share, info.channels, info.height, info.width)
-        self._possible: dict[_Architecture, bool] = {}
-        self._faster: dict[_Architecture, bool] = {}
+        self._compiling = Compiling(scene, team)
+        self._codes: dict[tuple[Architecture, int], StackCode] = {}
+        self._possible: dict[Architecture, bool] = {}
+        self._faster: dict[Architecture, bool] = {}
 
     def sections(self, students: Sequence[Student]) -> list[Section]:
         """Divide the students of a class for their next epoch."""
-        together: dict[_Architecture, list[Student]] = {}
+        together: dict[Architecture, list[Student]] = {}
         sections = []
+        alone = []
         for student in students:
-            if student.stack_place is not None:
+            if student.stack_place is not None and student.stack_place[0] > 1:
                 sections.append(self._as_it_was(student, *student.stack_place))
-            elif student.spec.training.stacking == "off":
-                sections.append(self._alone(student))
+            elif student.stack_place is not None or student.spec.training.stacking == "off":
+                alone.append(student)
             else:
-                together.setdefault(_Architecture.of(student), []).append(student)
+                together.setdefault(Architecture.of(student), []).append(student)
         for architecture, members in together.items():
             if len(members) > 1 and self._pays(architecture, members):
-                stack = Stack([member.network for member in members], architecture.layers)
-                sections.append(Section(dict(enumerate(members)), stack, self._precision, self._team))
+                stack = self._stack(architecture, [member.network for member in members])
+                sections.append(Section(dict(enumerate(members)), stack, self._scene.precision, self._team))
             else:
-                sections += map(self._alone, members)
-        return sections
+                alone += members
+        return sections + self._each_alone(alone)
 
     def _as_it_was(self, student: Student, size: int, slot: int) -> Section:
         """A student in a slot of a stack of copies: what a slot computes depends on the size, not on the others."""
-        if size == 1:
-            return self._alone(student)
         networks = [student.network if each == slot else deepcopy(student.network) for each in range(size)]
-        return Section({slot: student}, Stack(networks, student.layers), self._precision, self._team)
+        stack = self._stack(Architecture.of(student), networks)
+        return Section({slot: student}, stack, self._scene.precision, self._team)
 
-    def _alone(self, student: Student) -> Section:
-        return Section({0: student}, None, self._precision, self._team)
+    def _each_alone(self, students: Sequence[Student]) -> list[Section]:
+        """Sections of students that pass the same batches one by one."""
+        numbers: Counter[Architecture] = Counter()
+        for student in students:
+            architecture = Architecture.of(student)
+            student.pass_by(self._compiling.alone(architecture, student.network, numbers[architecture]))
+            numbers[architecture] += 1
+        return [Section({0: student}, None, self._scene.precision, self._team) for student in students]
 
-    def _pays(self, architecture: _Architecture, students: Sequence[Student]) -> bool:
+    def _stack(self, architecture: Architecture, networks: Sequence[nn.Module]) -> Stack:
+        """A stack of networks; compiled where that is wanted and works."""
+        if not self._compiling.wants(architecture):
+            return Stack(networks, architecture.layers)
+        key = architecture, len(networks)
+        if key not in self._codes:
+            code = StackCode(networks[0], f"stacks of {architecture.name}", self._team.device)
+            usual, compiled = Stack(_copies(networks)), Stack(_copies(networks), code=code)
+            self._compiling.rehearse(code.function, usual, compiled)
+            self._codes[key] = code
+        code = self._codes[key]
+        return Stack(networks, code=code if code.function.works else None)
+
+    def _pays(self, architecture: Architecture, students: Sequence[Student]) -> bool:
         networks = [student.network.train() for student in students]
         forced = all(student.spec.training.stacking == "on" for student in students)
         if not forced and not _is_known(networks[0]):
@@ -104,31 +109,46 @@ class Stacking:
         if forced:
             return True
         if architecture not in self._faster:
-            faster = self._is_faster(networks, architecture.layers) if self._is_first else None
-            self._faster[architecture] = self._team.broadcast(faster)
+            # Made at every worker, as all compile together.
+            alone = [
+                self._compiling.alone(architecture, network, number) or Alone(network)
+                for number, network in enumerate(_copies(networks))
+            ]
+            stack = self._stack(architecture, _copies(networks))
+            self._faster[architecture] = self._team.broadcast(self._is_faster(alone, stack) if self._is_first else None)
         return self._faster[architecture]
 
     @property
     def _is_first(self) -> bool:
         return self._team.rank == 0
 
-    def _reason_against(self, networks: Sequence[nn.Module], architecture: _Architecture) -> str:
+    def _reason_against(self, networks: Sequence[nn.Module], architecture: Architecture) -> str:
         """Why they cannot be stacked; empty if they can."""
-        with autocast(self._team.device, self._precision):
-            return reason_against(networks, self._images(), architecture.layers) or ""
+        with self._scene.autocast():
+            # Batch norms learn from two images at least.
+            return reason_against(networks, self._scene.images(max(self._scene.training, 2)), architecture.layers) or ""
 
-    def _is_faster(self, networks: Sequence[nn.Module], layers: Sequence[str]) -> bool:
-        """Whether a stack passes a batch forth and back in less time than its networks one after the other."""
-        images = self._images()
-        alone, stacked = ([deepcopy(network) for network in networks] for _ in range(2))
-        with autocast(self._team.device, self._precision), Stack(stacked, layers).open() as stack:
+    def _is_faster(self, alone: Sequence[Alone], stack: Stack) -> bool:
+        """Whether a stack passes a batch forth and back in less time than the same networks one after the other."""
+        images = self._scene.images(max(self._scene.training, 2))
+        ways: tuple[Passing, ...] = (*alone, stack)
+        with ExitStack() as opened:
+            for way in ways:
+                opened.enter_context(way.open())
+                way.train()
+
+            def step(way: Passing) -> None:
+                way.zero_grad()
+                with self._scene.autocast():
+                    logits = way.logits(images)
+                loss_of(logits).backward()  # type: ignore[no-untyped-call]
 
             def each_alone() -> None:
                 for network in alone:
-                    loss_of([network(images)]).backward()  # type: ignore[no-untyped-call]
+                    step(network)
 
             def together() -> None:
-                loss_of([logits for logits, _ in stack(images)]).backward()  # type: ignore[no-untyped-call]
+                step(stack)
 
             try:
                 # In turn: a machine that becomes slower for a while slows both. The first round warms up.
@@ -144,10 +164,9 @@ class Stacking:
             torch.cuda.synchronize(self._team.device)
         return time.perf_counter() - started
 
-    def _images(self) -> Tensor:
-        """Made up, and without drawing random numbers."""
-        count = torch.Size(self._shape).numel()
-        return torch.linspace(-2.0, 2.0, count, device=self._team.device).view(self._shape)
+
+def _copies(networks: Sequence[nn.Module]) -> list[nn.Module]:
+    return [deepcopy(network) for network in networks]
 
 
 def _is_known(network: nn.Module) -> bool:
