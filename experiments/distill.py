@@ -16,8 +16,6 @@ EXPERIMENT = raykd.Experiment(
     ),
     student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
     training=raykd.TrainingSettings(epochs=16, batch_size=32, learning_rate=0.05, decay="cosine"),
-    objective=raykd.ObjectiveSettings(ce_weight=1.0, kd_weight=1.0, warmup_epochs=2),
-    temperature=raykd.TemperatureSettings(multiplier=2.0, loss_weight="multiplier"),
     study=raykd.StudySettings(name="digits-distill"),
 )
 

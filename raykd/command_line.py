@@ -16,15 +16,33 @@ from rich.console import Console
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError
-from raykd.settings_io import friendly, load_experiment
+from raykd.settings_io import friendly, load_experiment, without_leftovers
 
 
 class _ConfigFile(BaseModel):
     config: Annotated[Path | None, tyro.conf.arg(help="YAML file of settings, laid over the script's own.")] = None
 
 
+class _Name(BaseModel):
+    name: str | None = None
+
+
+class _Teacher(BaseModel):
+    model: _Name = _Name()
+
+
+class _Names(BaseModel):
+    """The names among the arguments; see `raykd.settings_io.without_leftovers`."""
+
+    data: _Name = _Name()
+    student: _Name = _Name()
+    teacher: _Teacher = _Teacher()
+
+
 def parse(experiment: Experiment, description: str = "", arguments: Sequence[str] | None = None) -> Experiment:
     """The experiment as the command line changes it: ``--config FILE.yaml`` first, then single settings.
+
+    What the script says of a data set or network ends where another one is named.
 
     Args:
         experiment: The script's own experiment, shown as defaults by ``--help``.
@@ -39,6 +57,13 @@ def parse(experiment: Experiment, description: str = "", arguments: Sequence[str
     file, rest = tyro.cli(_ConfigFile, args=arguments, return_unknown_args=True, add_help=False)
     if file.config is not None:
         experiment = load_experiment(file.config, experiment)
+    names, _ = tyro.cli(_Names, args=rest, return_unknown_args=True, add_help=False)
+    given = {
+        "data.name": names.data.name,
+        "student.name": names.student.name,
+        "teacher.model.name": names.teacher.model.name,
+    }
+    experiment = without_leftovers(experiment, {name: value for name, value in given.items() if value is not None})
     description = f"{description}\n\n--config FILE.yaml lays a file of settings under those given here."
     muted = io.StringIO()
     try:

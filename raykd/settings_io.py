@@ -91,12 +91,37 @@ def load_experiment(path: str | Path, base: Experiment) -> Experiment:
     Raises:
         RaykdError: the file cannot be read, or a setting in it is unknown, wrong or given twice.
     """
-    return override(base, _dotted(read_yaml(path), str(path)), str(path))
+    values = _dotted(read_yaml(path), str(path))
+    return override(without_leftovers(base, values), values, str(path))
 
 
 def experiment_from_yaml(text: str, base: Experiment, where: str) -> Experiment:
     """The settings of YAML text laid over `base`, as `load_experiment` does; `where` is its source, for errors."""
     return override(base, _dotted(parse_yaml(text, where), where), where)
+
+
+NAMED = ("data", "student", "teacher.model")
+"""Sections that a name stands for: a data set, or a network."""
+
+
+def without_leftovers(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """The experiment without what it says of data or networks that are replaced by others.
+
+    Another data set is another one: the number of training images, for instance, was chosen for the former. So are the
+    arguments and weights of another network. Where data is kept on this machine stays.
+
+    Args:
+        experiment: Stays as it is.
+        values: What will be laid over it, by dotted name.
+    """
+    dropped: dict[str, Any] = {}
+    for section in NAMED:
+        name = f"{section}.name"
+        if name in values and values[name] != setting_value(experiment, name):
+            settings = [each for each in setting_names() if each.rpartition(".")[0] == section]
+            dropped |= {each: _settings()[each].get_default(call_default_factory=True) for each in settings}
+    dropped.pop("data.cache", None)
+    return override(experiment, dropped) if dropped else experiment
 
 
 def save_experiment(experiment: Experiment, path: str | Path) -> None:

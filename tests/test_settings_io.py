@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from raykd.command_line import parse
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.settings_io import (
@@ -224,3 +226,41 @@ def test_a_retired_setting_that_was_used_is_refused_with_what_to_use_instead(tex
         experiment_from_yaml(text, Experiment(), "old.yaml")
     with pytest.raises(RaykdError, match="raykd register STUDY"):
         override(Experiment(), {"tracking.registered_name": None})
+
+
+SCRIPT = Experiment.model_validate(
+    {
+        "data": {"name": "digits", "train_images": 400, "validation_share": 0.4, "cache": "/cache"},
+        "student": {"name": "resnet8", "arguments": {"width": 0.5}},
+        "teacher": {"model": {"name": "resnet20", "arguments": {"width": 2}}},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {}),
+        (["--data.name", "digits", "--student.name", "resnet8"], {}),
+        (
+            ["--data.name=fashion_mnist"],
+            {"data.name": "fashion_mnist", "data.train_images": None, "data.validation_share": 0.2},
+        ),
+        (
+            ["--data.name", "fashion_mnist", "--data.train-images", "70"],
+            {"data.name": "fashion_mnist", "data.train_images": 70, "data.validation_share": 0.2},
+        ),
+        (["--student.name", "vgg8"], {"student.name": "vgg8", "student.arguments": {}}),
+        (["--teacher.model.name", "vgg13"], {"teacher.model.name": "vgg13", "teacher.model.arguments": {}}),
+    ],
+)
+def test_another_data_set_or_network_drops_what_was_said_of_the_former(
+    arguments: list[str], expected: dict[str, object], tmp_path: Path
+) -> None:
+    parsed = parse(SCRIPT, "", arguments)
+    assert parsed == override(SCRIPT, expected)
+    # A file of settings is read in the same way.
+    names = {name: value for name, value in expected.items() if name.endswith(".name") or value == 70}
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump(names) if names else "")
+    assert load_experiment(file, SCRIPT) == parsed
