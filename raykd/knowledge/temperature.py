@@ -22,8 +22,8 @@ class TemperatureSettings(Settings):
     no softmax).
     """
 
-    policy: Literal["std", "constant"] = "std"
-    """std: T = multiplier * standard deviation of each sample's logits, each network its own; constant: T = value."""
+    policy: Literal["std", "constant"] = "constant"
+    """constant: T = value; std: T = multiplier * standard deviation of each sample's logits, each network its own."""
     multiplier: Positive = 2.0
     """std: multiple of the standard deviation."""
     value: Positive = 4.0

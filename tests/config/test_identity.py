@@ -11,7 +11,7 @@ import pytest
 from raykd.config import Experiment, TrainingSpec
 
 THEN: dict[str, Any] = {
-    "temperature": {"multiplier": 1.0},
+    "temperature": {"policy": "std", "multiplier": 1.0},
     "bias": {"denominator": "subset"},
     "schedule": {"hand_over": "rectified"},
     "method": {"dkd": {"non_target_weight": 8.0}},

@@ -18,6 +18,7 @@ from raykd import (
     ObjectiveSettings,
     StudySettings,
     TeacherSettings,
+    TemperatureSettings,
     TrackingSettings,
     TrainingSettings,
 )
@@ -43,6 +44,7 @@ def small_experiment(folder: Path, space: str = SPACE, trials: int = 6, **sectio
         student=ModelSettings(name="resnet8", arguments={"width": 0.25}),
         training=TrainingSettings(epochs=4, batch_size=30, decay="cosine"),
         objective=ObjectiveSettings(ce_weight=1.0, kd_weight=1.0),
+        temperature=TemperatureSettings(policy="std", multiplier=1.0),
         study=StudySettings(
             name="small", output=folder / "outputs", space=str(file), trials=trials, start=("experiment",), finalists=0
         ),
