@@ -45,8 +45,10 @@ KINDS = {"gcs_server": "gcs_server", "Broker": "broker", "StudentTrial": "trials
 """A part of a process's name, and what it is shown as."""
 BROKER = "bare-tune"
 """Name of the actor at which bare Tune's processes wait for each other."""
-SECONDS = 2.0
+SECONDS = 1.0
 """Between two looks at the memory."""
+FEWEST_LOOKS = 3
+"""At the memory, of which a growth is told."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Row:
     """A way's search.
 
     - first, seconds: until the first result, and in all
-    - growth: bytes that the driver grows by with each trial, in the second half
+    - growth: bytes that the driver grows by with each trial, in the second half; None if that ended too soon
     - memory: megabytes of each kind of process at the end
     - course: trials ended and the driver's bytes, over time
     """
@@ -77,7 +79,7 @@ class Row:
     seats: int
     first: float
     seconds: float
-    growth: float
+    growth: float | None
     memory: dict[str, float]
     course: list[tuple[int, int]] = field(default_factory=list)
 
@@ -119,12 +121,17 @@ class Memory:
             thread.join()
 
     @property
-    def growth(self) -> float:
-        """Bytes of the driver for each trial of the second half, while trials run: the slope of a line."""
+    def growth(self) -> float | None:
+        """Bytes of the driver for each trial of the second half, while trials run: the slope of a line through looks.
+
+        None: there were too few.
+        """
         last = self.course[-1][0]
         half = [point for point in self.course if last / 2 <= point[0] < last]
+        if len({ended for ended, _ in half}) < FEWEST_LOOKS:
+            return None
         ended, size = np.array(half, dtype=float).T
-        return float(np.polyfit(ended, size, 1)[0]) if len(set(ended)) > 1 else 0.0
+        return float(np.polyfit(ended, size, 1)[0])
 
 
 def _megabytes() -> dict[str, float]:
@@ -254,7 +261,7 @@ def show(rows: list[Row]) -> None:
             f"{row.first:.0f} s",
             f"{row.seconds:.0f} s",
             f"{1 / row.seconds_a_trial:.1f}",
-            f"{row.growth / 1000:.0f} kB a trial",
+            "" if row.growth is None else f"{row.growth / 1000:.0f} kB a trial",
             f"{row.memory['driver']:,.0f} MB",
             f"{sum(row.memory.values()):,.0f} MB",
         )
