@@ -4,7 +4,9 @@
 
 Both run as many trials at once, in processes that are used again. raykd's are whole trials: Optuna's journal, MLflow's
 outbox, checkpoints, and a student in a classroom that is trained for one epoch of 20 images. Bare Tune's report a
-number. Each way has a driver process of its own, whose memory is measured together with that of all its children.
+number. In both the first trials wait for each other's processes; without that, bare Tune starts a process for nearly
+every one of such short trials. Each way has a driver process of its own, whose memory is measured together with that of
+all its children.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import optuna
 import psutil
+import ray
 import tyro
 from measured_search import NO_OP, MeasuredSearch, open_classrooms
 from output import Outputs, write_json, write_lines
@@ -33,14 +36,19 @@ from rich.console import Console
 from rich.table import Table
 
 import raykd
+from raykd.cluster.broker import start_broker
 from raykd.cluster.resources import TRIAL_CPUS
-from raykd.cluster.session import ray_session
+from raykd.cluster.session import NAMESPACE, ray_session
 from raykd.places import RAY
 
 KINDS = {"gcs_server": "gcs_server", "Broker": "broker", "StudentTrial": "trials", "NoOp": "trials"}
 """A part of a process's name, and what it is shown as."""
-SECONDS = 2.0
+BROKER = "bare-tune"
+"""Name of the actor at which bare Tune's processes wait for each other."""
+SECONDS = 1.0
 """Between two looks at the memory."""
+FEWEST_LOOKS = 3
+"""At the memory, of which a growth is told."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Row:
     """A way's search.
 
     - first, seconds: until the first result, and in all
-    - growth: bytes that the driver grows by with each trial, in the second half
+    - growth: bytes that the driver grows by with each trial, in the second half; None if that ended too soon
     - memory: megabytes of each kind of process at the end
     - course: trials ended and the driver's bytes, over time
     """
@@ -71,7 +79,7 @@ class Row:
     seats: int
     first: float
     seconds: float
-    growth: float
+    growth: float | None
     memory: dict[str, float]
     course: list[tuple[int, int]] = field(default_factory=list)
 
@@ -113,11 +121,17 @@ class Memory:
             thread.join()
 
     @property
-    def growth(self) -> float:
-        """Bytes of the driver for each trial of the second half: the slope of a line."""
-        half = [point for point in self.course if point[0] >= self.course[-1][0] / 2]
+    def growth(self) -> float | None:
+        """Bytes of the driver for each trial of the second half, while trials run: the slope of a line through looks.
+
+        None: there were too few.
+        """
+        last = self.course[-1][0]
+        half = [point for point in self.course if last / 2 <= point[0] < last]
+        if len({ended for ended, _ in half}) < FEWEST_LOOKS:
+            return None
         ended, size = np.array(half, dtype=float).T
-        return float(np.polyfit(ended, size, 1)[0]) if len(set(ended)) > 1 else 0.0
+        return float(np.polyfit(ended, size, 1)[0])
 
 
 def _megabytes() -> dict[str, float]:
@@ -146,7 +160,7 @@ def in_raykd(options: Options, folder: Path) -> Row:
         cluster=raykd.ClusterSettings(classrooms=1, seats=options.seats),
         study=raykd.StudySettings(output=folder, trials=options.trials, scheduler="none"),
     )
-    search = MeasuredSearch(experiment)
+    search = MeasuredSearch(experiment, histories=False)
     with (
         ray_session(experiment.cluster),
         open_classrooms(experiment, students=options.trials) as (classrooms, plan),
@@ -170,7 +184,14 @@ def in_raykd(options: Options, folder: Path) -> Row:
 class NoOp(tune.Trainable):
     """A trial that costs nothing."""
 
+    def setup(self, config: dict[str, Any], seats: int) -> None:  # type: ignore[override]
+        self._waits_for = seats
+
     def step(self) -> dict[str, Any]:
+        if self._waits_for:
+            # Not in `setup`: Tune must know of all processes before the first trial ends.
+            ray.get(ray.get_actor(BROKER, namespace=NAMESPACE).assemble.remote("tune", self._waits_for))
+            self._waits_for = 0
         return {"accuracy": 0.5, "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -199,8 +220,9 @@ def in_tune(options: Options, folder: Path) -> Row:
     """Bare Tune."""
     count = Count()
     with ray_session(raykd.ClusterSettings()):
+        broker = start_broker(BROKER, lease_seconds=60)
         tuner = tune.Tuner(
-            tune.with_resources(NoOp, {"CPU": TRIAL_CPUS}),
+            tune.with_resources(tune.with_parameters(NoOp, seats=options.seats), {"CPU": TRIAL_CPUS}),
             param_space={"multiplier": tune.loguniform(0.5, 4.0)},
             tune_config=tune.TuneConfig(
                 num_samples=options.trials, max_concurrent_trials=options.seats, reuse_actors=True
@@ -211,6 +233,7 @@ def in_tune(options: Options, folder: Path) -> Row:
             started = time.perf_counter()
             results = tuner.fit()
             seconds = time.perf_counter() - started
+        ray.kill(broker)
     assert len(results) == options.trials and not results.errors
     assert count.first is not None
     first = count.first - started
@@ -238,7 +261,7 @@ def show(rows: list[Row]) -> None:
             f"{row.first:.0f} s",
             f"{row.seconds:.0f} s",
             f"{1 / row.seconds_a_trial:.1f}",
-            f"{row.growth / 1000:.0f} kB a trial",
+            "" if row.growth is None else f"{row.growth / 1000:.0f} kB a trial",
             f"{row.memory['driver']:,.0f} MB",
             f"{sum(row.memory.values()):,.0f} MB",
         )

@@ -89,23 +89,27 @@ class SearchResult:
 class MeasuredSearch:
     """The search of a study. Its record and tracker are opened at once, before the time of the search counts.
 
+    Args:
+        experiment: The experiment.
+        histories: Whether to keep the metrics of all trials for the result, which takes memory.
+
     Attributes:
         study: Optuna's record.
     """
 
-    def __init__(self, experiment: raykd.Experiment) -> None:
+    def __init__(self, experiment: raykd.Experiment, histories: bool = True) -> None:
         settings, folder = experiment.study, experiment.folder
         self.study = open_study(folder / JOURNAL, settings.name, settings.seed, trials=settings.trials)
         self._experiment = experiment
         self._space = load_space(settings.space, experiment)
         self._tracker = Tracker(experiment.tracking, folder, settings.name)
         self._tracker.start_study({})
-        self._reports = _Reports(settings.trials)
+        self._reports = _Reports(settings.trials, histories)
 
     @property
     def ended(self) -> int:
-        """How many trials have a result by now; those of one epoch have ended then."""
-        return len(self._reports.histories)
+        """How many trials have ended by now."""
+        return self._reports.ended
 
     def run(self, classrooms: Classrooms, plan: Plan) -> SearchResult:
         """Run all trials in open classrooms."""
@@ -124,14 +128,21 @@ class MeasuredSearch:
 
 
 class _Reports(RunProgress):
-    """Shows nothing, keeps the trials' metrics, and notes when the first ones came."""
+    """Shows nothing, counts the trials that end, keeps their metrics, and notes when the first ones came."""
 
-    def __init__(self, trials: int) -> None:
+    def __init__(self, trials: int, histories: bool) -> None:
         super().__init__(SILENT, "search", trials, trials)
         self.first: float | None = None
+        self.ended = 0
         self.histories: dict[str, list[Mapping[str, float]]] = {}
+        self._keep = histories
 
     def epoch(self, name: str, metrics: Mapping[str, float]) -> None:
         super().epoch(name, metrics)
         self.first = self.first or time.perf_counter()
-        self.histories.setdefault(name, []).append(metrics)
+        if self._keep:
+            self.histories.setdefault(name, []).append(metrics)
+
+    def end_trial(self, name: str, state: str, epochs: int, of: int, accuracy: float | None) -> None:
+        super().end_trial(name, state, epochs, of, accuracy)
+        self.ended += 1

@@ -27,6 +27,8 @@ RAY_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # The study's record and MLflow hold every result; Tune need not write them in three more formats.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Nor need it write snapshots of all its trials while a study runs, which is resumed from its own record.
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     # Students go on from their last epoch elsewhere: being warned of a node's end is not worth a process a classroom.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",

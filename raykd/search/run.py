@@ -68,6 +68,8 @@ def search(
             storage_path=ray_folder,
             callbacks=list(callbacks),
             failure_config=tune.FailureConfig(max_failures=settings.retries),
+            # A student's own checkpoint is in its folder, so of a trial that ends there is nothing to save.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import InMemoryStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -36,6 +37,7 @@ class SeededByTrial(BaseSampler):
         self._startup_trials = startup_trials
         self._earlier = tuple(earlier)
         self._sampler = self._fresh(0)
+        self._space = IntersectionSearchSpace(include_pruned=True)
         self._known: Study | None = None
 
     def _fresh(self, number: int) -> TPESampler:
@@ -49,7 +51,11 @@ class SeededByTrial(BaseSampler):
         self._known = _copied(study, self._earlier) if self._earlier or several_goals or outside else None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(*self._seen(study, trial))
+        if self._known is not None:
+            return self._sampler.infer_relative_search_space(*self._seen(study, trial))
+        # As TPE does, but a fresh sampler would look through all trials of the study for each new one.
+        space = self._space.calculate(study, use_cache=True)
+        return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -28,6 +28,7 @@ from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
 from raykd.search.plateau import ENDED, Plateau
 from raykd.search.space import SearchSpace, Value
 from raykd.search.start_points import StartPoint, enqueue, experiment_itself
+from raykd.search.storage import recorded_together
 
 _log = logging.getLogger(__name__)
 
@@ -111,14 +112,15 @@ class OptunaSearcher(Searcher):
         """
         if self._seats is not None and len(self._running) >= self._seats():
             return None
-        trial = self._next_trial()
-        if trial is None:
-            return Searcher.FINISHED
-        values: dict[str, Any] = dict(trial.user_attrs.get(START_SETTINGS, {}))
-        if OUTSIDE not in trial.user_attrs:
-            # Sampling records each value before the trial is handed out; recorded ones are read, not drawn again.
-            values |= self._space.sample(trial)
-        self._note_size(trial, values)
+        # All values are on the disk before the trial is handed out; values recorded before are read, not drawn again.
+        with recorded_together(self._study):
+            trial = self._next_trial()
+            if trial is None:
+                return Searcher.FINISHED
+            values: dict[str, Any] = dict(trial.user_attrs.get(START_SETTINGS, {}))
+            if OUTSIDE not in trial.user_attrs:
+                values |= self._space.sample(trial)
+            self._note_size(trial, values)
         self._running[trial_id] = _Running(trial, self._reported(trial.number))
         return {**values, TRIAL: trial.number}
 
@@ -140,7 +142,8 @@ class OptunaSearcher(Searcher):
             _log.warning("Tune trial %s has ended again, or was never handed out; the record stays as it is", trial_id)
             return
         try:
-            self._finish(running, result or {}, error)
+            with recorded_together(self._study):
+                self._finish(running, result or {}, error)
         except Exception:
             _log.exception("the end of trial %d could not be recorded; --resume runs it again", running.trial.number)
 

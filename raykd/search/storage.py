@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages.journal import JournalFileOpenLock
+from optuna.study import Study
 
 from raykd.config import Experiment, StudySettings
 from raykd.database_urls import is_readable, scheme, sqlite_file, with_absolute_path, without_password
 from raykd.errors import RaykdError
 from raykd.places import JOURNAL, SETTINGS
+from raykd.search.journal import Journal
 from raykd.tracking.address import reason
 
 if TYPE_CHECKING:
@@ -83,12 +85,17 @@ def open_storage(storage: Path | str) -> BaseStorage:
     if isinstance(storage, Path):
         path = str(storage.expanduser().absolute())
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        lock = JournalFileOpenLock(path)
-        _cut_off_torn_line(Path(path), lock)
+        _cut_off_torn_line(Path(path), JournalFileOpenLock(path))
         with _errors_in_a_line(path):
-            return JournalStorage(JournalFileBackend(path, lock))
+            return Journal(path)
     with _errors_in_a_line(storage):
         return _Database(storage, engine_kwargs=_engine_options(storage))
+
+
+def recorded_together(study: Study) -> AbstractContextManager[None]:
+    """A context in which records of a study are written to its journal as one. A database writes each by itself."""
+    storage = study._storage
+    return storage.file.together() if isinstance(storage, Journal) else nullcontext()
 
 
 class _Database(RDBStorage):

@@ -69,7 +69,8 @@ class StudentTrial(tune.Trainable):
         result: dict[str, Any] = {
             # What schedulers see; 0 of a student that could not be trained.
             METRIC: report.metrics.get(METRIC, 0.0),
-            "metrics": dict(report.metrics),
+            # In a list: of each number that it finds in a dictionary, Tune keeps means, minimum and maximum.
+            "metrics": list(report.metrics.items()),
             "seconds": report.metrics.get("seconds", 0.0),
             "weights": report.weights,
             "epoch": report.epoch,

@@ -48,7 +48,7 @@ class StudyCallback(tune.Callback):
         if "failure" in result or epoch <= self._seen.get(name, 0):
             return  # it was not trained, or a resumed trial delivers its history again
         self._seen[name] = epoch
-        metrics: dict[str, float] = result["metrics"]
+        metrics = _taken_metrics(result)
         self._log.epoch(name, epoch, metrics)
         self._progress.epoch(name, metrics)
 
@@ -67,6 +67,9 @@ class StudyCallback(tune.Callback):
         self._progress.end_trial(name, outcome.state, epochs, self._epochs, accuracy)
         if outcome.state == "failed":
             self._progress.say(f"{name} failed: {outcome.reason}")
+        # Tune keeps its trials until the study is over, and nobody asks for these.
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
 
 
 class SizeCallback(tune.Callback):
@@ -92,6 +95,15 @@ class SizeCallback(tune.Callback):
 
 def _name(trial: Trial) -> str:
     return trial_name(trial.config[TRIAL])
+
+
+def _taken_metrics(result: dict[str, Any]) -> dict[str, float]:
+    """The metrics of a result, which is emptied of them: Tune keeps a trial's last result, and its median rule all."""
+    pairs: list[tuple[str, float]] = result.pop("metrics")
+    metrics = dict(pairs)
+    pairs.clear()  # the schedulers' copy of the result holds the same list
+    result.pop("config", None)  # the trial has it already
+    return metrics
 
 
 def _reason(trial: Trial) -> str:

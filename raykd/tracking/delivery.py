@@ -87,6 +87,8 @@ class Delivery:
         self._outbox = outbox
         self._client: MlflowClient | None = None
         self._runs: dict[str | None, _Run] = {}
+        self._over: set[str] = set()
+        """Trials whose ended runs are looked up, should anything more come: a long study has thousands of them."""
         self._late: set[Path] = set()
 
     def send(self, events: list[Event]) -> list[Event]:
@@ -140,11 +142,14 @@ class Delivery:
         if datasets := [dataset for name, dataset in work.datasets.items() if name not in run.datasets]:
             client.log_inputs(run.id, [dataset_input(dataset) for dataset in datasets])
             run.datasets.update(work.datasets)
-        late = self._upload(run, work.uploads)
+        late = self._upload(run, work.uploads, answered=bool(metrics or parameters or tags))
         if work.end is not None:
             status, time = work.end
             client.set_terminated(run.id, status, time)
             run.ended = True
+            if trial is not None:
+                del self._runs[trial]
+                self._over.add(trial)
         return late
 
     def _news(self, run: _Run, work: _Work) -> list[Metric]:
@@ -172,12 +177,17 @@ class Delivery:
             run.steps[name] = max((point.step for point in history), default=-1)
         return run.steps[name]
 
-    def _upload(self, run: _Run, uploads: list[Event]) -> list[Event]:
-        """Copies files and models to the artifact store and returns those that failed."""
+    def _upload(self, run: _Run, uploads: list[Event], answered: bool) -> list[Event]:
+        """Copies files and models to the artifact store and returns those that failed.
+
+        Unless the server has just `answered`, it is asked for something: if it does not answer, this fails before the
+        artifact store is blamed.
+        """
         if not uploads:
             return []
         client = self._connect()
-        client.get_run(run.id)  # if the server does not answer, this fails before the artifact store is blamed
+        if not answered:
+            client.get_run(run.id)
         late = []
         for event in uploads:
             path = Path(event["path"])
@@ -244,7 +254,7 @@ class Delivery:
             parent = self._run(None, time)
             tags |= {"raykd.trial": trial, "mlflow.parentRunId": parent.id}
             query = f"tags.`mlflow.parentRunId` = '{parent.id}' and tags.`raykd.trial` = '{trial}'"
-            new_parent = parent.fresh
+            new_parent = parent.fresh and trial not in self._over
         runs = [] if new_parent else client.search_runs([self.experiment], query, max_results=1)
         if not runs:
             name = self._study if trial is None else trial

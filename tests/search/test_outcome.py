@@ -109,6 +109,26 @@ RESULTS = st.fixed_dictionaries(
 )
 
 
+def trial_of(config: dict[str, Any], last: dict[str, Any]) -> Any:
+    """What the callback looks at of Tune's trial."""
+    means = {"metric_analysis": {"seconds": {"avg": 1.0}}, "metric_n_steps": {"seconds": {"5": [1.0]}}}
+    return SimpleNamespace(config=config, last_result=last, get_error=lambda: "a line\nits last line", **means)
+
+
+def test_tune_keeps_neither_metrics_nor_means() -> None:
+    log, progress = Mock(), Mock()
+    callback = StudyCallback(log, progress, Mock(), epochs=1)
+    metrics = [("validation_accuracy", 0.5), ("train_loss", 2.0)]
+    result = {**EPOCH, "config": {"trial": 7}, "metrics": metrics}
+    schedulers = dict(result)
+    trial = trial_of({"trial": 7}, result)
+    callback.on_trial_result(0, [], trial, result)
+    log.epoch.assert_called_once_with("trial-0007", 3, {"validation_accuracy": 0.5, "train_loss": 2.0})
+    assert result == EPOCH and schedulers["metrics"] == []
+    callback.on_trial_complete(0, [], trial)
+    assert trial.metric_analysis == trial.metric_n_steps == {}
+
+
 @given(last=RESULTS, given_up=st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_optuna_mlflow_the_progress_and_the_results_agree(last: dict[str, Any], given_up: bool) -> None:
@@ -117,7 +137,7 @@ def test_optuna_mlflow_the_progress_and_the_results_agree(last: dict[str, Any], 
         config = launch.suggest("a")
         log, progress, broker = Mock(), Mock(), Mock()
         callback = StudyCallback(log, progress, broker, epochs=9)
-        trial: Any = SimpleNamespace(config=config, last_result=last, get_error=lambda: "a line\nits last line")
+        trial = trial_of(config, last)
         # As Tune does: of a trial that it gives up the searcher gets no result.
         if given_up:
             callback.on_trial_error(0, [], trial)

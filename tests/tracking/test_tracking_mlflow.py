@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -216,6 +217,28 @@ def test_a_broken_artifact_store_does_not_hold_metrics_up(folder: Path) -> None:
     assert Tracker(TrackingSettings(), folder, "artifacts").close() is None
     run = runs(client, "artifacts")["artifacts"]
     assert [file.path for file in client.list_artifacts(run.info.run_id, "attached")] == ["attached/a.txt"]
+
+
+def test_what_comes_after_a_trials_end_goes_to_its_run(folder: Path) -> None:
+    (folder / "mlflow-artifacts").write_text("in the way")
+    settings = folder / "experiment.yaml"
+    settings.write_text("study.trials: 1")
+    tracker = Tracker(TrackingSettings(), folder, "late")
+    tracker.start_study({})
+    tracker.start_trial("t", {}, artifacts=[settings])
+    tracker.end_trial("t", "finished")
+    client = client_of(folder)
+    deadline = time.monotonic() + 60
+    found: list[Run] = []
+    while not found or found[0].info.status != "FINISHED":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        found = list(client.search_runs(experiments, "tags.`raykd.trial` = 't'"))
+    (folder / "mlflow-artifacts").unlink()
+    assert tracker.close(60) is None
+    (run,) = client.search_runs(experiments, "tags.`raykd.trial` = 't'")
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["experiment.yaml"]
 
 
 def test_a_deleted_experiment_is_named(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class Bank:
         self._team = team
         self._augmented = is_augmented(info)
         self._shape = (info.split_sizes["train"], info.num_classes)
-        self._parts = Parts(teacher.folder, about(settings, teacher, info, team.device))
+        self._info = info
         self._known: tuple[int, Tensor] | None = None
 
     def answers(self, view: int) -> Tensor:
@@ -60,6 +61,11 @@ class Bank:
         """Store the answers to a view, unless whole ones are there; return whether they are stored now."""
         view = view if self._augmented else 0
         return self._read(view) is not None or self._compute(view)[1]
+
+    @cached_property
+    def _parts(self) -> Parts:
+        """Used by the first worker alone: no other needs the teacher's digest, for which all its weights are hashed."""
+        return Parts(self._teacher.folder, about(self._settings, self._teacher, self._info, self._team.device))
 
     def _read(self, view: int) -> Tensor | None:
         stored = self._parts.read(view) if self._team.rank == 0 else None

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raykd.storage import StorageError, below, delete_below, files_below, name_of, read, write
+from raykd.training.bank.room import Room
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,6 +75,7 @@ class Parts:
         self._bank = below(teacher, BANK)
         self._about = json.dumps(about, sort_keys=True)
         self._folder = below(self._bank, self.key)
+        self._room = Room(self._bank)
         self._said: set[str] = set()
 
     @cached_property
@@ -109,12 +111,11 @@ class Parts:
 
         def store() -> bool:
             payload = safetensors.torch.save({LOGITS: logits}, {ERROR: repr(error)})
-            files = files_below(self._bank)
-            others = sum(size for name, size in files.items() if name != f"{self.key}/{_name(view)}")
-            if others + len(payload) > budget:
+            if not self._room.take(len(payload), f"{self.key}/{_name(view)}", budget):
                 self._say(f"{self._bank} is full (bank.budget): the answers to further views are not stored")
                 return False
-            if f"{self.key}/{ABOUT}" not in files:
+            # Looked for each time: the bank may have been cleared since the last part.
+            if read(self._folder, ABOUT) is None:
                 write(self._folder, ABOUT, (self._about + "\n").encode())
             write(self._folder, _name(view), _digest(payload) + b"\n" + payload)
             return True
