@@ -117,7 +117,7 @@ class MeasuredSearch:
         data = load_data(experiment.data).info
         context = TrialContext(classrooms.name, experiment, data.fingerprint, trials_at_once(experiment, plan))
         reports = self._reports
-        log = TrialLog(self._tracker, Provenance(experiment, data, plan))
+        log = TrialLog(self._tracker, Provenance(experiment, data, plan), self.study)
         callback = StudyCallback(log, reports, classrooms.broker, experiment.training.epochs)
         started = time.perf_counter()
         search(context, self.study, self._space, [callback], trials)

@@ -25,7 +25,7 @@ import raykd
 from raykd.config import Experiment, TrainingSpec
 from raykd.knowledge.methods import METHODS
 from raykd.settings_io import override
-from raykd.study.confirm.contenders import as_published
+from raykd.study.published import as_published
 
 SEEDS = 3
 BASELINES = ("cross_entropy", "label_smoothing", "kd")

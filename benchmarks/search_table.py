@@ -26,10 +26,12 @@ import torch
 import tyro
 from one_class import STUDENT, TEACHER
 from rich.console import Console
+from rich.table import Table
 
 import raykd
 from raykd.config import TrainingSpec
 from raykd.data import ImageData, evaluation_batches, load_data
+from raykd.results.statistics import Estimate, interval, spread
 from raykd.search.names import METRIC
 from raykd.search.space_file import load_space
 from raykd.settings_io import override
@@ -94,7 +96,7 @@ class Options:
     """File that rows are appended to. None: search_table_DATA.jsonl beside this script's results, packed at the end."""
 
 
-SOUND = {
+HANDED_OVER = {
     "bias.denominator": "batch",
     "schedule.form": "cosine",
     "schedule.hand_over": "labels",
@@ -102,32 +104,48 @@ SOUND = {
     "objective.kd_weight": 0.9,
 }
 """A schedule that hands weight over instead of dropping it, with wrong answers weighing what they are."""
+STD = {"temperature.policy": "std", "temperature.multiplier": 2.0}
 
-COMPARED: dict[str, dict[str, Any]] = {
-    "kd, std": {"temperature.policy": "std", "temperature.multiplier": 2.0},
+OVER_KD: dict[str, dict[str, Any]] = {
+    "kd, std": STD,
     "kd, half": {"objective.kd_share": 0.5},
     "dkd, small": {"method.name": "dkd", "method.dkd.target_weight": 1.0, "method.dkd.non_target_weight": 1.0},
     "dist, half": {"method.name": "dist", "temperature.value": 1.0, "objective.kd_share": 0.5},
-    "drop, labels": SOUND | {"bias.form": "drop"},
-    "pair, labels": SOUND | {"bias.form": "pair"},
-    "pair, right": SOUND | {"bias.form": "pair", "schedule.hand_over": "right"},
-    "pair, constant": SOUND | {"bias.form": "pair", "schedule.hand_over": "right", "schedule.form": "constant"},
-    "pair, strong": SOUND | {"bias.form": "pair", "bias.strength": 1.0, "schedule.hand_over": "right"},
-    "one_hot, labels": SOUND | {"bias.form": "one_hot"},
+    "drop, labels": HANDED_OVER | {"bias.form": "drop"},
+    "pair, labels": HANDED_OVER | {"bias.form": "pair"},
+    "pair, right": HANDED_OVER | {"bias.form": "pair", "schedule.hand_over": "right"},
+    "pair, constant": HANDED_OVER | {"bias.form": "pair", "schedule.hand_over": "right", "schedule.form": "constant"},
+    "pair, strong": HANDED_OVER | {"bias.form": "pair", "bias.strength": 1.0, "schedule.hand_over": "right"},
+    "one_hot, labels": HANDED_OVER | {"bias.form": "one_hot"},
 }
-"""Candidates for raykd's defaults, laid over plain distillation."""
+"""Settings laid over plain distillation."""
+OVER_DEFAULT: dict[str, dict[str, Any]] = {
+    "default": {},
+    "default, std": STD,
+    "default, kd": {"method.name": "kd"},
+    "default, kd, std": {"method.name": "kd"} | STD,
+    "default, kd, drop": {"method.name": "kd", "bias.form": "drop"},
+    "default until 2026-11": {
+        "method.dkd.non_target_weight": 8.0,
+        "temperature.policy": "std",
+        "temperature.multiplier": 1.0,
+        "bias.denominator": "subset",
+        "schedule.hand_over": "rectified",
+    },
+}
+"""Settings laid over raykd's defaults."""
 
 
 def reference_settings(experiment: raykd.Experiment) -> dict[str, TrainingSpec]:
-    """Settings that a search should be measured against, by name."""
+    """Settings that a search should be measured against, and candidates for raykd's defaults, by name."""
     sections = ("objective", "method", "temperature", "bias", "schedule")
-    defaults = {name: TrainingSpec.model_fields[name].default for name in sections}
+    default = experiment.model_copy(update={name: TrainingSpec.model_fields[name].default for name in sections})
     return {
         "plain": experiment.training_spec().without_teacher(),
         **{name: as_published(experiment, name).training_spec() for name in ("kd", "dkd", "dist")},
         "teachers_bias": paper(experiment, "teachers_bias").training_spec(),
-        "default": experiment.model_copy(update=defaults).training_spec(),
-        **{name: override(experiment, settings).training_spec() for name, settings in COMPARED.items()},
+        **{name: override(experiment, settings).training_spec() for name, settings in OVER_KD.items()},
+        **{name: override(default, settings).training_spec() for name, settings in OVER_DEFAULT.items()},
     }
 
 
@@ -220,13 +238,30 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
+def show(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print what the named settings reached on the test split, and by how much that is above the plain student."""
+    by_setting: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if not row["values"] and row["test"] is not None:
+            by_setting.setdefault(row["setting"], {})[row["seed"]] = row["test"]
+    table = Table("setting", "seeds", "test accuracy, %", "over plain", "95 % interval")
+    for name, tests in by_setting.items():
+        shared = [tests[seed] - plain for seed, plain in by_setting["plain"].items() if seed in tests]
+        over = None if name == "plain" else Estimate.of(shared)
+        table.add_row(
+            name, str(len(tests)), spread(Estimate.of(tests.values())), spread(over, "+"), interval(over, "+")
+        )
+    console.print(table, highlight=False)
+
+
 def main(options: Options) -> None:
-    """Record, then pack the table."""
+    """Record, show what the named settings reached, and pack the table."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
     packed = HERE / "results" / f"search_table_{options.data}.jsonl.gz"
     rows = options.rows or packed.with_suffix("")
     record(options, rows, Console())
+    show(read_rows(rows), Console())
     with gzip.GzipFile(packed, "wb", mtime=0) as file:
         file.write(rows.read_bytes())
     if options.rows is None:

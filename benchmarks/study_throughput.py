@@ -112,7 +112,17 @@ def base(data: str, folder: Path, epochs: int | None, trials: int) -> raykd.Expe
         training=raykd.TrainingSettings(batch_size=64, decay="cosine"),
         method=raykd.MethodSettings(name="kd"),
         bias=raykd.BiasSettings(form="pair", denominator="batch"),
-        study=raykd.StudySettings(name=data, output=folder, space=str(space), trials=trials, scheduler="none"),
+        temperature=raykd.TemperatureSettings(policy="std"),
+        # As the other ways have it: no baselines among the trials, and nothing after them.
+        study=raykd.StudySettings(
+            name=data,
+            output=folder,
+            space=str(space),
+            trials=trials,
+            scheduler="none",
+            start=("experiment",),
+            finalists=0,
+        ),
     )
     shorter = {"training.epochs": epochs} if epochs else {}
     return override(experiment, DATA[data] | shorter)
