@@ -134,14 +134,20 @@ class SearchSpace:
                     given[parameter.name] = values[parameter.name]
         return names
 
+    def choices(self, name: str) -> tuple[Value, ...]:
+        """The choices of a searched setting, by its dotted name; none of a range, or if it is not searched."""
+        for parameter in self.parameters:
+            if parameter.name == name and isinstance(parameter.distribution, CategoricalDistribution):
+                return tuple(parameter.distribution.choices)
+        return ()
+
     def highest(self, name: str) -> float | None:
         """The highest value that a searched setting may take, by its dotted name; None if it is not searched."""
+        numbers = [number for number in self.choices(name) if isinstance(number, int | float)]
         for parameter in self.parameters:
-            if parameter.name == name:
-                d = parameter.distribution
-                numbers = d.choices if isinstance(d, CategoricalDistribution) else (d.high,)
-                return max(number for number in numbers if isinstance(number, int | float))
-        return None
+            if parameter.name == name and not isinstance(parameter.distribution, CategoricalDistribution):
+                numbers.append(parameter.distribution.high)
+        return max(numbers, default=None)
 
     def describe(self) -> list[Row]:
         """One row for each searched setting: its name, its range in words, and its default."""

@@ -97,8 +97,10 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
     if space is not None:
         _check_searched(experiment, space)
     # Where the method itself is searched, what one of them takes is idle for the others.
-    if (space is None or "method.name" not in space.names) and (useless := experiment.method.useless):
-        raise RaykdError(useless)
+    methods = (space and space.choices("method.name")) or (experiment.method.name,)
+    useless = [override(experiment, {"method.name": method}).method.useless for method in methods]
+    if useless[0] and all(useless):
+        raise RaykdError(useless[0])
     networks = _Networks(info)
     # Two samples of each class stand for the training split.
     labels = torch.arange(info.num_classes).repeat(2)

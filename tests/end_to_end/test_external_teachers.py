@@ -91,8 +91,9 @@ def test_agreement_is_with_the_checkpoint(finished):
 def test_the_table_has_a_teacher_without_epochs(finished):
     table = finished.shown[finished.shown.index("accuracy on the validation split") :]
     (line,) = [line for line in table.splitlines() if line.replace("│", " ").split()[:1] == ["teacher"]]
-    expected = f"{finished.result.teacher['metrics']['validation_accuracy']:.2%}"
-    assert line.replace("│", " ").split() == ["teacher", expected]
+    accuracy = finished.result.teacher["metrics"]["validation_accuracy"]
+    against = f"{100 * (accuracy - finished.result.best.accuracy):+.2f}"
+    assert line.replace("│", " ").split() == ["teacher", f"{accuracy:.2%}", against]
     assert f"from {finished.experiment.teacher.source}" in finished.shown
 
 

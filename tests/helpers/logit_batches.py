@@ -41,19 +41,19 @@ def repair_of(form: str, amount: float = 0.5, denominator: str = "subset") -> Bi
 
 
 def cosine(shape: float = 1.0) -> ScheduleSettings:
-    return ScheduleSettings(form="cosine", shape=shape)
+    return ScheduleSettings(form="cosine", shape=shape, hand_over="rectified")
 
 
 def linear(shape: float = 1.0) -> ScheduleSettings:
-    return ScheduleSettings(form="linear", shape=shape)
+    return ScheduleSettings(form="linear", shape=shape, hand_over="rectified")
 
 
 def always(weight: float) -> ScheduleSettings:
-    return ScheduleSettings(form="constant", weight=weight)
+    return ScheduleSettings(form="constant", weight=weight, hand_over="rectified")
 
 
 def step(at: float) -> ScheduleSettings:
-    return ScheduleSettings(form="step", step_at=at)
+    return ScheduleSettings(form="step", step_at=at, hand_over="rectified")
 
 
 REPAIRED = Objective(

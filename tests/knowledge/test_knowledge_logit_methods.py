@@ -32,6 +32,7 @@ from tests.helpers.logit_batches import (
     plain,
     policy_of,
     std,
+    term_of,
 )
 from tests.helpers.logit_batches import gradient as gradient_of
 from tests.helpers.logit_reference import HOSTS, LEARNED_T, dist, gradient, prepared
@@ -54,7 +55,7 @@ def rows_of(student, teacher, labels, temperature):
 def test_values_and_gradients_of_each_sample_are_those_of_the_formula(name, seed, classes, temperature, scale):
     student, teacher, labels = batch(seed, rows=4, classes=classes, scale=scale)
     student, teacher = student.detach().double().requires_grad_(), teacher.double()
-    term = METHODS[name]().term()
+    term = term_of(name)
     if isinstance(term, torch.nn.Module):
         term.double()
     loss = term.rows(answers_of(student, teacher, labels, temperature))
