@@ -21,6 +21,11 @@ BASE: dict[str, dict[str, Any]] = {
     "student": {"name": "resnet8", "arguments": {"width": 0.25}},
     # Without stacks a student is the same to the bit in any class.
     "training": {"epochs": 3, "batch_size": 25, "milestones": [0.4, 0.7], "stacking": "off"},
+    # All of a method has a part in it, and the parts keep their weights' meaning from epoch to epoch.
+    "method": {"dkd": {"non_target_weight": 8.0}},
+    "temperature": {"policy": "std", "multiplier": 1.0},
+    "bias": {"denominator": "subset"},
+    "schedule": {"hand_over": "rectified"},
 }
 
 
