@@ -57,7 +57,7 @@ EXPERIMENT = raykd.Experiment(
     method=raykd.MethodSettings(name="kd"),
     bias=raykd.BiasSettings(form="keep"),
 )
-"""Without a searched setting, this is plain distillation. Of DKD the search moves shares of the total weight 9."""
+"""Without a searched setting, this is plain distillation. Of DKD the search moves shares of a total weight of 2."""
 
 DATA: dict[str, dict[str, object]] = {
     "digits": {
