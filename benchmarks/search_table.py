@@ -260,6 +260,8 @@ def main(options: Options) -> None:
     torch.set_num_threads(1)
     packed = HERE / "results" / f"search_table_{options.data}.jsonl.gz"
     rows = options.rows or packed.with_suffix("")
+    if packed.exists() and not rows.exists():
+        rows.write_bytes(gzip.decompress(packed.read_bytes()))
     record(options, rows, Console())
     show(read_rows(rows), Console())
     with gzip.GzipFile(packed, "wb", mtime=0) as file:
