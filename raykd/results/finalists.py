@@ -122,7 +122,7 @@ class Finalists:
             title=f"finalists: validation split, in %, mean±sd of {self.seeds} further seeds", title_justify="left"
         )
         table.add_column("")
-        for heading in ("search", "further seeds", "against the winner"):
+        for heading in ("search", "further seeds", "to winner"):
             table.add_column(heading, justify="right")
         for cells in self.cells():
             table.add_row(*cells)

@@ -134,7 +134,7 @@ class StudyResult:
     def show(self, console: Console) -> None:
         """Print the best trials beside the teacher and the plain student, and where to look further."""
         table = Table(title=f"{self.folder.name}: accuracy on the validation split", title_justify="left")
-        for heading in ("", "last epoch", "against the best", "best epoch", "epochs"):
+        for heading in ("", "last epoch", "to best", "best epoch", "epochs"):
             table.add_column(heading, justify="left" if not heading else "right")
         for label, model in (("teacher", self.teacher), ("plain student", self.plain)):
             if model is None:
