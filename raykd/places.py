@@ -31,6 +31,11 @@ def trial_name(number: int) -> str:
     return f"trial-{number:04d}"
 
 
+def label(name: str, start: str | None) -> str:
+    """A trial's name in tables, with the start point that it is."""
+    return name if start is None else f"{name} ({start})"
+
+
 def shared_folder(experiment: Experiment) -> str:
     """Path or URL of a run's shared folder, which holds a folder of each student; see `cluster.storage`."""
     storage = experiment.cluster.storage

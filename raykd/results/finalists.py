@@ -17,7 +17,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.table import Table
 
-from raykd.places import FINALISTS, PLAIN
+from raykd.places import FINALISTS, PLAIN, label
 from raykd.results.statistics import Estimate, interval, p_value, percent, spread
 from raykd.storage import replacing
 
@@ -42,7 +42,7 @@ class Finalist:
     @property
     def label(self) -> str:
         """The name, and what start point it is."""
-        return self.name if self.start is None else f"{self.name} ({self.start})"
+        return label(self.name, self.start)
 
     @property
     def is_baseline(self) -> bool:

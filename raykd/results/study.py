@@ -78,6 +78,10 @@ class StudyResult:
         name = None if winner is None else winner.name
         return sorted(ranked(self.trials), key=lambda trial: trial.name != name)
 
+    def shown(self, count: int) -> list[TrialSummary]:
+        """What a table shows: so many of the best trials, and the start points behind them."""
+        return [trial for place, trial in enumerate(self.ranked) if place < count or trial.start is not None]
+
     @property
     def best(self) -> TrialSummary | None:
         """The winner of the finalists, or without them the most accurate finished trial.
@@ -147,8 +151,7 @@ class StudyResult:
             accuracy = metrics["validation_accuracy"]
             table.add_row(label, f"{accuracy:.2%}", self._against_best(accuracy), best, epochs)
         table.add_section()
-        shown = self.ranked[:SHOWN_TRIALS]
-        for trial in (*shown, *(trial for trial in self.ranked if trial.start is not None and trial not in shown)):
+        for trial in self.shown(SHOWN_TRIALS):
             best = f"{trial.best_accuracy:.2%} ({trial.best_epoch})"
             against = self._against_best(trial.accuracy)
             table.add_row(trial.label, f"{trial.accuracy:.2%}", against, best, str(trial.epochs))

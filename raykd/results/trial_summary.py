@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from raykd.places import trial_name
+from raykd.places import label, trial_name
 from raykd.search.goals import GOALS
 from raykd.search.outcome import outcome_of_trial
 from raykd.search.start_points import settings_of, start_of
@@ -66,7 +66,7 @@ class TrialSummary:
     @property
     def label(self) -> str:
         """The name, and what start point it is."""
-        return self.name if self.start is None else f"{self.name} ({self.start})"
+        return label(self.name, self.start)
 
     @property
     def settings(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import optuna
@@ -237,10 +236,19 @@ class _Study:
             callbacks: list[Callback] = [StudyCallback(log, progress, classrooms.broker, epochs)]
             if self._sizes is not None:
                 callbacks.append(SizeCallback(session.tracker, self._sizes))
-            seats = partial(getattr, classrooms, "seats")
             patience = self._experiment.study.patience
             plateau = Plateau(patience, session.data.split_sizes["validation"]) if patience else None
-            search(context, self._study, self._space, callbacks, remaining, seats, self._sizes, self._start, plateau)
+            search(
+                context,
+                self._study,
+                self._space,
+                callbacks,
+                remaining,
+                lambda: classrooms.seats,
+                self._sizes,
+                self._start,
+                plateau,
+            )
 
     def _teacher(self) -> dict[str, Any]:
         """The description of the teacher, with its folder."""

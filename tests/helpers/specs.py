@@ -70,6 +70,14 @@ def state(folder: Path | str) -> dict[str, Any]:
     return found
 
 
+def assert_close(folder: Path, other: Path, tolerance: float) -> None:
+    """The networks of two students' checkpoints agree but for rounding."""
+    ours, theirs = state(folder)["network"], state(other)["network"]
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=tolerance, atol=tolerance, msg=name)
+
+
 def same(one: Any, other: Any) -> bool:
     """Equal to the bit, tensors in containers included."""
     if isinstance(one, torch.Tensor):

@@ -22,7 +22,7 @@ from raykd.training.messages import Report, WorkerCommands
 from raykd.training.stacks import stacking
 from raykd.training.team import Team
 from tests.helpers.networks import Plain
-from tests.helpers.specs import of, plain, request_for, spec, state, train
+from tests.helpers.specs import assert_close, of, plain, request_for, spec, train
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler here")
 
@@ -35,13 +35,6 @@ NORMED = {"name": "tests.helpers.networks:Normed"}
 def compiled(what: TrainingSpec, mode: str = "off", **training: Any) -> TrainingSpec:
     settings = what.training.model_copy(update={"compile": True, "stacking": mode, **training})
     return what.model_copy(update={"training": settings})
-
-
-def assert_close(folder: Path, other: Path) -> None:
-    ours, theirs = state(folder), state(other)
-    assert ours["network"].keys() == theirs["network"].keys()
-    for name, tensor in ours["network"].items():
-        torch.testing.assert_close(tensor, theirs["network"][name], rtol=TOLERANCE, atol=TOLERANCE, msg=name)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -63,7 +56,7 @@ def test_compiled_students_become_the_same(tmp_path: Path, teacher: Path, mode: 
     reports = train(*requests)
     for name, what in specs.items():
         alone = train(request_for(what, tmp_path / "uncompiled" / name, teacher))
-        assert_close(tmp_path / name, tmp_path / "uncompiled" / name)
+        assert_close(tmp_path / name, tmp_path / "uncompiled" / name, TOLERANCE)
         for ours, theirs in zip(of(reports, name), alone, strict=True):
             assert (ours.metrics["compiled"], theirs.metrics["compiled"]) == (1, 0)
             assert ours.metrics["stack_size"] == (2 if mode == "on" else 1)
@@ -107,7 +100,7 @@ def test_auto_times_compiled_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert {report.metrics["compiled"] for report in reports} == {1}
     for number, what in enumerate(specs):
         assert train(request_for(compiled(what), tmp_path / "alone" / str(number)))[-1].finished
-        assert_close(tmp_path / str(number), tmp_path / "alone" / str(number))
+        assert_close(tmp_path / str(number), tmp_path / "alone" / str(number), TOLERANCE)
 
 
 def test_nothing_is_compiled_again_from_one_epoch_to_the_next(tmp_path: Path) -> None:
@@ -140,7 +133,7 @@ def test_a_network_that_draws_random_numbers_draws_the_same(tmp_path: Path) -> N
     reports = train(request_for(compiled(what), tmp_path / "compiled"))
     assert [report.metrics["compiled"] for report in reports] == [1, 1, 1]
     train(request_for(what, tmp_path / "not"))
-    assert_close(tmp_path / "compiled", tmp_path / "not")
+    assert_close(tmp_path / "compiled", tmp_path / "not", TOLERANCE)
 
 
 class LooksAtValues(Plain):
@@ -212,7 +205,7 @@ def test_what_fails_later_goes_on_without(
         monkeypatch.setattr(f"{HERE}.LATE", [True])
         others = train(classroom=classroom)
     train(request_for(what, tmp_path / "not"))
-    assert_close(tmp_path / "compiled", tmp_path / "not")
+    assert_close(tmp_path / "compiled", tmp_path / "not", TOLERANCE)
     assert [report.metrics["compiled"] for report in (*first, *others)] == [1, 0, 0]
     (line,) = lines(caplog)
     assert line.startswith(f"students of {HERE}:LaterLooksAtValues are no longer compiled: ")

@@ -24,7 +24,7 @@ from raykd.training.stacks.stack import Stack, reason_against
 from raykd.training.stacks.stacking import ROUNDS, Stacking
 from raykd.training.team import Team
 from tests.helpers.networks import Plain, Tied, WithDropout
-from tests.helpers.specs import of, plain, request_for, spec, state, train
+from tests.helpers.specs import assert_close, of, plain, request_for, spec, train
 
 TOLERANCE = 2e-4
 """Between weights of one student after twelve steps, alone and stacked, in float32."""
@@ -34,14 +34,6 @@ HERE = "tests.training.test_stack"
 def stacked(what: TrainingSpec, mode: str = "on", **training: Any) -> TrainingSpec:
     settings = what.training.model_copy(update={"stacking": mode, **training})
     return what.model_copy(update={"training": settings})
-
-
-def assert_close(folder: Path, other: Path) -> None:
-    """The states of two students, of which one was stacked."""
-    ours, theirs = state(folder), state(other)
-    assert ours["network"].keys() == theirs["network"].keys()
-    for name, tensor in ours["network"].items():
-        torch.testing.assert_close(tensor, theirs["network"][name], rtol=TOLERANCE, atol=TOLERANCE, msg=name)
 
 
 def places(reports: list[Report], student: str) -> list[tuple[float, float]]:
@@ -54,7 +46,7 @@ def compare(folder: Path, specs: dict[str, TrainingSpec], teacher: Path | None) 
     reports = train(*requests)
     for name, what in specs.items():
         assert train(request_for(what, folder / "alone" / name, teacher))[-1].finished
-        assert_close(folder / "stacked" / name, folder / "alone" / name)
+        assert_close(folder / "stacked" / name, folder / "alone" / name, TOLERANCE)
     return reports
 
 
@@ -131,7 +123,7 @@ def test_students_enter_and_leave_between_epochs(tmp_path: Path) -> None:
     ]
     assert places(reports, "stays") == [(2, 0), (1, 0), (2, 1)]
     assert train(request_for(plain(), tmp_path / "alone"))[-1].finished
-    assert_close(tmp_path / "stays", tmp_path / "alone")
+    assert_close(tmp_path / "stays", tmp_path / "alone", TOLERANCE)
     # A slice of a stack would be saved with all of it.
     sizes = {name: (tmp_path / name / "checkpoint.pt").stat().st_size for name in ("leaves", "comes")}
     assert all(size < 1.1 * (tmp_path / "alone/checkpoint.pt").stat().st_size for size in sizes.values())

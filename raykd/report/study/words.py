@@ -50,8 +50,7 @@ def best_table(facts: StudyFacts) -> TableRows:
             metrics = model["metrics"]
             best = (metrics.get("best_validation_accuracy"), metrics.get("best_epoch"))
             rows.append(Row([name, percent(metrics["validation_accuracy"]), _best(*best), str(model["epochs"] or "")]))
-    shown = facts.result.ranked[:SHOWN_TRIALS]
-    for trial in (*shown, *(each for each in facts.result.ranked if each.start is not None and each not in shown)):
+    for trial in facts.result.shown(SHOWN_TRIALS):
         best = (trial.best_accuracy, trial.best_epoch)
         cells = [trial.label, percent(trial.accuracy or 0.0), _best(*best), str(trial.epochs)]
         rows.append(Row(cells, trial.settings))
