@@ -202,15 +202,11 @@ def record(options: Options, rows: Path, console: Console) -> None:
         folder = Path(path)
         teacher = train({"teacher": experiment.standard_teacher_spec()}, folder, None)["teacher"][-1]
         console.print(f"teacher: {teacher[METRIC]:.2%} on the validation split")
-        for first in range(0, len(specs), CLASS):
-            names = list(specs)[first : first + CLASS]
-            for seed in range(1, options.seeds + 1):
-                open_names = [name for name in names if (name, seed) not in known]
-                if not open_names:
-                    continue
-                trained = train(
-                    {name: seeded(specs[name], seed) for name in open_names}, folder, str(folder / "teacher")
-                )
+        for seed in range(1, options.seeds + 1):
+            open_names = [name for name in specs if (name, seed) not in known]
+            for first in range(0, len(open_names), CLASS):
+                names = open_names[first : first + CLASS]
+                trained = train({name: seeded(specs[name], seed) for name in names}, folder, str(folder / "teacher"))
                 for name, epochs in trained.items():
                     whole = len(epochs) == experiment.training.epochs
                     row = {
@@ -223,10 +219,10 @@ def record(options: Options, rows: Path, console: Console) -> None:
                     }
                     file.write(json.dumps(row) + "\n")
                 file.flush()
-                for name in open_names:
+                for name in names:
                     for left in (folder / name).iterdir():
                         left.unlink()
-            console.print(f"{options.data}: settings up to {names[-1]}", highlight=False)
+                console.print(f"{options.data}: seed {seed}, settings up to {names[-1]}", highlight=False)
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:

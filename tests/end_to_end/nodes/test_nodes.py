@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from raykd.config import Experiment
 from raykd.settings_io import override, save_experiment
 from tests.helpers.machines import Machines, refusal
+from tests.helpers.node_networks import HURRY
 from tests.helpers.paths import ROOT
 from tests.helpers.small_study import small_experiment
 
@@ -145,11 +146,12 @@ def test_a_study_whose_folder_a_node_does_not_see_is_refused_before_anything_is_
 def story(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Drive:
     """A study that begins on one machine; another joins it half-way, and is unplugged while it teaches.
 
-    Before that one, a machine joins that does not see the study's folder.
+    Before that one, a machine joins that does not see the study's folder. Until the plug is pulled, the students are so
+    slow that the study cannot be over before, however long a machine takes to join.
     """
     folder = tmp_path_factory.mktemp("story") / "study"
     settings = {
-        "student.arguments": slow(folder, 0.05),
+        "student.arguments": slow(folder, 0.3),
         "training.epochs": 12,
         "study.trials": 8,
         "cluster.cpus_per_worker": 1.5,
@@ -164,8 +166,9 @@ def story(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Drive
     machines.add("three", cpus=2)
     study.until(lambda: "three" in study.taught_on())
     before = study.epochs()
-    study.until(lambda: study.epochs() >= before + 12)
+    study.until(lambda: study.epochs() >= before + 6)
     machines.kill("three")
+    (folder / HURRY).touch()
     study.finished()
     return study
 
