@@ -115,7 +115,7 @@ class MeasuredSearch:
         """Run all trials in open classrooms."""
         experiment, trials = self._experiment, self._experiment.study.trials
         data = load_data(experiment.data).info
-        context = TrialContext(classrooms.name, experiment, data.fingerprint, trials_at_once(experiment, plan))
+        context = TrialContext(classrooms.name, experiment, (data.fingerprint,), trials_at_once(experiment, plan))
         reports = self._reports
         log = TrialLog(self._tracker, Provenance(experiment, data, plan), self.study)
         callback = StudyCallback(log, reports, classrooms.broker, experiment.training.epochs)

@@ -31,6 +31,11 @@ def trial_name(number: int) -> str:
     return f"trial-{number:04d}"
 
 
+def fold_name(name: str, fold: int) -> str:
+    """The name of a trial's, or the plain, student on a fold: on the first one it is that of the trial itself."""
+    return name if fold == 0 else f"{name}-fold-{fold}"
+
+
 def label(name: str, start: str | None) -> str:
     """A trial's name in tables, with the start point that it is."""
     return name if start is None else f"{name} ({start})"

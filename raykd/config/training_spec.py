@@ -27,6 +27,8 @@ LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 """Settings of the data that decide where and how it is read, not what it is."""
 
 LATER_SETTINGS = {
+    "data.folds": None,
+    "data.fold": 0,
     "data.view_seed": None,
     "data.held_out": "validation",
     "training.compile": False,
@@ -50,6 +52,11 @@ class DataSettings(Settings):
     """Each node's own folder for data that it fetches."""
     validation_share: OpenShare = 0.2
     """Share of the training images cut off for validation where the data set brings no validation split."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cross-validated search: each trial trains a student on each of so many splits of the training images, and its
+    accuracy is their mean. Instead of `validation_share`; for data sets that bring no validation split."""
+    fold: Annotated[CountOrZero, tyro.conf.Suppress] = 0
+    """Which of the folds is the validation split. A study looks at all of them, everything else at the first."""
     test_share: OpenShare = 0.2
     """Share of all images cut off for testing where the data set brings no test split."""
     train_images: Count | None = None
@@ -82,6 +89,12 @@ class DataSettings(Settings):
                 f"data.download fetches {', '.join(DOWNLOADABLE)}, not {self.name}: "
                 "leave it out, or name a URL with data.root"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _is_one_of_the_folds(self) -> Self:
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"data.fold {self.fold} is none of {self.folds or 1}: the first one is 0")
         return self
 
     @property

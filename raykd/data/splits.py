@@ -21,6 +21,8 @@ def complete_splits(
 ) -> dict[str, Split]:
     """Train, validation and test: cut from train where they are missing, test first; then train is limited.
 
+    With `data.folds`, validation is the fold of this number, and train all others.
+
     Raises:
         RaykdError: A label out of range, a class without training images or with too few to cut, or a share or limit
             that leaves less than an image a class.
@@ -29,9 +31,16 @@ def complete_splits(
     for name, split in done.items():
         _check_labels(name, split, class_names)
     _check_training(done["train"], class_names)
+    if settings.folds is not None and "validation" in done:
+        raise RaykdError(
+            f"data.folds cuts validation splits from the training images, but {settings.name} brings one: leave it out"
+        )
     for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
         if name not in done:
-            done["train"], done[name] = _cut(done["train"], name, share, class_names, settings.seed)
+            if name == "validation" and settings.folds is not None:
+                done["train"], done[name] = _fold(done["train"], settings.folds, settings.fold, settings.seed)
+            else:
+                done["train"], done[name] = _cut(done["train"], name, share, class_names, settings.seed)
     if settings.train_images is not None:
         done["train"] = _limited(done["train"], settings.train_images, class_names, settings.seed)
     return {name: done[name] for name in ("train", "validation", "test")}
@@ -84,6 +93,23 @@ def _cut(
         )
     part = stratified_rows(labels, count, seed_of("split", name, seed), keep=1)
     rest = np.setdiff1d(np.arange(len(labels)), part, assume_unique=True)
+    if isinstance(split, ArraySplit):
+        return split.take(rest), split.take(part)
+    return split.take(rest), split.take(part)
+
+
+def _fold(
+    split: Split, folds: int, fold: int, seed: int
+) -> tuple[ArraySplit, ArraySplit] | tuple[FileSplit, FileSplit]:
+    """All other folds of a split, and this one, which holds every class in its proportion."""
+    from sklearn.model_selection import StratifiedKFold
+
+    labels = split.labels.numpy()
+    smallest = int(np.bincount(labels).min())
+    if smallest < folds:
+        raise RaykdError(f"data.folds {folds}: the smallest class has {smallest} training images, fewer than folds")
+    cuts = StratifiedKFold(folds, shuffle=True, random_state=seed_of("folds", seed) % 2**32).split(labels, labels)
+    rest, part = list(cuts)[fold]
     if isinstance(split, ArraySplit):
         return split.take(rest), split.take(part)
     return split.take(rest), split.take(part)

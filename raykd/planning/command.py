@@ -99,6 +99,7 @@ def plan_task(experiment: Experiment, options: Options) -> tuple[Task, str]:
         origin = "student given, " + (
             "teachers by counted operations" if options.teacher_seconds_per_epoch is None else "teacher given"
         )
+    costs = costs.times(experiment.data.folds or 1)
     standard, generous = _teacher_epochs(experiment)
     space = load_space(experiment.study.space, experiment)
     start = len(start_points(experiment, space)[: experiment.study.trials])
@@ -171,6 +172,8 @@ def _notes(task: Task, options: Options) -> list[str]:
             "assumed: learning curves drawn at random (study.seed); they decide only which trials the real scheduler "
             "stops"
         )
+    if folds := experiment.data.folds:
+        notes.append(f"assumed: a trial's students on {folds} folds cost as much as {folds} epochs for each of one")
     if experiment.cluster.workers > 1:
         notes.append(f"assumed: each doubling of a classroom's workers loses {overheads.worker_loss:.0%} of its speed")
     if options.seconds_per_epoch is not None and options.teacher_seconds_per_epoch is None:

@@ -10,7 +10,8 @@ import optuna
 
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, unknown_name
-from raykd.places import PLAIN, SETTINGS, TEACHER
+from raykd.places import PLAIN, SETTINGS, TEACHER, fold_name
+from raykd.results.folds import over_folds
 from raykd.results.study import StudyResult
 from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
@@ -44,7 +45,9 @@ class RecordedStudy:
             raise RaykdError(f"study {self.folder} has no teacher yet: continue it by --resume")
         teacher = json.loads(teacher_file.read_text(encoding="utf-8"))
         place = address_of(self.experiment.tracking, self.folder)
-        return StudyResult.of(self.folder, self.study, teacher, description(self.folder / PLAIN), place)
+        folds = range(self.experiment.data.folds or 1)
+        plain = over_folds([description(self.folder / fold_name(PLAIN, fold)) for fold in folds])
+        return StudyResult.of(self.folder, self.study, teacher, plain, place)
 
 
 def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStudy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import pandas
 
 SHOWN_TRIALS = 5
+SMALL_ERROR = 0.005
+"""Of a standard error so large a study says that its validation split is small."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,6 +133,19 @@ class StudyResult:
         best = None if self.best is None else self.best.accuracy
         return "" if best is None or accuracy in (None, best) else percent(accuracy - best, "+")
 
+    def _caution(self) -> str | None:
+        """How uncertain the best accuracy is, where the validation split is small."""
+        accuracy = None if self.best is None else self.best.accuracy
+        if accuracy is None:
+            return None
+        folds = self.teacher.get("lesson", {}).get("data", {}).get("folds")
+        images = self.teacher["data"]["split_sizes"]["validation"] * (folds or 1)
+        error = math.sqrt(accuracy * (1 - accuracy) / images)
+        if error < SMALL_ERROR:
+            return None
+        advice = "" if folds else "\nSmaller differences may be chance; data.folds measures on more images."
+        return f"Of {images} validation images, {accuracy:.2%} has a standard error of {percent(error)} points.{advice}"
+
     def keep_best(self, shared: str) -> None:
         """Copy the best student out of its trial's folder, below the study's shared folder, into the study's own."""
         if self.best is not None:
@@ -157,6 +173,8 @@ class StudyResult:
             table.add_row(trial.label, f"{trial.accuracy:.2%}", against, best, str(trial.epochs))
         console.print(table, highlight=False)
         console.print(f"{self._counts()}. The test split was not touched.", highlight=False)
+        if caution := self._caution():
+            console.print(caution, highlight=False)
         if self.finalists is not None:
             self.finalists.show(console)
         if self.best is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,18 @@ from ray import tune
 from raykd.cluster.client import StudentClient, train_to_end
 from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment
-from raykd.places import TRIALS, shared_folder, trial_name
+from raykd.places import TRIALS, fold_name, shared_folder, trial_name
+from raykd.search.folds import merged
 from raykd.search.names import METRIC, TRIAL
 from raykd.settings_io import override
 from raykd.storage import below
-from raykd.training.messages import TrainRequest
+from raykd.training.messages import Report, TrainRequest
 from raykd.training.teacher_cache import teachers
 
 
-def trial_folder(experiment: Experiment, number: int) -> str:
-    """The folder of a trial, a path or URL."""
-    return below(shared_folder(experiment), TRIALS, trial_name(number))
+def trial_folder(experiment: Experiment, number: int, fold: int = 0) -> str:
+    """The folder of a trial's student, a path or URL."""
+    return below(shared_folder(experiment), TRIALS, fold_name(trial_name(number), fold))
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,23 @@ class TrialContext:
 
     - broker: name of the broker's actor
     - experiment: the experiment that the searched values are laid over
-    - fingerprint: of the data
+    - fingerprints: of the data; with `data.folds` of each fold's
     - at_once: how many trials run at once, if there are so many left; see `raykd.cluster.broker.Broker.assemble`
     """
 
     broker: str
     experiment: Experiment
-    fingerprint: str
+    fingerprints: tuple[str, ...]
     at_once: int = 1
 
 
 class StudentTrial(tune.Trainable):
-    """One student of a study. Its step is one epoch, trained in a classroom.
+    """One student of a study, or one on each fold. Its step is one epoch, trained in a classroom.
 
     The config is flat: dotted setting names to values, and ``trial``, the Optuna trial's number.
     """
 
-    _seat: StudentClient | None = None
+    _seats: tuple[StudentClient, ...] = ()
 
     def setup(self, config: Mapping[str, Any], context: TrialContext) -> None:  # type: ignore[override]
         self._context = context
@@ -62,10 +64,10 @@ class StudentTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        if self._seat is None:
-            self._seat = self._submit()
+        if not self._seats:
+            self._seats = tuple(StudentClient(self._broker, request) for request in self._requests())
         self._epoch += 1
-        report = self._seat.report(self._epoch)
+        report = self._report()
         result: dict[str, Any] = {
             # What schedulers see; 0 of a student that could not be trained.
             METRIC: report.metrics.get(METRIC, 0.0),
@@ -89,28 +91,37 @@ class StudentTrial(tune.Trainable):
         self._epoch = checkpoint["epoch"] if checkpoint else 0
 
     def cleanup(self) -> None:
-        if self._seat is not None:
-            self._seat.leave()
-            self._seat = None
+        for seat in self._seats:
+            seat.leave()
+        self._seats = ()
 
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._values = {name: value for name, value in config.items() if name != TRIAL}
         self._number = int(config[TRIAL])
         self._epoch = 0
-        self._seat = None
+        self._seats = ()
 
-    def _submit(self) -> StudentClient:
-        """Join a classroom; where this trial searches its teacher too, have that one trained first."""
-        experiment = override(self._context.experiment, self._values)
-        spec = experiment.training_spec()
-        chain = teachers(experiment, self._context.fingerprint) if spec.needs_teacher else []
-        for teacher in chain:
-            train_to_end(self._broker, teacher)
-        request = TrainRequest(
-            student=trial_name(self._number),
-            spec=spec,
-            teacher=chain[-1].folder if chain else None,
-            folder=trial_folder(experiment, self._number),
-            data=self._context.fingerprint,
-        )
-        return StudentClient(self._broker, request)
+    def _report(self) -> Report:
+        """Of all students, which train up to this epoch at the same time."""
+        with ThreadPoolExecutor(len(self._seats)) as pool:
+            return merged(list(pool.map(lambda seat: seat.report(self._epoch), self._seats)))
+
+    def _requests(self) -> list[TrainRequest]:
+        """One student on each fold; where this trial searches its teachers too, they are trained before any sits."""
+        requests = []
+        for fold, fingerprint in enumerate(self._context.fingerprints):
+            experiment = override(self._context.experiment, {**self._values, "data.fold": fold})
+            spec = experiment.training_spec()
+            chain = teachers(experiment, fingerprint) if spec.needs_teacher else []
+            for teacher in chain:
+                train_to_end(self._broker, teacher)
+            requests.append(
+                TrainRequest(
+                    student=fold_name(trial_name(self._number), fold),
+                    spec=spec,
+                    teacher=chain[-1].folder if chain else None,
+                    folder=trial_folder(experiment, self._number, fold),
+                    data=fingerprint,
+                )
+            )
+        return requests

@@ -14,6 +14,7 @@ from raykd.results.trial_summary import TrialSummary, ranked
 from raykd.search.names import METRIC
 from raykd.settings_io import override
 from raykd.study.contenders import seeded_views
+from raykd.study.folds import Fold
 from raykd.study.session import Session, untrained
 from raykd.study.train import TrainingEnd, train_together
 from raykd.training.folder import description
@@ -29,7 +30,7 @@ class _Setting:
     """A setting that is taught again: its trial (None: without a teacher), its teachers, and its students by seed."""
 
     trial: TrialSummary | None
-    chain: Sequence[TrainRequest]
+    teachers: Sequence[TrainRequest]
     students: Mapping[int, TrainRequest]
 
     @property
@@ -43,17 +44,17 @@ class Final:
     Args:
         experiment: The study's.
         trials: All of its trials.
-        fingerprint: Of the data.
+        folds: The study's. Of a finalist's students each is on one of them, in turn.
     """
 
-    def __init__(self, experiment: Experiment, trials: Sequence[TrialSummary], fingerprint: str) -> None:
+    def __init__(self, experiment: Experiment, trials: Sequence[TrialSummary], folds: Sequence[Fold]) -> None:
         self._seeds = experiment.study.finalist_seeds
         best = ranked(trials)
         chosen = best[: experiment.study.finalists]
         chosen += [trial for trial in best if trial.start is not None and trial not in chosen][:1]
         # With several goals no single trial is the best one.
         wanted = experiment.study.finalists > 0 and len(experiment.study.objectives) == 1 and chosen
-        self._settings = [_setting(experiment, trial, fingerprint) for trial in (*chosen, None)] if wanted else []
+        self._settings = [_setting(experiment, trial, folds) for trial in (*chosen, None)] if wanted else []
 
     @property
     def open_work(self) -> list[TrainRequest]:
@@ -67,7 +68,7 @@ class Final:
         tracker = session.tracker
         requests: list[TrainRequest] = []
         for setting in self._settings:
-            for teacher in setting.chain:
+            for teacher in setting.teachers:
                 train_to_end(broker, teacher)
         # Those of one seed see the same views, and so share a class.
         for seed in self._settings[0].students:
@@ -110,12 +111,16 @@ class Final:
         return Finalists(tuple(rows), self._seeds)
 
 
-def _setting(experiment: Experiment, trial: TrialSummary | None, fingerprint: str) -> _Setting:
-    own = experiment if trial is None else override(experiment, trial.values)
-    spec = own.training_spec() if trial is not None else own.training_spec().without_teacher()
-    chain = tuple(teachers(own, fingerprint)) if spec.needs_teacher else ()
-    first = experiment.training.seed + FIRST_SEED
-    seeds = range(first, first + experiment.study.finalist_seeds)
+def _setting(experiment: Experiment, trial: TrialSummary | None, folds: Sequence[Fold]) -> _Setting:
     name = PLAIN if trial is None else trial.name
-    students = {seed: seeded_views(f"{name}-seed-{seed}", spec, seed, chain, experiment, fingerprint) for seed in seeds}
-    return _Setting(trial, chain, students)
+    first = experiment.training.seed + FIRST_SEED
+    chains: list[TrainRequest] = []
+    students = {}
+    for number in range(experiment.study.finalist_seeds):
+        fold, seed = folds[number % len(folds)], first + number
+        own = fold.experiment if trial is None else override(fold.experiment, trial.values)
+        spec = own.training_spec() if trial is not None else own.training_spec().without_teacher()
+        chain = teachers(own, fold.fingerprint) if spec.needs_teacher else []
+        chains += chain
+        students[seed] = seeded_views(f"{name}-seed-{seed}", spec, seed, chain, experiment, fold.fingerprint)
+    return _Setting(trial, chains, students)

@@ -16,6 +16,7 @@ from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
 from raykd.results.load import recorded_study
+from raykd.search.folds import of_first_fold
 from raykd.settings_io import experiment_from_yaml, override
 from raykd.study.folder import LOCK
 from raykd.study.mlflow_log import Provenance
@@ -74,7 +75,9 @@ class ReplayResult:
         return next(self._differing(), None)
 
     def _differing(self) -> Iterator[Difference]:
-        for epoch, (before, now) in enumerate(zip(self.trial.epochs, self.metrics, strict=False), start=1):
+        # With `data.folds` the first fold's student is replayed.
+        recorded = map(of_first_fold, self.trial.epochs)
+        for epoch, (before, now) in enumerate(zip(recorded, self.metrics, strict=False), start=1):
             for name in sorted(before.keys() & now.keys() - CIRCUMSTANCES):
                 # NaN, as diverged students have it, is not equal to itself.
                 if before[name] != now[name] and not (before[name] != before[name] and now[name] != now[name]):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -90,12 +91,13 @@ class Session:
             self._tracker = self._stack.enter_context(_tracker(self.given, self.console))
         return self._tracker
 
-    def open_cluster(self, students: int, settings: ClusterSettings | None = None) -> Plan:
+    def open_cluster(self, students: int, settings: ClusterSettings | None = None, at_least: int = 1) -> Plan:
         """Join or start Ray, size the classrooms, and check what the nodes see. Nothing is written before.
 
         Args:
             students: How many students there are to train, at the most.
             settings: Instead of the experiment's own.
+            at_least: Seats that every classroom has, unless the settings say otherwise.
 
         Raises:
             RaykdError: the cluster does not answer or is too small, a node does not see a folder that it needs, or an
@@ -104,6 +106,7 @@ class Session:
         cluster = settings or self.experiment.cluster
         self._stack.enter_context(ray_session(cluster))
         resources, plan = wait_for_resources(cluster, students, self.console)
+        plan = replace(plan, seats=max(plan.seats, at_least))
         node_checks = check_nodes(self.experiment, plan, teacher="teacher" in self._parameters)
         if "teacher" in self._parameters:
             evaluate_on_cluster(self.experiment, plan)

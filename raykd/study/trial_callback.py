@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from raykd.places import trial_name
+from raykd.places import fold_name, trial_name
 from raykd.progress import RunProgress
 from raykd.search.names import METRIC, TIME, TRIAL
 from raykd.search.outcome import Outcome, outcome_of_result
@@ -24,13 +24,15 @@ class StudyCallback(tune.Callback):
         progress: Shows them.
         broker: Students whose trials have ended are withdrawn from it.
         epochs: Epochs of a whole trial.
+        folds: Students of a trial.
     """
 
-    def __init__(self, log: TrialLog, progress: RunProgress, broker: Any, epochs: int) -> None:
+    def __init__(self, log: TrialLog, progress: RunProgress, broker: Any, epochs: int, folds: int = 1) -> None:
         self._log = log
         self._progress = progress
         self._broker = broker
         self._epochs = epochs
+        self._folds = folds
         self._seen: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,7 +62,8 @@ class StudyCallback(tune.Callback):
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         name = _name(trial)
-        self._broker.withdraw.remote(name)
+        for fold in range(self._folds):
+            self._broker.withdraw.remote(fold_name(name, fold))
         epochs = self._seen.get(name, 0)
         self._log.end(name, outcome.state, outcome.reason, epochs, trial.last_result.get("weights"))
         accuracy = trial.last_result.get(METRIC) if outcome.state in ("finished", "stopped early") else None

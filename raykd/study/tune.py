@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import optuna
@@ -17,8 +17,9 @@ from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.database_urls import without_password
 from raykd.errors import RaykdError
-from raykd.places import PLAIN, TRIALS, shared_folder
+from raykd.places import TRIALS, shared_folder
 from raykd.progress import RunProgress
+from raykd.results.folds import over_folds
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
 from raykd.results.trial_summary import TrialSummary
@@ -40,6 +41,7 @@ from raykd.study.folder import (
     with_lasting_paths,
     without_passwords,
 )
+from raykd.study.folds import Fold, folds_of
 from raykd.study.mlflow_log import TrialLog, log_outcome
 from raykd.study.session import Session, open_session, untrained
 from raykd.study.start_points import start_points
@@ -47,9 +49,7 @@ from raykd.study.train import train_teachers
 from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
 from raykd.training.folder import description, keep_model
-from raykd.training.messages import TrainRequest
 from raykd.training.saved import load_model
-from raykd.training.teacher_cache import teachers
 
 PARAMETERS = (
     "data.name",
@@ -85,11 +85,12 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     check_optuna_storage(experiment)
     with open_session(experiment, "tune", console, space=space) as session, locked_optuna_storage(experiment):
         earlier = earlier_trials(experiment, space, session.data.fingerprint)
-        if _is_unfinished(session):
-            session.open_cluster(students=experiment.study.trials)
+        folds = folds_of(session.experiment, session.data.fingerprint)
+        if _is_unfinished(session.experiment, folds):
+            session.open_cluster(experiment.study.trials * len(folds), at_least=len(folds))
         session.make_folder()
         remember_taken(session.folder, earlier)
-        study = _Study(session, space, earlier)
+        study = _Study(session, space, folds, earlier)
         if session.plan is not None:
             session.begin({name: setting_value(experiment, name) for name in PARAMETERS})
             with session.classrooms(study.plan_lines()) as classrooms:
@@ -105,43 +106,31 @@ def _open_study(experiment: Experiment, earlier: Sequence[FrozenTrial] = ()) -> 
     return open_study(storage, settings.name, settings.seed, settings.objectives, settings.trials, earlier)
 
 
-def _plain_student(session: Session) -> TrainRequest:
-    return TrainRequest(
-        student=PLAIN,
-        spec=session.experiment.training_spec().without_teacher(),
-        teacher=None,
-        folder=below(shared_folder(session.experiment), PLAIN),
-        data=session.data.fingerprint,
-    )
-
-
-def _is_unfinished(session: Session) -> bool:
+def _is_unfinished(experiment: Experiment, folds: Sequence[Fold]) -> bool:
     """Whether anything is left to train: no cluster is needed to show a finished study."""
-    experiment = session.experiment
     if experiment.study.name not in study_names(study_storage(experiment.study, experiment.folder)):
         return True
-    networks = [*teachers(experiment, session.data.fingerprint), _plain_student(session)]
+    networks = [network for fold in folds for network in (*fold.chain, fold.plain)]
     study = _open_study(experiment)
     if untrained(networks) or remaining_trials(study, experiment.study.trials) > 0:
         return True
-    return bool(_final(experiment, study, session.data.fingerprint).open_work)
+    return bool(_final(experiment, study, folds).open_work)
 
 
-def _final(experiment: Experiment, study: optuna.Study, fingerprint: str) -> Final:
-    return Final(experiment, [TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False)], fingerprint)
+def _final(experiment: Experiment, study: optuna.Study, folds: Sequence[Fold]) -> Final:
+    return Final(experiment, [TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False)], folds)
 
 
 class _Study:
     """One launch of a study: what is searched, by whom the students are taught, and Optuna's record of the trials."""
 
-    def __init__(self, session: Session, space: SearchSpace, earlier: Sequence[Taken]) -> None:
+    def __init__(self, session: Session, space: SearchSpace, folds: Sequence[Fold], earlier: Sequence[Taken]) -> None:
         self._session = session
         self._space = space
+        self._folds = folds
         self._earlier = earlier
         self._experiment = session.experiment
         self._shared = shared_folder(session.experiment)
-        self._chain = teachers(session.experiment, session.data.fingerprint)
-        self._plain = _plain_student(session)
         self._study = _open_study(session.experiment, as_trials(earlier, space))
         self._start = start_points(session.experiment, space)
         remember_settings(self._study, session.experiment, session.data.fingerprint)
@@ -156,7 +145,7 @@ class _Study:
 
     @property
     def _final(self) -> Final:
-        return _final(self._experiment, self._study, self._session.data.fingerprint)
+        return _final(self._experiment, self._study, self._folds)
 
     def plan_lines(self) -> dict[str, str]:
         """What the plan says about the search."""
@@ -167,6 +156,8 @@ class _Study:
             "search": f"{settings.trials} trials of {self._experiment.training.epochs} epochs, "
             f"scheduler {settings.early_stopping}" + (f"; {ended} trials are done" if ended else ""),
         }
+        if len(self._folds) > 1:
+            lines["folds"] = f"{len(self._folds)}: a trial's accuracy is the mean of as many students, one on each"
         lines["start"] = ", ".join(point.name for point in self._start[: settings.trials])
         if settings.finalists and len(settings.objectives) == 1:
             lines["finalists"] = (
@@ -184,18 +175,20 @@ class _Study:
 
     def train(self, classrooms: Classrooms) -> None:
         """Train the teachers, then the trials, with the plain student beside them."""
-        train_teachers(classrooms.broker, self._chain, self._session.console)
+        for fold in self._folds:
+            train_teachers(classrooms.broker, fold.chain, self._session.console)
         remember_trained_teacher(self._session.folder, self._teacher())
-        # The thread of an interrupted search lives no longer than the classrooms.
-        beside = ThreadPoolExecutor(1)
-        plain: Future[Any] = beside.submit(train_to_end, classrooms.broker, self._plain)
+        # The threads of an interrupted search live no longer than the classrooms.
+        beside = ThreadPoolExecutor(len(self._folds))
+        plain = [beside.submit(train_to_end, classrooms.broker, fold.plain) for fold in self._folds]
         beside.shutdown(wait=False)
         if self.remaining > 0:
             self._search(classrooms)
         if self.remaining <= 0:
             self._final.train(self._session, classrooms.broker)
             try:
-                plain.result()
+                for student in plain:
+                    student.result()
             except RaykdError as error:  # the trials are what the study is for
                 message = f"no plain student: {error}"
                 self._session.console.print(message, soft_wrap=True, highlight=False, markup=False)
@@ -207,7 +200,7 @@ class _Study:
             RaykdError: no trial finished.
         """
         session, tracker = self._session, self._session.tracker
-        plain = description(self._plain.folder)
+        plain = over_folds([description(fold.plain.folder) for fold in self._folds])
         if finalists := self._final.outcome(plain):
             finalists.write(session.folder)
         result = StudyResult.of(session.folder, self._study, self._teacher(), plain, tracker.describe())
@@ -228,12 +221,14 @@ class _Study:
         session, epochs, remaining = self._session, self._experiment.training.epochs, self.remaining
         plan = session.plan
         assert plan is not None
-        at_once = min(plan.classrooms * plan.seats, remaining)
+        # A trial takes a seat for its student on each fold.
+        folds = len(self._folds)
+        at_once = min(max(plan.classrooms * plan.seats // folds, 1), remaining)
         settings = without_passwords(self._experiment)
-        context = TrialContext(classrooms.name, settings, session.data.fingerprint, at_once)
+        context = TrialContext(classrooms.name, settings, tuple(fold.fingerprint for fold in self._folds), at_once)
         log = TrialLog(session.tracker, session.provenance, self._study)
         with RunProgress(session.console, "search", remaining * epochs, remaining) as progress:
-            callbacks: list[Callback] = [StudyCallback(log, progress, classrooms.broker, epochs)]
+            callbacks: list[Callback] = [StudyCallback(log, progress, classrooms.broker, epochs, folds)]
             if self._sizes is not None:
                 callbacks.append(SizeCallback(session.tracker, self._sizes))
             patience = self._experiment.study.patience
@@ -244,25 +239,26 @@ class _Study:
                 self._space,
                 callbacks,
                 remaining,
-                lambda: classrooms.seats,
+                lambda: classrooms.seats // folds,
                 self._sizes,
                 self._start,
                 plateau,
             )
 
     def _teacher(self) -> dict[str, Any]:
-        """The description of the teacher, with its folder."""
-        folder = self._chain[-1].folder
-        model = description(folder)
+        """The description of the teacher, with its folder; with several folds, of the first fold's."""
+        folders = [fold.chain[-1].folder for fold in self._folds]
+        model = over_folds([description(folder) for folder in folders])
         assert model is not None
-        return model | {"folder": folder}
+        return model | {"folder": folders[0]}
 
     def _keep(self, result: StudyResult) -> None:
         """Copy the best student, the plain one and the Pareto front into the study's folder, and log them."""
         tracker, folder = self._session.tracker, self._session.folder
         result.keep_best(self._shared)
         if result.plain is not None and self._experiment.cluster.storage is not None:
-            keep_model(self._plain.folder, folder / PLAIN)
+            for fold in self._folds:
+                keep_model(fold.plain.folder, folder / fold.plain.student)
         if result.pareto:
             keep_front(result.pareto, folder, self._shared)
             tracker.artifact(draw_front(self._study, folder))

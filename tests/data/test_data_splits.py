@@ -119,3 +119,31 @@ def test_negative_labels() -> None:
     split = numbered([5, 5])
     with pytest.raises(RaykdError, match=r"labels of the test split run from -1 to 0"):
         complete({"train": split, "test": ArraySplit(split.images, split.labels - 1)}, 2)
+
+
+@given(class_counts, st.integers(2, 3), st.integers(0, 100))
+@settings(deadline=None)
+def test_folds_are_each_validation_once(counts: list[int], folds: int, seed: int) -> None:
+    whole = numbered([count + 3 for count in counts])
+    cuts = [
+        complete({"train": whole, "test": whole}, len(counts), folds=folds, fold=fold, seed=seed)
+        for fold in range(folds)
+    ]
+    held_out = [number for cut in cuts for number in numbers(cut["validation"])]
+    assert sorted(held_out) == sorted(numbers(whole))
+    for cut in cuts:
+        assert sorted(numbers(cut["train"]) + numbers(cut["validation"])) == sorted(numbers(whole))
+        shares = torch.bincount(cut["validation"].labels) * folds
+        assert (shares - torch.bincount(whole.labels)).abs().max() < folds
+    other = complete({"train": whole, "test": whole}, len(counts), folds=folds, fold=1, seed=seed + 1)
+    assert numbers(other["validation"]) != numbers(cuts[1]["validation"])
+
+
+def test_folds_that_cannot_be_cut_are_refused() -> None:
+    whole = numbered([9, 4])
+    with pytest.raises(RaykdError, match=r"data\.folds 5: the smallest class has 4 training images"):
+        complete({"train": whole, "test": whole}, 2, folds=5)
+    with pytest.raises(RaykdError, match=r"data\.folds cuts validation splits .* but digits brings one: leave it out"):
+        complete({"train": whole, "test": whole, "validation": whole}, 2, folds=2)
+    with pytest.raises(ValueError, match=r"data\.fold 2 is none of 2"):
+        DataSettings(folds=2, fold=2)
