@@ -59,6 +59,9 @@ EXPERIMENT = raykd.Experiment(
 )
 """Without a searched setting, this is plain distillation. Of DKD the search moves shares of a total weight of 2."""
 
+SECTIONS = ("objective", "method", "temperature", "bias", "schedule")
+"""Settings of a distillation."""
+
 DATA: dict[str, dict[str, object]] = {
     "digits": {
         "data.name": "digits",
@@ -138,8 +141,7 @@ OVER_DEFAULT: dict[str, dict[str, Any]] = {
 
 def reference_settings(experiment: raykd.Experiment) -> dict[str, TrainingSpec]:
     """Settings that a search should be measured against, and candidates for raykd's defaults, by name."""
-    sections = ("objective", "method", "temperature", "bias", "schedule")
-    default = experiment.model_copy(update={name: TrainingSpec.model_fields[name].default for name in sections})
+    default = experiment.model_copy(update={name: TrainingSpec.model_fields[name].default for name in SECTIONS})
     return {
         "plain": experiment.training_spec().without_teacher(),
         **{name: as_published(experiment, name).training_spec() for name in ("kd", "dkd", "dist")},
@@ -147,6 +149,23 @@ def reference_settings(experiment: raykd.Experiment) -> dict[str, TrainingSpec]:
         **{name: override(experiment, settings).training_spec() for name, settings in OVER_KD.items()},
         **{name: override(default, settings).training_spec() for name, settings in OVER_DEFAULT.items()},
     }
+
+
+def places_of_references(experiment: raykd.Experiment) -> dict[str, dict[str, Any]]:
+    """Those reference settings that are points of the wide space, by name: their values there.
+
+    Args:
+        experiment: Of the data set.
+    """
+    space, places = load_space(SPACE, experiment), {}
+    for name, spec in reference_settings(experiment).items():
+        own = experiment.model_copy(update={section: getattr(spec, section) for section in SECTIONS})
+        weights = [own.objective.weights, *([own.method.dkd.weights] if own.method.name == "dkd" else [])]
+        # A share divides the experiment's own sum; another sum is another setting.
+        same = [sum(own_weights) == total for own_weights, total in zip(weights, (1.0, 2.0), strict=False)]
+        if all(same) and (place := space.place_of(own)) is not None:
+            places[name] = place
+    return places
 
 
 def drawn_settings(experiment: raykd.Experiment, count: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -33,7 +33,7 @@ class StudySettings(Settings):
     start: tuple[str, ...] | None = None
     """Settings that a study runs first and to the last epoch, so that the winner has something to beat: experiment (its
     own), a method's name (as published), teachers_bias, generous_teacher (the papers'), plain, or one of the space's.
-    None: experiment, kd, the method, the papers where the space has them, and the space's."""
+    None: experiment, kd, the method, the papers on what the space searches, and the space's."""
     warm_start: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--warm-start"])] = ()
     """Earlier studies that the sampler learns from: folders, names below `output`, or STORAGE#NAME."""
     scheduler: Literal["auto", "asha", "median", "none"] = "auto"

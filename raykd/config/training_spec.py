@@ -174,6 +174,12 @@ class ObjectiveSettings(Settings):
     what is learned from, and not the size of the loss and so of the steps. None: as the two weights say."""
     warmup_epochs: CountOrZero = 0
     """Epochs over which the weight of the distillation rises linearly from 0 (DKD uses 20 of 240)."""
+    warmup_share: Share | None = None
+    """The same as a share of all epochs, rounded to whole ones. None: `warmup_epochs`."""
+
+    def warmup(self, epochs: int) -> int:
+        """Epochs of the warm-up in a training of so many."""
+        return self.warmup_epochs if self.warmup_share is None else round(self.warmup_share * epochs)
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -251,8 +257,9 @@ class TrainingSpec(Settings):
             content["bank"] = {"precision": self.bank.precision}
         for name in self.method.idle:
             content["method"].pop(name, None)
-        # A share is the same training as the weights that it stands for.
-        del content["objective"]["kd_share"]
+        # A share is the same training as the weights, or the epochs, that it stands for.
+        del content["objective"]["kd_share"], content["objective"]["warmup_share"]
+        content["objective"]["warmup_epochs"] = self.objective.warmup(self.training.epochs)
         content["objective"]["ce_weight"], content["objective"]["kd_weight"] = self.objective.weights
         if dkd := content["method"].get("dkd"):
             del dkd["non_target_share"]

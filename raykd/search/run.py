@@ -46,8 +46,7 @@ def search(
     """
     experiment = context.experiment
     settings = experiment.study
-    warmup = space.highest("objective.warmup_epochs") or experiment.objective.warmup_epochs
-    scheduler = make_scheduler(settings, experiment.training.epochs, int(warmup), IsStartPoint(study))
+    scheduler = make_scheduler(settings, experiment.training.epochs, space.longest_warmup, IsStartPoint(study))
     feed_history(scheduler, study)
     trainable = tune.with_resources(tune.with_parameters(StudentTrial, context=context), {"CPU": TRIAL_CPUS})
     ray_folder = below(shared_folder(experiment), RAY)

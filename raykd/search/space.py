@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial
 
 from raykd.config import Experiment
-from raykd.settings_io import setting_value
+from raykd.settings_io import override, setting_value
 
 Value: TypeAlias = bool | int | float | str | None
 Distribution: TypeAlias = FloatDistribution | IntDistribution | CategoricalDistribution
@@ -21,6 +21,7 @@ Distribution: TypeAlias = FloatDistribution | IntDistribution | CategoricalDistr
 
 SHARES = ("objective.kd_share", "method.dkd.non_target_share")
 """Settings that divide a weight in two; their sections have the `weights` of both parts."""
+WARMUP_SHARE = "objective.warmup_share"
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,13 @@ class SearchSpace:
                 numbers.append(parameter.distribution.high)
         return max(numbers, default=None)
 
+    @property
+    def longest_warmup(self) -> int:
+        """Epochs of the longest warm-up of the distillation that a trial may have."""
+        searched = {name: self.highest(name) for name in (WARMUP_SHARE, "objective.warmup_epochs")}
+        longest = override(self._base, {name: value for name, value in searched.items() if value is not None})
+        return longest.objective.warmup(longest.training.epochs)
+
     def describe(self) -> list[Row]:
         """One row for each searched setting: its name, its range in words, and its default."""
         return [Row(p.name, p.range, yaml_text(p.default)) for p in self.parameters]
@@ -167,8 +175,10 @@ class SearchSpace:
 
 
 def value_in_use(experiment: Experiment, name: str) -> Value:
-    """The value of a setting by its dotted name; of a share that is not set, the one that follows from the weights."""
+    """The value of a setting by its dotted name; of a share that is not set, the one that the experiment has."""
     value: Value = setting_value(experiment, name)
+    if value is None and name == WARMUP_SHARE:
+        return experiment.objective.warmup_epochs / experiment.training.epochs
     if value is None and name in SHARES:
         first, second = reduce(getattr, name.split(".")[:-1], cast(Any, experiment)).weights
         return second / (first + second) if first + second > 0 else None

@@ -33,8 +33,8 @@ SECTIONS = ("objective.", "method.", "temperature.", "bias.", "schedule.", "stud
 def start_points(experiment: Experiment, space: SearchSpace) -> list[StartPoint]:
     """What a study begins with, in order; of two that train the same, the first.
 
-    By default these are the experiment's own settings, KD and the experiment's method as published, the papers'
-    settings where the space has them, and the space's own start points.
+    By default these are the experiment's own settings, KD and the experiment's method as published, the settings of
+    papers on what the space searches, and the space's own start points.
 
     Args:
         experiment: The study's; `study.start` names other points.
@@ -47,7 +47,7 @@ def start_points(experiment: Experiment, space: SearchSpace) -> list[StartPoint]
     names = experiment.study.start
     if names is None:
         host = experiment.method.name
-        papers = [name for name in PAPERS if _is_in(space, name, known)]
+        papers = [name for name in PAPERS if TELLING[name] in space.names]
         names = tuple(dict.fromkeys((EXPERIMENT, "kd", *([host] if host in METHODS else []), *papers, *space.start)))
     points: list[StartPoint] = []
     trained: list[object] = []
@@ -76,11 +76,6 @@ def _known(experiment: Experiment, space: SearchSpace) -> dict[str, Callable[[],
 def _plain(experiment: Experiment) -> Mapping[str, Any]:
     spec = experiment.training_spec().without_teacher()
     return {name: getattr(spec, name) for name in TrainingSpec.model_fields if name not in ("data", "bank")}
-
-
-def _is_in(space: SearchSpace, name: str, known: Mapping[str, Callable[[], Experiment]]) -> bool:
-    """Whether a space can express a paper's settings."""
-    return TELLING[name] in space.names and space.place_of(known[name]()) is not None
 
 
 def _point(name: str, own: Experiment, experiment: Experiment, space: SearchSpace) -> StartPoint:

@@ -113,7 +113,8 @@ def summarised(folder: Path, points: list[tuple[float, int]]) -> StudyResult:
             )
         )
     study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={1: 1.0}, user_attrs={"parameters": 1}))
-    return StudyResult.of(folder, study, {"metrics": {"validation_accuracy": 0.5}}, None, Address("", ""))
+    teacher = {"metrics": {"validation_accuracy": 0.5}, "data": {"split_sizes": {"validation": 300}}}
+    return StudyResult.of(folder, study, teacher, None, Address("", ""))
 
 
 POINTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.4]), st.integers(1, 5)), min_size=1, max_size=10)

@@ -129,7 +129,7 @@ def test_augmentations_are_the_data_settings_that_may_be_searched(tmp_path: Path
     assert {values["data.horizontal_flip"] for values in drawn} == {True, False}
 
 
-@pytest.mark.parametrize("name", ["dkd_bias", "generous"])
+@pytest.mark.parametrize("name", ["dkd_bias", "teachers_bias", "generous"])
 @pytest.mark.parametrize("changes", [{}, {"method.name": "kd", "temperature.policy": "std"}])
 def test_shipped_spaces(name: str, changes: dict[str, Any]) -> None:
     base = override(BASE, changes)
@@ -138,8 +138,9 @@ def test_shipped_spaces(name: str, changes: dict[str, Any]) -> None:
     for values in drawn:
         override(base, values)
     sampled = set().union(*drawn)
-    # The main space searches the policy itself.
-    out_of_play = {"temperature.value" if changes else "temperature.multiplier"} if name == "generous" else set()
+    # One space searches the policy itself.
+    searched = name == "teachers_bias"
+    out_of_play = set() if searched else {"temperature.value" if changes else "temperature.multiplier"}
     assert sampled == set(space.names) - out_of_play
     assert (ROOT / "search_spaces" / f"{name}.yaml").read_text().startswith("# What:")
 
@@ -196,3 +197,29 @@ def test_decimal_steps_meet_their_end(tmp_path: Path, low: Any, step: Any, steps
     assert space.defaults()["objective.kd_weight"] in grid
     for values in samples(space, 5):
         assert min(abs(values["objective.kd_weight"] - point) for point in grid) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "epochs"),
+    [
+        ("bias.strength: {low: 0.0, high: 1.0}", {}, 0),
+        ("bias.strength: {low: 0.0, high: 1.0}", {"objective.warmup_epochs": 3}, 3),
+        ("objective.warmup_epochs: {choices: [0, 5]}", {}, 5),
+        ("objective.warmup_share: {low: 0.0, high: 0.25}", {}, 10),
+        ("objective.warmup_share: {low: 0.0, high: 0.25}", {"objective.warmup_epochs": 30}, 10),
+    ],
+)
+def test_the_longest_warmup(tmp_path: Path, text: str, changes: dict[str, Any], epochs: int) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(text)
+    base = override(BASE, {"training.epochs": 40, "bias.form": "pair"} | changes)
+    assert load_space(str(file), base).longest_warmup == epochs
+
+
+def test_a_share_that_is_not_set_begins_at_what_the_experiment_has(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text("objective.warmup_share: {low: 0.0, high: 0.25}")
+    base = override(BASE, {"training.epochs": 40, "objective.warmup_epochs": 4})
+    start = load_space(str(file), base).defaults()
+    assert start == {"objective.warmup_share": 0.1}
+    assert override(base, start).training_spec().identity() == base.training_spec().identity()

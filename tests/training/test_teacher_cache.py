@@ -22,6 +22,7 @@ RELEVANT: dict[str, Any] = {
     "data.crop_padding": 2,
     "data.horizontal_flip": True,
     "data.image_size": 16,
+    "data.folds": 2,
     "data.view_seed": 3,
     "data.held_out": "test",
     "teacher.model.name": "resnet20",
@@ -113,9 +114,14 @@ def test_other_data_gives_other_teachers() -> None:
     assert not set(keys({}, fingerprint="abd")) & set(keys({}))
 
 
+def test_each_fold_has_teachers_of_its_own() -> None:
+    found = [set(keys({"data.folds": 3, "data.fold": fold})) for fold in range(3)]
+    assert len(set.union(*found)) == 6
+
+
 def test_every_setting_of_data_and_teacher_is_known_to_these_tests() -> None:
     from raykd.settings_io import setting_names
 
     # data.download needs another data set; see test_data_fetch.
-    known = {*RELEVANT, *OF_THE_GENEROUS, *IRRELEVANT, "teacher.kind", "teacher.cache", "data.download"}
+    known = {*RELEVANT, *OF_THE_GENEROUS, *IRRELEVANT, "teacher.kind", "teacher.cache", "data.download", "data.fold"}
     assert {name for name in setting_names() if name.startswith(("data.", "teacher."))} <= known
