@@ -46,7 +46,13 @@ def small_experiment(folder: Path, space: str = SPACE, trials: int = 6, **sectio
         objective=ObjectiveSettings(ce_weight=1.0, kd_weight=1.0),
         temperature=TemperatureSettings(policy="std", multiplier=1.0),
         study=StudySettings(
-            name="small", output=folder / "outputs", space=str(file), trials=trials, start=("experiment",), finalists=0
+            name="small",
+            output=folder / "outputs",
+            space=str(file),
+            trials=trials,
+            start=("experiment",),
+            scheduler="auto",
+            finalists=0,
         ),
         cluster=ClusterSettings(classrooms=1, seats=2, threads_per_worker=1),
         tracking=TrackingSettings(timeout_seconds=30.0, system_seconds=1.0),

@@ -193,7 +193,8 @@ def test_goals_that_make_no_sense_are_refused(study: dict[str, Any], words: str)
 
 
 def test_who_stops_early() -> None:
-    assert StudySettings().early_stopping == "asha"
+    assert StudySettings().early_stopping == "none"
+    assert StudySettings(scheduler="auto").early_stopping == "asha"
     assert StudySettings(objectives=GOALS).early_stopping == "none"
     assert StudySettings(scheduler="median").early_stopping == "median"
 

@@ -170,7 +170,7 @@ def test_a_fed_scheduler_can_be_pickled(tmp_path: Path, scheduler: str) -> None:
     ("share", "epochs", "grace"), [(0.25, 16, 4), (0.25, 10, 3), (0.07, 100, 7), (0.0, 5, 1), (1, 3, 3)]
 )
 def test_the_grace_period_is_the_share_rounded_up(share: float, epochs: int, grace: int) -> None:
-    asha = make_scheduler(StudySettings(grace_share=share, reduction_factor=3), epochs)
+    asha = make_scheduler(StudySettings(scheduler="asha", grace_share=share, reduction_factor=3), epochs)
     assert isinstance(asha, AsyncHyperBandScheduler)
     assert asha._brackets[0]._rungs[-1][0] == grace
     assert asha._brackets[0].rf == 3

@@ -97,9 +97,9 @@ def test_a_study_of_an_earlier_version_gets_no_start_points_later(tmp_path: Path
 def test_the_sampler_still_sees_its_space_beside_a_start_point_outside(tmp_path: Path) -> None:
     def drawn(folder: Path, points: list[StartPoint]) -> list[dict[str, object]]:
         folder.mkdir()
-        study = Launch(folder, trials=30, start=points)
+        study = Launch(folder, trials=60, start=points)
         configs = []
-        for number in range(24):
+        for number in range(40):
             config = study.suggest(str(number))
             value = 0.9 - abs(float(config.get("temperature.multiplier", 8.0)) - 2.0) / 10
             study.teach(str(number), [value, value])
