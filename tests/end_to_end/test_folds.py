@@ -18,6 +18,7 @@ pytestmark = pytest.mark.cluster
 
 SETTINGS = {
     "data.folds": 3,
+    "study.scheduler": "none",
     "study.finalists": 1,
     "study.finalist_seeds": 3,
     # Fewer than the three that a trial needs, so that the study makes more.
