@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from raykd.errors import RaykdError
 from raykd.seeds import seed_of
 
 Rows = npt.NDArray[np.int64]
+Parts: TypeAlias = tuple[ArraySplit, ArraySplit] | tuple[FileSplit, FileSplit]
 
 
 def complete_splits(
@@ -74,9 +76,7 @@ def stratified_rows(labels: Rows, count: int, seed: int, keep: int) -> Rows:
     return np.sort(by_class[rank_in_class < np.repeat(parts, counts)])
 
 
-def _cut(
-    split: Split, name: str, share: float, class_names: Sequence[str], seed: int
-) -> tuple[ArraySplit, ArraySplit] | tuple[FileSplit, FileSplit]:
+def _cut(split: Split, name: str, share: float, class_names: Sequence[str], seed: int) -> Parts:
     """The rest of a split, and what was cut off for the split of this name."""
     labels = split.labels.numpy()
     smallest = int(np.argmin(np.bincount(labels, minlength=len(class_names))))
@@ -93,14 +93,10 @@ def _cut(
         )
     part = stratified_rows(labels, count, seed_of("split", name, seed), keep=1)
     rest = np.setdiff1d(np.arange(len(labels)), part, assume_unique=True)
-    if isinstance(split, ArraySplit):
-        return split.take(rest), split.take(part)
-    return split.take(rest), split.take(part)
+    return _parted(split, rest, part)
 
 
-def _fold(
-    split: Split, folds: int, fold: int, seed: int
-) -> tuple[ArraySplit, ArraySplit] | tuple[FileSplit, FileSplit]:
+def _fold(split: Split, folds: int, fold: int, seed: int) -> Parts:
     """All other folds of a split, and this one, which holds every class in its proportion."""
     from sklearn.model_selection import StratifiedKFold
 
@@ -110,6 +106,11 @@ def _fold(
         raise RaykdError(f"data.folds {folds}: the smallest class has {smallest} training images, fewer than folds")
     cuts = StratifiedKFold(folds, shuffle=True, random_state=seed_of("folds", seed) % 2**32).split(labels, labels)
     rest, part = list(cuts)[fold]
+    return _parted(split, rest, part)
+
+
+def _parted(split: Split, rest: Rows, part: Rows) -> Parts:
+    """These two parts of a split, which stay of its own kind."""
     if isinstance(split, ArraySplit):
         return split.take(rest), split.take(part)
     return split.take(rest), split.take(part)

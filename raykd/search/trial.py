@@ -103,6 +103,8 @@ class StudentTrial(tune.Trainable):
 
     def _report(self) -> Report:
         """Of all students, which train up to this epoch at the same time."""
+        if len(self._seats) == 1:
+            return self._seats[0].report(self._epoch)
         with ThreadPoolExecutor(len(self._seats)) as pool:
             return merged(list(pool.map(lambda seat: seat.report(self._epoch), self._seats)))
 

@@ -232,7 +232,8 @@ class _Study:
             if self._sizes is not None:
                 callbacks.append(SizeCallback(session.tracker, self._sizes))
             patience = self._experiment.study.patience
-            plateau = Plateau(patience, session.data.split_sizes["validation"]) if patience else None
+            # Each fold's validation images count.
+            plateau = Plateau(patience, folds * session.data.split_sizes["validation"]) if patience else None
             search(
                 context,
                 self._study,
