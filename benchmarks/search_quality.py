@@ -9,12 +9,14 @@ the plain student and KD and DKD as published, under the same further seeds, and
 (`raykd confirm`). Differences are taken within a repetition; their interval is over the repetitions, so it holds the
 luck of splits, teachers and searches.
 
-Studies lie below `--output`, and a second call goes on where the first one ended.
+Studies lie below `--output`, and a second call goes on where the first one ended. Repetitions that `--json` holds
+already are not run again, wherever their studies are.
 """
 
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -156,10 +158,11 @@ def main(options: Options) -> None:
     if options.quick:
         options = replace(options, repetitions=1, trials=8, seeds=2)
     console = Console()
-    rows: list[Row] = []
+    found = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    rows = [Row(**row) for row in found]
     # One cluster for all studies.
     with ray_session(raykd.ClusterSettings()):
-        for repetition in range(options.repetitions or SIZES[options.data]["repetitions"]):
+        for repetition in range(len(rows), options.repetitions or SIZES[options.data]["repetitions"]):
             rows.append(repeat(options, repetition, Console(file=io.StringIO())))
             console.print(rows[-1].test, highlight=False)
             write_json(rows, options.json)

@@ -108,6 +108,7 @@ HANDED_OVER = {
 }
 """A schedule that hands weight over instead of dropping it, with wrong answers weighing what they are."""
 STD = {"temperature.policy": "std", "temperature.multiplier": 2.0}
+WARM_UP = {"objective.warmup_share": 0.15}
 
 OVER_KD: dict[str, dict[str, Any]] = {
     "kd, std": STD,
@@ -120,6 +121,8 @@ OVER_KD: dict[str, dict[str, Any]] = {
     "pair, constant": HANDED_OVER | {"bias.form": "pair", "schedule.hand_over": "right", "schedule.form": "constant"},
     "pair, strong": HANDED_OVER | {"bias.form": "pair", "bias.strength": 1.0, "schedule.hand_over": "right"},
     "one_hot, labels": HANDED_OVER | {"bias.form": "one_hot"},
+    "kd, half, warm-up": {"objective.kd_share": 0.5} | WARM_UP,
+    "dist, half, warm-up": {"method.name": "dist", "temperature.value": 1.0, "objective.kd_share": 0.5} | WARM_UP,
 }
 """Settings laid over plain distillation."""
 OVER_DEFAULT: dict[str, dict[str, Any]] = {
@@ -128,6 +131,7 @@ OVER_DEFAULT: dict[str, dict[str, Any]] = {
     "default, kd": {"method.name": "kd"},
     "default, kd, std": {"method.name": "kd"} | STD,
     "default, kd, drop": {"method.name": "kd", "bias.form": "drop"},
+    "default, warm-up": WARM_UP,
     "default until 2026-11": {
         "method.dkd.non_target_weight": 8.0,
         "temperature.policy": "std",

@@ -57,6 +57,14 @@ def below(folder: str | Path, *names: str) -> str:
     return url._replace(path="/".join([url.path.rstrip("/"), *names])).geturl()
 
 
+def sibling(folder: str | Path, name: str) -> str:
+    """The path or URL of what lies beside a folder under this name."""
+    if not is_url(folder):
+        return str(_path(folder).parent / name)
+    url = urlsplit(str(folder))
+    return url._replace(path=f"{url.path.rstrip('/').rpartition('/')[0]}/{name}").geturl()
+
+
 def name_of(folder: str | Path) -> str:
     """The last name of a folder's path."""
     return Path(urlsplit(str(folder)).path if is_url(folder) else folder).name

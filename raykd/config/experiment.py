@@ -11,7 +11,7 @@ from raykd.config.confirm import ConfirmSettings
 from raykd.config.methods import MethodSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
 from raykd.config.teacher import ComparisonSettings, TeacherSettings
-from raykd.config.training_spec import ObjectiveSettings, TrainingSpec
+from raykd.config.training_spec import DataSettings, ObjectiveSettings, TrainingSpec
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
@@ -75,10 +75,16 @@ class Experiment(TrainingSpec):
         """How the student is trained under the present settings."""
         return TrainingSpec(**{name: getattr(self, name) for name in TrainingSpec.model_fields})
 
+    @property
+    def teacher_data(self) -> DataSettings:
+        """What the teachers see: the student's data, with their own label noise where they have one."""
+        noise = self.teacher.label_noise
+        return self.data if noise is None else self.data.model_copy(update={"label_noise": noise})
+
     def standard_teacher_spec(self) -> TrainingSpec:
         """How the standard teacher is trained: cross-entropy alone."""
         return TrainingSpec(
-            data=self.data, student=self.teacher.model, training=self.teacher.training
+            data=self.teacher_data, student=self.teacher.model, training=self.teacher.training
         ).without_teacher()
 
     def generous_teacher_spec(self) -> TrainingSpec:
@@ -94,7 +100,7 @@ class Experiment(TrainingSpec):
         std = TemperatureSettings(policy="std", multiplier=generous.multiplier)
         constant = TemperatureSettings(policy="constant", value=generous.value)
         return TrainingSpec(
-            data=self.data,
+            data=self.teacher_data,
             student=self.teacher.model,
             training=self.teacher.training,
             objective=ObjectiveSettings(

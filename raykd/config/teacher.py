@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from raykd.config.training_spec import ModelSettings, TrainingSettings
-from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings
+from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings, Share
 
 Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]
 """The ways in which a generous teacher may differ from the paper's."""
@@ -45,6 +47,12 @@ class TeacherSettings(Settings):
     model: ModelSettings = ModelSettings(name="resnet56")
     training: TrainingSettings = TrainingSettings()
     generous: GenerousSettings = GenerousSettings()
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cross-fitting (arXiv 2104.09732): train so many teachers, each without one fold of the training images, and let
+    every image be taught by the one that has not seen it, so that its answers are no memory: it is as often wrong as on
+    new images. Held-out images are answered by the mean of all. None: one teacher that has seen all."""
+    label_noise: Share | None = None
+    """As data.label_noise, of the teacher's training alone. None: what data.label_noise says."""
     source: str | None = None
     """A finished teacher to take as it is instead of training one: a checkpoint file of `teacher.model`, its weights by
     name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,
@@ -52,6 +60,12 @@ class TeacherSettings(Settings):
     cache: Path = Path("~/.cache/raykd")
     """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see, unless
     cluster.storage holds the teachers."""
+
+    @model_validator(mode="after")
+    def _is_trained_where_it_is_cross_fitted(self) -> Self:
+        if self.source is not None and self.folds is not None:
+            raise ValueError("teacher.folds trains teachers, but teacher.source is a finished one: leave one out")
+        return self
 
 
 class ComparisonSettings(Settings):

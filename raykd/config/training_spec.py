@@ -31,6 +31,8 @@ LATER_SETTINGS = {
     "data.fold": 0,
     "data.view_seed": None,
     "data.held_out": "validation",
+    "data.label_noise": 0.0,
+    "data.left_out": None,
     "training.compile": False,
     "schedule.hand_over": "rectified",
 }
@@ -67,6 +69,11 @@ class DataSettings(Settings):
     """Seeds the views alone, so that they may differ on the same splits. None: `seed`."""
     held_out: Annotated[Literal["validation", "test"], tyro.conf.Suppress] = "validation"
     """What networks are measured on. test: learn from train and validation, be measured on test; only confirm does."""
+    label_noise: Share = 0.0
+    """Share of the training labels that are replaced by other classes, drawn at random: how a method bears wrong labels
+    or a poor teacher. Labels of the other splits stay right."""
+    left_out: Annotated[tuple[CountOrZero, Count] | None, tyro.conf.Suppress] = None
+    """Which fold of how many the training images lack. Only the teachers of `teacher.folds` lack one."""
     crop_padding: CountOrZero | None = None
     """Pixels of zero padding for the random crop of in-memory images. None: usual for the data set (CIFAR: 4)."""
     horizontal_flip: bool | None = None

@@ -13,7 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from raykd.data.noise import noisy
+from raykd.data.rows import Rows, fold_numbers
 from raykd.errors import unknown_name
+from raykd.fingerprints import without_fold
+from raykd.seeds import seed_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class DataInfo:
         mean, std: Per channel, of images in [0, 1]: of the training split (streamed: ImageNet's published figures).
         split_sizes: Images of each split.
         fingerprint: sha256 (hex) of all splits: pixels and labels, or (streamed) file names, sizes, labels and image
-            size. Equal fingerprints mean equal images in equal order.
+            size. Equal fingerprints mean equal images in equal order. Label noise does not change it.
         seed: Seeds the views.
         crop_padding: Pixels of zero padding for the random crop (streamed: 0, they use random resized crops).
         horizontal_flip: Whether half of the training images are flipped left to right.
@@ -144,11 +148,13 @@ class ImageData:
     Attributes:
         info: Its description.
         splits: ``train``, ``validation`` and ``test``; all in memory or all streamed.
+        true_labels: Labels of the training split without label noise, int64 (N,), on the CPU.
         loader_processes: Processes per worker that decode streamed images.
     """
 
     info: DataInfo
     splits: Mapping[str, Split]
+    true_labels: Tensor
     loader_processes: int
 
     @property
@@ -193,7 +199,31 @@ class ImageData:
         info = self.info
         sizes = {name: len(split) for name, split in splits.items()}
         info = replace(info, split_sizes=sizes, fingerprint=fingerprint(splits, info.height, info.width))
-        return replace(self, info=info, splits=splits)
+        return replace(self, info=info, splits=splits, true_labels=joined.labels)
+
+    def with_label_noise(self, share: float, seed: int) -> ImageData:
+        """The data with this share of the training labels replaced by other classes."""
+        labels = noisy(self.true_labels, share, self.info.num_classes, seed)
+        return replace(self, splits={**self.splits, "train": replace(self.splits["train"], labels=labels)})
+
+    def folds(self, count: int, seed: int) -> Rows:
+        """The fold of each training image, int64 (N,) in [0, count), for teachers that each lack one.
+
+        Label noise does not move it. `seed` is `data.seed`.
+
+        Raises:
+            RaykdError: A class has fewer training images than there are folds.
+        """
+        return fold_numbers(self.true_labels.numpy(), count, seed_of("teacher folds", seed), "teacher.folds")
+
+    def without_fold(self, fold: int, count: int, seed: int) -> ImageData:
+        """The data without one fold of the training images; mean and std stay, so that networks see the same inputs."""
+        rows = np.flatnonzero(self.folds(count, seed) != fold)
+        info = self.info
+        sizes = {**info.split_sizes, "train": len(rows)}
+        info = replace(info, split_sizes=sizes, fingerprint=without_fold(info.fingerprint, fold, count, seed))
+        splits = {**self.splits, "train": self.splits["train"].take(rows)}
+        return replace(self, info=info, splits=splits, true_labels=self.true_labels[torch.from_numpy(rows)])
 
 
 def fingerprint(splits: Mapping[str, Split], height: int, width: int) -> str:

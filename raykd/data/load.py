@@ -18,6 +18,7 @@ from raykd.data.image_data import ArraySplit, DataInfo, FileSplit, ImageData, Sp
 from raykd.data.source import Source
 from raykd.data.splits import complete_splits
 from raykd.errors import unknown_name
+from raykd.seeds import seed_of
 
 SOURCES: dict[str, Callable[[DataSettings], Source]] = {
     "digits": read_digits,
@@ -36,7 +37,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def load_data(settings: DataSettings) -> ImageData:
     """The data set that the settings describe, the same in every process: train, validation and test.
 
-    Where `data.held_out` is test, the validation images are among those of train, and validation is left out. Class
+    Where `data.held_out` is test, the validation images are among those of train, and validation is left out. Label
+    noise replaces training labels then, and `data.left_out` takes a fold of the training images away last. Class
     folders are streamed; all else lives in memory.
 
     Raises:
@@ -69,8 +71,14 @@ def load_data(settings: DataSettings) -> ImageData:
         crop_padding=padding,
         horizontal_flip=source.horizontal_flip if flip is None else flip,
     )
-    data = ImageData(info, splits, settings.loader_processes)
-    return data.with_validation_in_train() if settings.held_out == "test" else data
+    data = ImageData(info, splits, train.labels, settings.loader_processes)
+    if settings.held_out == "test":
+        data = data.with_validation_in_train()
+    if settings.label_noise:
+        data = data.with_label_noise(settings.label_noise, seed_of("label noise", settings.seed))
+    if settings.left_out is not None:
+        data = data.without_fold(*settings.left_out, settings.seed)
+    return data
 
 
 def mean_and_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -33,6 +33,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: Tensor) -> Batch:
+        """These rows of the batch, int64 (B',)."""
+        return Batch(self.pixels[rows], self.images[rows], self.labels[rows], self.indices[rows])
+
 
 @dataclass(frozen=True)
 class Plan:

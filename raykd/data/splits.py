@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from raykd.config import DataSettings
 from raykd.data.image_data import ArraySplit, FileSplit, Split
+from raykd.data.rows import Rows, fold_numbers, stratified_rows
 from raykd.errors import RaykdError
 from raykd.seeds import seed_of
 
-Rows = npt.NDArray[np.int64]
 Parts: TypeAlias = tuple[ArraySplit, ArraySplit] | tuple[FileSplit, FileSplit]
 
 
@@ -48,34 +47,6 @@ def complete_splits(
     return {name: done[name] for name in ("train", "validation", "test")}
 
 
-def stratified_rows(labels: Rows, count: int, seed: int, keep: int) -> Rows:
-    """Rows of a random choice that holds every class in its proportion.
-
-    A class's part is its exact share of ``count`` rounded up or down, but at least one row, and never so large that
-    less than ``keep`` of its rows stay behind.
-
-    Args:
-        labels: int64 (N,); every class that occurs has more than ``keep`` rows.
-        count: Rows to choose, at least one a class.
-        seed: Decides the choice.
-        keep: Rows of each class that stay behind.
-
-    Returns:
-        Sorted rows; ``count`` of them, or fewer where ``keep`` forbids.
-    """
-    counts = np.unique(labels, return_counts=True)[1]
-    exact = counts * (count / len(labels))
-    parts = np.floor(exact).astype(np.int64)
-    parts[np.argsort(parts - exact, kind="stable")[: count - parts.sum()]] += 1
-    parts = np.clip(parts, 1, counts - keep)
-    while parts.sum() > count:  # where rare classes were raised to one row
-        parts[np.argmax(parts)] -= 1
-    order = np.random.default_rng(seed).permutation(len(labels))
-    by_class = order[np.argsort(labels[order], kind="stable")]
-    rank_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(by_class[rank_in_class < np.repeat(parts, counts)])
-
-
 def _cut(split: Split, name: str, share: float, class_names: Sequence[str], seed: int) -> Parts:
     """The rest of a split, and what was cut off for the split of this name."""
     labels = split.labels.numpy()
@@ -98,15 +69,8 @@ def _cut(split: Split, name: str, share: float, class_names: Sequence[str], seed
 
 def _fold(split: Split, folds: int, fold: int, seed: int) -> Parts:
     """All other folds of a split, and this one, which holds every class in its proportion."""
-    from sklearn.model_selection import StratifiedKFold
-
-    labels = split.labels.numpy()
-    smallest = int(np.bincount(labels).min())
-    if smallest < folds:
-        raise RaykdError(f"data.folds {folds}: the smallest class has {smallest} training images, fewer than folds")
-    cuts = StratifiedKFold(folds, shuffle=True, random_state=seed_of("folds", seed) % 2**32).split(labels, labels)
-    rest, part = list(cuts)[fold]
-    return _parted(split, rest, part)
+    numbers = fold_numbers(split.labels.numpy(), folds, seed_of("folds", seed), "data.folds")
+    return _parted(split, np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold))
 
 
 def _parted(split: Split, rest: Rows, part: Rows) -> Parts:

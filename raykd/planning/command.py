@@ -29,7 +29,7 @@ from raykd.study.preflight import check_held_out
 from raykd.study.start_points import start_points
 from raykd.training.bank.bank import BankSize
 from raykd.training.folder import description
-from raykd.training.teacher_cache import teachers
+from raykd.training.teacher_cache import kind_of, teachers
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 CPU_NODE = Nodes(gpus=0, cpus=4)
@@ -122,16 +122,18 @@ def _check(options: Options) -> None:
         raise RaykdError("--data-seconds-per-epoch is a part of --seconds-per-epoch and cannot be more")
 
 
-def _teacher_epochs(experiment: Experiment) -> tuple[int, int]:
+def _teacher_epochs(experiment: Experiment) -> tuple[float, float]:
     """Epochs of the standard and the generous teacher that are still to be trained."""
-    epochs = experiment.teacher.training.epochs
-    chain = [epochs if experiment.teacher.source is None else 0]
-    if experiment.teacher.kind == "generous":
-        chain.append(epochs)
-    if experiment.teacher.source is None and experiment.data.name not in STREAMED:
-        cached = teachers(experiment, _description(experiment.data)[0].fingerprint)
-        chain = [0 if description(teacher.folder) else epochs for teacher in cached]
-    return chain[0], sum(chain[1:])
+    known = experiment.teacher.source is None and experiment.data.name not in STREAMED
+    fingerprint = _description(experiment.data)[0].fingerprint if known else ""
+    epochs = {"standard": 0.0, "generous": 0.0}
+    for teacher in teachers(experiment, fingerprint):
+        finished = bool(teacher.members) or (experiment.teacher.source is not None and kind_of(teacher) == "standard")
+        if not finished and not (known and description(teacher.folder)):
+            # Without its fold an epoch is as much shorter.
+            whole = 1 - 1 / experiment.teacher.folds if experiment.teacher.folds else 1.0
+            epochs[kind_of(teacher)] += whole * experiment.teacher.training.epochs
+    return epochs["standard"], epochs["generous"]
 
 
 def _bank(experiment: Experiment) -> BankedViews | None:

@@ -53,7 +53,7 @@ class EpochCosts:
         """Of a trial with a student on each of so many folds, which share nothing."""
         return EpochCosts(*(folds * seconds for seconds in astuple(self)))
 
-    def of_teachers(self, standard_epochs: int, generous_epochs: int) -> float:
+    def of_teachers(self, standard_epochs: float, generous_epochs: float) -> float:
         """Seconds until the teachers of a chain are trained, one after the other."""
         alone = self.data + self.teacher_step
         return standard_epochs * alone + generous_epochs * (alone + self.teacher)

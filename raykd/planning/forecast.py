@@ -61,8 +61,8 @@ class Task:
 
     experiment: Experiment
     costs: EpochCosts
-    standard_epochs: int
-    generous_epochs: int
+    standard_epochs: float
+    generous_epochs: float
     nodes: Nodes = Nodes()
     overheads: Overheads = field(default_factory=Overheads)
     bank: BankedViews | None = None

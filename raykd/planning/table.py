@@ -49,7 +49,7 @@ def show(
         "[bold]study",
         f"{study.name}: {study.trials} trials of {experiment.training.epochs} epochs, "
         f"scheduler {study.early_stopping}; "
-        + (f"first a {experiment.teacher.kind} teacher, {teacher} epochs" if teacher else "the teacher is there"),
+        + (f"first a {experiment.teacher.kind} teacher, {teacher:g} epochs" if teacher else "the teacher is there"),
     )
     head.add_row("[bold]an epoch", f"{_cost_line(task.costs)} ({origin})")
     head.add_row("[bold]bank", bank)

@@ -46,6 +46,10 @@ class ContenderRow:
 
 
 def images_seen(description: Mapping[str, Any]) -> int:
-    """Training images that a network has seen, over all of its epochs; 0 of an external teacher, whose are unknown."""
+    """Training images that a network, or several as one, has seen over all epochs.
+
+    0 of an external teacher, whose images are unknown.
+    """
     images: int = description["epochs"] * description["data"]["split_sizes"]["train"]
-    return images
+    # Of k teachers that teach as one, each has seen all but its fold.
+    return images * max(len(description.get("members", ())) - 1, 1)

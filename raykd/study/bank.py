@@ -24,8 +24,8 @@ from raykd.storage import below, files_below, name_of
 from raykd.training.bank.bank import Bank, BankSize, about_views
 from raykd.training.bank.parts import StoredViews, clear, stored_views
 from raykd.training.build import autocast_type
+from raykd.training.cross_fitting import load_teacher
 from raykd.training.folder import description
-from raykd.training.teacher import Teacher
 from raykd.training.teacher_cache import teachers
 from raykd.training.team import Team
 
@@ -112,7 +112,8 @@ def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = 
         return
     precision = autocast_type(experiment.training, team.device)
     folder = json.loads(file.read_text(encoding="utf-8"))["folder"]
-    bank = Bank(experiment.bank, Teacher(folder, data.info, precision, team.device), images, data.info, team)
+    teacher = load_teacher(folder, data, experiment.data.seed, precision, team.device)
+    bank = Bank(experiment.bank, teacher, images, data.info, team)
     size = BankSize.of(experiment.bank, data.info, experiment.training.epochs)
     stored = sum(map(bank.store, track(range(size.fitting), "answers to views", console=console)))
     console.print(

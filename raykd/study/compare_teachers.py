@@ -11,9 +11,10 @@ from raykd.results.comparison import GENEROUS, STANDARD, ComparedTeacher, Compar
 from raykd.settings_io import override, settings_in_use
 from raykd.study.contenders import Contender, Contest, NamedTeacher, seeded_student
 from raykd.study.session import open_session, untrained
+from raykd.study.train import teacher_name
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
-from raykd.training.teacher_cache import teachers
+from raykd.training.teacher_cache import kind_of, teachers
 
 ABLATIONS: dict[Ablation, tuple[str, str]] = {
     "fixed_temperature": ("teacher.generous.policy", "constant"),
@@ -92,23 +93,26 @@ def contenders(experiment: Experiment, fingerprint: str) -> tuple[list[Contender
             "set objective.kd_weight above 0 and a method with a teacher"
         )
     generous = override(experiment, {"teacher.kind": "generous"})
-    chain = teachers(generous, fingerprint)
-    named = [NamedTeacher(STANDARD, chain[0], experiment), NamedTeacher(GENEROUS, chain[1], generous)]
-    for name in dict.fromkeys(experiment.comparison.ablations):
-        setting, value = ABLATIONS[name]
-        ablated = override(generous, {setting: value})
-        teacher = NamedTeacher(name, teachers(ablated, fingerprint)[-1], ablated)
-        if teacher.request.folder == chain[1].folder:
+    taught_by = {STANDARD: override(experiment, {"teacher.kind": "standard"}), GENEROUS: generous}
+    taught_by |= {name: override(generous, dict([ABLATIONS[name]])) for name in experiment.comparison.ablations}
+    chains = {name: teachers(own, fingerprint) for name, own in taught_by.items()}
+    for ablation in experiment.comparison.ablations:
+        if chains[ablation][-1].folder == chains[GENEROUS][-1].folder:
+            setting, value = ABLATIONS[ablation]
             raise RaykdError(
-                f"comparison.ablations: {name} ({setting} {value}) gives the generous teacher itself:\n"
+                f"comparison.ablations: {ablation} ({setting} {value}) gives the generous teacher itself:\n"
                 "leave it out, or leave teacher.generous at its defaults"
             )
-        named.append(teacher)
+    named: dict[str, NamedTeacher] = {}
+    for name, chain in chains.items():
+        *members, last = chain
+        for member in members:
+            prefix = "" if kind_of(member) == STANDARD or name == GENEROUS else f"{name}-"
+            named.setdefault(member.folder, NamedTeacher(prefix + teacher_name(member), member, taught_by[name]))
+        named.setdefault(last.folder, NamedTeacher(name, last, taught_by[name]))
     compared = [_contender(PLAIN, experiment, spec.without_teacher(), (), fingerprint)]
-    for teacher in named:
-        chain_of_teacher = (teacher.request,) if teacher.name == STANDARD else (chain[0], teacher.request)
-        compared.append(_contender(teacher.name, experiment, spec, chain_of_teacher, fingerprint))
-    return compared, named
+    compared += [_contender(name, experiment, spec, tuple(chain), fingerprint) for name, chain in chains.items()]
+    return compared, list(named.values())
 
 
 def _contender(

@@ -16,7 +16,7 @@ from raykd.knowledge.methods.base import AnswerMethod
 from raykd.places import shared_folder
 from raykd.storage import below
 from raykd.study.session import Session
-from raykd.study.train import TrainingEnd, train_together, train_with_progress
+from raykd.study.train import TrainingEnd, teacher_title, train_together, train_with_progress
 from raykd.training.folder import description
 from raykd.training.messages import Report, TrainRequest
 
@@ -160,7 +160,7 @@ class Contest:
     def _train_teacher(self, broker: Any, teacher: NamedTeacher, failed: set[str]) -> None:
         new = description(teacher.request.folder) is None
         try:
-            if teacher.request.teacher in failed:
+            if failed & {teacher.request.teacher, *teacher.request.members}:
                 raise RaykdError("its own teacher is missing")
             self._train_logged_teacher(broker, teacher)
         except RaykdError as error:
@@ -183,7 +183,9 @@ class Contest:
             tracker.epoch(run, report.epoch, report.metrics)
 
         try:
-            model = train_with_progress(broker, request, f"{teacher.name} teacher", self._session.console, log)
+            alone = request.spec.data.left_out is None and not request.members
+            title = f"{teacher.name} teacher" if alone else teacher_title(request)
+            model = train_with_progress(broker, request, title, self._session.console, log)
         except RaykdError as error:
             tracker.end_trial(run, "failed", str(error))
             raise

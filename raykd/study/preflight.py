@@ -75,6 +75,8 @@ def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split =
     data = load_data(experiment.data)
     info = data.info
     if "teacher" in roles:
+        if experiment.teacher.folds is not None:
+            data.folds(experiment.teacher.folds, experiment.data.seed)  # It says if a class is too small.
         experiment = with_external_teacher(experiment, info)
     networks: dict[Role, Callable[[Experiment, DataInfo], nn.Module]]
     networks = {"teacher": teacher_network, "student": student_network}

@@ -167,6 +167,8 @@ class Session:
         }
         if teacher.source and teacher.kind == "generous":
             names["teacher"] += f", taught by the one {source}"
+        if teacher.folds is not None:
+            names["teacher"] += f", {teacher.folds} of them, each trained without a fold of the images"
         table = Table.grid(padding=(0, 2))
         table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes")
         for role, count in self._parameters.items():

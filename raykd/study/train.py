@@ -19,6 +19,7 @@ from raykd.storage import StorageError
 from raykd.tracking import TrialState
 from raykd.training.folder import description
 from raykd.training.messages import Report, TrainRequest
+from raykd.training.teacher_cache import kind_of
 
 
 def train_with_progress(
@@ -66,9 +67,23 @@ def train_teachers(
     """
     model: dict[str, Any] = {}
     for teacher in chain:
-        title = "standard teacher" if teacher.teacher is None else "generous teacher"
-        model = train_with_progress(broker, teacher, title, console, on_report if teacher is chain[-1] else None)
+        heard = on_report if teacher is chain[-1] else None
+        model = train_with_progress(broker, teacher, teacher_title(teacher), console, heard)
     return model
+
+
+def teacher_title(teacher: TrainRequest) -> str:
+    """What a teacher is called where its progress is shown."""
+    if teacher.members:
+        return f"{len(teacher.members)} {kind_of(teacher)} teachers as one"
+    left_out = teacher.spec.data.left_out
+    return f"{kind_of(teacher)} teacher" + (f" without fold {left_out[0] + 1} of {left_out[1]}" if left_out else "")
+
+
+def teacher_name(teacher: TrainRequest) -> str:
+    """What a teacher is called in tables and in MLflow: its kind, and which fold it lacks."""
+    left_out = teacher.spec.data.left_out
+    return kind_of(teacher) + (f"-fold-{left_out[0]}" if left_out else "")
 
 
 @dataclass(frozen=True)

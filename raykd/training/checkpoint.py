@@ -76,7 +76,8 @@ def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.dev
 def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report, ...]:
     """The reports of a student whose finished model is in its folder; none of any other.
 
-    A teacher trained elsewhere has a model and no checkpoint; its only report is how good it is.
+    A teacher trained elsewhere, or several that teach as one, have a model and no checkpoint; their only report is how
+    good they are.
 
     Raises:
         RaykdError: The checkpoint was written with other settings.
@@ -85,6 +86,6 @@ def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report,
     if model is None:
         return ()
     checkpoint = read_checkpoint(request, spec, torch.device("cpu"))
-    if checkpoint is None and "source" in model:
+    if checkpoint is None and ("source" in model or request.members):
         return (Report(request.student, request.ticket, epoch=1, metrics=model["metrics"], finished=True),)
     return () if checkpoint is None else tuple(checkpoint.history)

@@ -18,6 +18,7 @@ from raykd.storage import StorageError
 from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history
 from raykd.training.compiled.rehearsal import Scene
+from raykd.training.cross_fitting import join_teachers
 from raykd.training.members import Members, failure_report, failure_text
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from raykd.training.stacks.section import Section
@@ -70,6 +71,8 @@ class Classroom:
         try:
             group = self._group(request, request.spec)
             _check_data(request, group.data)
+            if request.members:
+                return (group.join_teachers(request),)
             student = Student(request, group.data, self._team, group.teachers.load(request.teacher))
         except StorageError:
             raise  # Not the student's fault: it is seated again when the classroom has restarted.
@@ -172,11 +175,15 @@ class Group:
         self._held_out = evaluation_batches(
             data, data.info.held_out, batch_size=4 * size, device=device, rank=rank, workers=workers
         )
-        precision = autocast_type(spec.training, device)
-        scene = Scene(data.info, self._training.share, self._held_out.sizes, precision, device)
+        self._precision = autocast_type(spec.training, device)
+        scene = Scene(data.info, self._training.share, self._held_out.sizes, self._precision, device)
         self._stacking = Stacking(scene, team)
         self.teachers = Teachers(spec, data, self._training, self._held_out, team)
         self.view = 0
+
+    def join_teachers(self, request: TrainRequest) -> Report:
+        """Describe the teachers that a request names as one; see `raykd.training.cross_fitting`."""
+        return join_teachers(request, self.data, self._held_out, self._precision, self._team)
 
     def train_epoch(self, students: Sequence[Student]) -> list[Report]:
         """Train students of this group for their next epoch and return their reports."""

@@ -20,6 +20,7 @@ class TrainRequest:
     - views: the views it must see, epoch by epoch, as in a replay; it then shares them with no other student. Empty:
       those of its class
     - stacks: size of the stack and slot in which it must sit, epoch by epoch, as in a replay. Empty: as it comes
+    - members: folders of the teachers, fold by fold, that are described as one in its folder; nothing is trained then
     - data: fingerprint of the data that it must be trained on, see `raykd.data.DataInfo`. None: any
     - ticket: unique; distinguishes this request from an earlier one of the same student
     """
@@ -30,6 +31,7 @@ class TrainRequest:
     folder: str
     views: tuple[int, ...] = ()
     stacks: tuple[tuple[int, int], ...] = ()
+    members: tuple[str, ...] = ()
     data: str | None = None
     ticket: str = field(default_factory=lambda: uuid4().hex)
 

@@ -20,13 +20,14 @@ from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
 from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from raykd.training.compiled.alone import Alone
+from raykd.training.cross_fitting import AnyTeacher
 from raykd.training.folder import description
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.learner import Learner
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.metrics import MetricSums
 from raykd.training.saved import save_model, weights_digest
-from raykd.training.teacher import Knowledge, Teacher, autocast
+from raykd.training.teacher import Knowledge, autocast
 from raykd.training.team import Team
 
 NETWORK = "network"
@@ -50,7 +51,7 @@ class Student:
             folder was written with other settings.
     """
 
-    def __init__(self, request: TrainRequest, data: ImageData, team: Team, teacher: Teacher | None) -> None:
+    def __init__(self, request: TrainRequest, data: ImageData, team: Team, teacher: AnyTeacher | None) -> None:
         self.request = request
         self.spec = request.spec
         self.views: list[int] = []

@@ -94,6 +94,10 @@ class Teacher:
             logits: Tensor = self._folded(self._inputs(batch))
         return logits
 
+    def classify(self, batch: Batch) -> Tensor:
+        """Its classes [B] of a batch of held-out images."""
+        return self.teach(batch).logits.argmax(1)
+
     @cached_property
     def _folded(self) -> nn.Module:
         return folded(self.network)

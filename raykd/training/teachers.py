@@ -11,8 +11,9 @@ from raykd.config import TrainingSpec
 from raykd.data import Batch, ImageData, TrainingBatches, WholeViews
 from raykd.training.bank.bank import Bank
 from raykd.training.build import autocast_type
+from raykd.training.cross_fitting import AnyTeacher, load_teacher
 from raykd.training.student import Student
-from raykd.training.teacher import Knowledge, Teacher
+from raykd.training.teacher import Knowledge
 from raykd.training.team import Team
 
 
@@ -20,7 +21,7 @@ from raykd.training.team import Team
 class _Known:
     """A teacher, its bank if its answers are stored, and its classes for the held-out images, batch by batch."""
 
-    teacher: Teacher
+    teacher: AnyTeacher
     bank: Bank | None
     held_out: list[Tensor]
 
@@ -39,20 +40,21 @@ class Teachers:
         self, spec: TrainingSpec, data: ImageData, training: TrainingBatches, held_out: Iterable[Batch], team: Team
     ) -> None:
         self._settings = spec.bank
-        self._info = data.info
+        self._seed = spec.data.seed
+        self._data = data
         self._precision = autocast_type(spec.training, team.device)
         self._training = training
         self._held_out = held_out
         self._team = team
         self._known: dict[str, _Known] = {}
 
-    def load(self, folder: str | None) -> Teacher | None:
+    def load(self, folder: str | None) -> AnyTeacher | None:
         """The teacher in a folder; a new one is loaded, and answers the held-out images."""
         if folder is None:
             return None
         if folder not in self._known:
-            teacher = Teacher(folder, self._info, self._precision, self._team.device)
-            held_out = [teacher.teach(batch).logits.argmax(1) for batch in self._held_out]
+            teacher = load_teacher(folder, self._data, self._seed, self._precision, self._team.device)
+            held_out = [teacher.classify(batch) for batch in self._held_out]
             self._known[folder] = _Known(teacher, self._bank(teacher), held_out)
         return self._known[folder].teacher
 
@@ -69,10 +71,10 @@ class Teachers:
         """What the teachers give these students for one view."""
         return ViewTeaching(self._known, number, students)
 
-    def _bank(self, teacher: Teacher) -> Bank | None:
+    def _bank(self, teacher: AnyTeacher) -> Bank | None:
         if self._settings.mode == "off" or not isinstance(self._training, WholeViews):
             return None
-        return Bank(self._settings, teacher, self._training, self._info, self._team)
+        return Bank(self._settings, teacher, self._training, self._data.info, self._team)
 
 
 class ViewTeaching:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from raykd.config import DataSettings
 from raykd.data.image_data import ArraySplit
-from raykd.data.splits import complete_splits, stratified_rows
+from raykd.data.rows import stratified_rows
+from raykd.data.splits import complete_splits
 from raykd.errors import RaykdError
 
 class_counts = st.lists(st.integers(3, 40), min_size=2, max_size=6)

@@ -42,6 +42,15 @@ def dkd(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: in
     return weight * (binary(p[y], q[y]) + 8 * among)
 
 
+def corrected_kd(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: int) -> float:
+    """The target moves along its slope in the teacher's probabilities, class by class, by how far the label is away."""
+    p, q, untempered = softmax(u), softmax(v / t_student), softmax(u * t_teacher)
+    label = np.eye(len(p))[y]
+    away = label / max(untempered[y], 0.01) - 1
+    slope = (np.diag(p) - np.outer(p, p)) / t_teacher
+    return weight * (kl(p, q) - float((slope @ away) @ np.log(q)))
+
+
 def mse(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: int) -> float:
     return weight * sum((a - b / t_student) ** 2 for a, b in zip(u, v, strict=True)) / len(u)
 
@@ -91,6 +100,7 @@ def dist(rows: list[tuple[Any, ...]]) -> float:
 HOSTS: dict[str, Callable[..., float]] = {
     "kd": kd,
     "dkd": dkd,
+    "corrected_kd": corrected_kd,
     "mse": mse,
     "ttm": ttm,
     "wttm": wttm,

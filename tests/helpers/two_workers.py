@@ -43,6 +43,12 @@ def shared_class(folder: Path, teacher: Path) -> list[TrainRequest]:
     return [request_for(what, folder / name, None if name == "labels" else teacher) for name, what in SHARED.items()]
 
 
+def taught_by_several(folder: Path, cross_fitted: TrainRequest) -> list[TrainRequest]:
+    """Teachers that are to be one in a folder of their own, and a student of those that are one already."""
+    own = replace(cross_fitted, student="as-one", ticket="as-one", folder=f"{cross_fitted.folder}-{folder.name}")
+    return [own, request_for(SHARED["pair"], folder / "cross-fitted", cross_fitted.folder)]
+
+
 def with_stacks(what: TrainingSpec) -> TrainingSpec:
     """The same training, stacked wherever that is possible."""
     return what.model_copy(update={"training": what.training.model_copy(update={"stacking": "on"})})
@@ -68,7 +74,7 @@ def steps_by_hand(folder: Path, team: Team, rows: slice, wrong_rows: list[int]) 
     return {name: tensor.clone() for name, tensor in student.network.state_dict().items()}
 
 
-def work(rank: int, folder: Path, teacher: Path) -> None:
+def work(rank: int, folder: Path, teacher: Path, cross_fitted: TrainRequest) -> None:
     """One of two workers; what it found goes to ``worker-RANK.pt``."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
@@ -80,6 +86,8 @@ def work(rank: int, folder: Path, teacher: Path) -> None:
     halves = (slice(0, 4), slice(4, 9))
     for name, wrong_rows in {"on one": [5, 8], "on both": [0, 7], "nowhere": [], "everywhere": list(range(9))}.items():
         found[name] = steps_by_hand(folder / name, team, halves[rank], wrong_rows)
+
+    found["cross-fitted"] = train(*taught_by_several(folder, cross_fitted), classroom=room)
 
     normed = request_for(spec(training={"batch_size": 33}), folder / "normed", teacher)
     room.follow(WorkerCommands(enter=(normed,), learn=(normed.ticket,)))

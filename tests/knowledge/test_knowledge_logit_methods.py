@@ -16,6 +16,7 @@ from raykd.config.methods import MethodSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import BatchMethod, TeacherFree
 from raykd.knowledge.methods.baselines import LabelSmoothing
+from raykd.knowledge.methods.corrected_kd import CorrectedKd
 from raykd.knowledge.methods.ctkd import Ctkd
 from raykd.knowledge.methods.dist import Dist
 from raykd.knowledge.methods.logit_standardisation import LogitStandardisation
@@ -296,3 +297,37 @@ def test_published_settings_exist_and_every_method_explains_itself(name):
 def test_no_method_is_forgotten_here():
     assert {*SAMPLE_METHODS} == {*HOSTS}
     assert {name for name in ANSWER_METHODS if issubclass(METHODS[name], BatchMethod)} == {"dist"}
+
+
+@few
+@given(seed=seeds, value=st.sampled_from([1.0, 2.0, 8.0]))
+def test_the_correction_is_the_slope_of_the_loss_in_the_teacher_s_probabilities(seed, value):
+    """Dao et al., section 4.2: the first-order term of what the loss would be with the label instead of the teacher."""
+    student, teacher, labels = batch(seed, rows=3, scale=0.5)  # no probability below `smallest`
+    student, teacher = student.detach().double(), teacher.double()
+    assert teacher.softmax(1).min() > 0.01
+    answers = answers_of(student, teacher, labels, constant(value))
+    corrections = CorrectedKd(strength=0.0).rows(answers) - CorrectedKd().rows(answers)
+
+    def cross_entropy(probabilities):
+        target = (probabilities.log() / value).softmax(1)
+        return -(target * (student / value).log_softmax(1)).sum(1)
+
+    probabilities = teacher.softmax(1).requires_grad_()
+    (slopes,) = torch.autograd.grad(cross_entropy(probabilities).sum(), probabilities)
+    away = F.one_hot(labels, teacher.shape[1]).double() - probabilities.detach()
+    torch.testing.assert_close(corrections, -(value**2) * (slopes * away).sum(1))
+
+
+def test_without_a_temperature_the_corrected_loss_is_that_of_the_label():
+    student, teacher, labels = batch(3, scale=0.5)
+    rows = CorrectedKd().rows(answers_of(student, teacher, labels, constant(1.0)))
+    p = teacher.softmax(1)
+    entropy = -(p * p.log()).sum(1)
+    torch.testing.assert_close(rows + entropy, F.cross_entropy(student, labels, reduction="none"))
+
+
+def test_a_correction_of_no_strength_is_kd():
+    student, teacher, labels = batch(4)
+    answers = answers_of(student, teacher, labels, constant(4.0))
+    torch.testing.assert_close(CorrectedKd(strength=0.0).rows(answers), METHODS["kd"]().rows(answers))

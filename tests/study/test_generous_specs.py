@@ -135,7 +135,7 @@ def test_each_ablation_changes_one_setting_and_gives_a_teacher_of_its_own() -> N
     assert len(set(folders)) == len(folders) == 6
     (standard,) = found[1].chain
     for each in found[2:]:
-        assert each.chain[0] == standard
+        assert each.chain[0].folder == standard.folder
         assert each.chain[-1].teacher == standard.folder
     students = [student for each in found for student in each.students.values()]
     assert len({student.student for student in students}) == len({student.folder for student in students}) == 14

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from raykd.training.messages import TrainRequest
 from tests.helpers.specs import plain, request_for, spec, train
+from tests.helpers.teachers import requests_of, with_teachers
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,12 @@ def generous_teacher(teacher: Path) -> Path:
     )
     assert train(request_for(generous, folder, teacher))[-1].finished
     return folder
+
+
+@pytest.fixture(scope="session")
+def cross_fitted(tmp_path_factory: pytest.TempPathFactory) -> list[TrainRequest]:
+    """Teachers that each lack a fold, trained; the last request makes one of them."""
+    requests = requests_of(with_teachers(tmp_path_factory.mktemp("cross-fitted")))
+    for request in requests:
+        assert train(request)[-1].finished
+    return requests

@@ -11,20 +11,21 @@ import pytest
 import torch
 
 from raykd.data import load_data
+from raykd.training.messages import TrainRequest
 from raykd.training.saved import load_model
 from raykd.training.team import Team
 from tests.helpers.specs import CIRCUMSTANCES, of, same, state, train
-from tests.helpers.two_workers import METHODS, SHARED, shared_class, steps_by_hand, work
+from tests.helpers.two_workers import METHODS, SHARED, shared_class, steps_by_hand, taught_by_several, work
 
 COMPILER = float(bool(shutil.which("g++") or shutil.which("clang++")))
 """1 where torch can compile for the CPU; without, students go on uncompiled."""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, teacher: Path, cross_fitted: list[TrainRequest]) -> Path:
     """Where two workers have done their `work`."""
     folder = tmp_path_factory.mktemp("two-workers")
-    torch.multiprocessing.spawn(work, args=(folder, teacher), nprocs=2)
+    torch.multiprocessing.spawn(work, args=(folder, teacher, cross_fitted[-1]), nprocs=2)
     return folder
 
 
@@ -61,6 +62,17 @@ def test_a_stack_that_two_workers_share_gives_the_weights_of_one_worker_without_
 ) -> None:
     assert {report.metrics["stack_size"] for worker in found for report in worker["stacked"]} == {len(SHARED)}
     ours, theirs = state(folder / "stacked" / name)["network"], state(alone[0] / name)["network"]
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
+
+
+def test_teachers_of_folds_teach_two_workers_what_they_teach_one(
+    folder: Path, found: list[dict[str, Any]], tmp_path: Path, cross_fitted: list[TrainRequest]
+) -> None:
+    expected = train(*taught_by_several(tmp_path, cross_fitted[-1]))
+    for worker in found:
+        assert of(worker["cross-fitted"], "as-one")[0].metrics == of(expected, "as-one")[0].metrics
+    ours, theirs = (state(where / "cross-fitted")["network"] for where in (folder, tmp_path))
     for key in ours:
         torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
 

@@ -127,8 +127,10 @@ def _plan_lines(setup: ConfirmSetup, contest: Contest) -> dict[str, str]:
 
 
 def _result(setup: ConfirmSetup, session: Session, contest: Contest) -> ConfirmResult:
-    parameters = {t.name: parameter_count(teacher_network(t.experiment, session.data)) for t in contest.teachers}
-    models = [(teacher.name, description(teacher.request.folder)) for teacher in contest.teachers]
+    # Those of the folds teach as one, and are shown as one.
+    whole = [teacher for teacher in contest.teachers if teacher.request.spec.data.left_out is None]
+    parameters = {t.name: parameter_count(teacher_network(t.experiment, session.data)) for t in whole}
+    models = [(teacher.name, description(teacher.request.folder)) for teacher in whole]
     return ConfirmResult(
         folder=session.folder,
         fixed=setup.fixed,

@@ -11,7 +11,8 @@ from raykd.results.confirm import ChosenTrial
 from raykd.settings_io import override
 from raykd.study.contenders import Contender, NamedTeacher, seeded_views
 from raykd.study.published import as_published
-from raykd.training.teacher_cache import teachers
+from raykd.study.train import teacher_name
+from raykd.training.teacher_cache import kind_of, teachers
 
 PUBLISHED = ("kd", "dkd")
 """The methods that are baselines beside the plain student, at their published settings."""
@@ -55,15 +56,16 @@ def named_teachers(experiment: Experiment, compared: Sequence[Contender], finger
     contenders learns from it.
     """
     chains = [(contender.name, contender.experiment, contender.chain) for contender in compared]
-    if not any(len(chain) > 1 for _, _, chain in chains):
+    if not any(kind_of(chain[-1]) == "generous" for _, _, chain in chains if chain):
         chains.append(("", experiment, tuple(teachers(experiment, fingerprint))))
     named: dict[str, NamedTeacher] = {}
     for owner, own, chain in chains:
-        for kind, request in zip(("standard", "generous"), chain, strict=False):
+        for request in chain:
             if request.folder not in named:
+                kind = teacher_name(request)
                 taken = any(teacher.name == kind for teacher in named.values())
                 name = f"{kind}-{owner}" if taken else kind
-                named[request.folder] = NamedTeacher(name, request, override(own, {"teacher.kind": kind}))
+                named[request.folder] = NamedTeacher(name, request, override(own, {"teacher.kind": kind_of(request)}))
     return list(named.values())
 
 

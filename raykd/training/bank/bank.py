@@ -13,7 +13,7 @@ from torch import Tensor
 from raykd.config import BankSettings
 from raykd.data import DataInfo, WholeViews
 from raykd.training.bank.parts import Parts
-from raykd.training.teacher import Teacher
+from raykd.training.cross_fitting import AnyTeacher
 from raykd.training.team import Team
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Bank:
     """
 
     def __init__(
-        self, settings: BankSettings, teacher: Teacher, images: WholeViews, info: DataInfo, team: Team
+        self, settings: BankSettings, teacher: AnyTeacher, images: WholeViews, info: DataInfo, team: Team
     ) -> None:
         self._settings = settings
         self._teacher = teacher
@@ -101,7 +101,7 @@ def in_precision(logits: Tensor, settings: BankSettings) -> Tensor:
     return logits
 
 
-def about(settings: BankSettings, teacher: Teacher, info: DataInfo, device: torch.device) -> dict[str, Any]:
+def about(settings: BankSettings, teacher: AnyTeacher, info: DataInfo, device: torch.device) -> dict[str, Any]:
     """All that decides a teacher's stored answers."""
     return {
         "format": FORMAT,
