@@ -1,6 +1,7 @@
 from .command_line import run as run
 from .config import BankSettings as BankSettings
 from .config import BiasSettings as BiasSettings
+from .config import ClaimsSettings as ClaimsSettings
 from .config import ClusterSettings as ClusterSettings
 from .config import ComparisonSettings as ComparisonSettings
 from .config import ConfirmSettings as ConfirmSettings
@@ -20,6 +21,7 @@ from .config import TrainingSettings as TrainingSettings
 from .config import TrainingSpec as TrainingSpec
 from .errors import RaykdError as RaykdError
 from .results.load import load_study as load_study
+from .study.claims.claims import claims as claims
 from .study.compare_teachers import compare_teachers as compare_teachers
 from .study.confirm.confirm import confirm as confirm
 from .study.distill import distill as distill

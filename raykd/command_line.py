@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from raykd.config import Experiment
 from raykd.errors import RaykdError
-from raykd.settings_io import friendly, load_experiment, without_leftovers
+from raykd.settings_io import friendly, load_experiment, override, without_leftovers
 
 
 class _ConfigFile(BaseModel):
@@ -87,7 +87,11 @@ def _raise_refused_settings(end: SystemExit) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
-def run(job: Callable[[Experiment], object], experiment: Experiment) -> None:
+QUICK = "--quick"
+"""Flag of scripts that have a small run."""
+
+
+def run(job: Callable[[Experiment], object], experiment: Experiment, quick: Mapping[str, object] | None = None) -> None:
     """Run a script: parse the command line over its experiment, and do the job.
 
     Ends the process with code 0 if the job returns, 1 on a user's error, and 130 on Ctrl-C.
@@ -95,8 +99,16 @@ def run(job: Callable[[Experiment], object], experiment: Experiment) -> None:
     Args:
         job: Takes the experiment; its docstring is the script's help.
         experiment: The script's own settings.
+        quick: Settings that ``--quick`` lays over them: a run of minutes that shows that the script works. None: the
+            script has no such flag.
     """
-    ended_well(lambda: job(parse(experiment, inspect.getdoc(job) or "")))
+    description, arguments = inspect.getdoc(job) or "", sys.argv[1:]
+    if quick is not None:
+        description += f"\n\n{QUICK} runs a small version that ends within minutes."
+        if QUICK in arguments:
+            arguments = [word for word in arguments if word != QUICK]
+            experiment = override(experiment, quick)
+    ended_well(lambda: job(parse(experiment, description, arguments)))
 
 
 def ended_well(job: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ This module imports neither torch nor Ray, so that a trial's process can import 
 """
 
 from raykd.config.bank import BankSettings
+from raykd.config.claims import ClaimsSettings, Part
 from raykd.config.confirm import ConfirmSettings
 from raykd.config.experiment import Experiment
 from raykd.config.methods import MethodSettings
@@ -34,6 +35,7 @@ __all__ = [
     "Ablation",
     "BankSettings",
     "BiasSettings",
+    "ClaimsSettings",
     "ClusterSettings",
     "ComparisonSettings",
     "ConfirmSettings",
@@ -45,6 +47,7 @@ __all__ = [
     "MethodSettings",
     "ModelSettings",
     "ObjectiveSettings",
+    "Part",
     "ScheduleSettings",
     "StudySettings",
     "TeacherSettings",

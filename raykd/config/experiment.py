@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from raykd.config.claims import ClaimsSettings
 from raykd.config.confirm import ConfirmSettings
 from raykd.config.methods import MethodSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
@@ -27,6 +28,7 @@ class Experiment(TrainingSpec):
     study: StudySettings = StudySettings()
     comparison: ComparisonSettings = ComparisonSettings()
     confirm: ConfirmSettings = ConfirmSettings()
+    claims: ClaimsSettings = ClaimsSettings()
     cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
 

@@ -20,10 +20,11 @@ class ScheduleSettings(Settings):
     The cosine is that of arXiv 2412.09874 (AAAI 2025); the other forms, `shape` and `hand_over` are this project's.
     """
 
-    form: Literal["cosine", "linear", "constant", "step"] = "cosine"
-    """cosine: cos^2 from 1 to 0; linear: from 1 to 0; constant: `weight`; step: 1 until `step_at`, then 0."""
+    form: Literal["cosine", "linear", "constant", "step", "rising"] = "cosine"
+    """cosine: cos^2 from 1 to 0; linear: from 1 to 0; constant: `weight`; step: 1 until `step_at`, then 0; rising: the
+    cosine reversed, from 0 to 1."""
     shape: Positive = 1.0
-    """cosine, linear: exponent on the progress; above 1 right knowledge keeps its weight for longer."""
+    """cosine, linear, rising: exponent on the progress; above 1 the weight begins to change later."""
     weight: Share = 0.5
     """constant: b."""
     step_at: Share = 0.5
@@ -40,6 +41,8 @@ class ScheduleSettings(Settings):
         match self.form:
             case "cosine":
                 return math.pow(math.cos(math.pi / 2 * math.pow(progress, self.shape)), 2)
+            case "rising":
+                return math.pow(math.sin(math.pi / 2 * math.pow(progress, self.shape)), 2)
             case "linear":
                 return 1 - math.pow(progress, self.shape)
             case "constant":

@@ -30,6 +30,8 @@ MAY_CHANGE = (
     "study.retries",
     "comparison.",
     "confirm.",
+    "claims.parts",
+    "claims.seeds",
     "cluster.",
     "tracking.",
     "teacher.cache",

@@ -45,7 +45,7 @@ from raykd.tracking import Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
 
-Kind = Literal["tune", "distill", "train_teacher", "compare_teachers", "confirm", "replay"]
+Kind = Literal["tune", "distill", "train_teacher", "compare_teachers", "confirm", "claims", "replay"]
 """Of a job; the tag `raykd.kind` in MLflow."""
 
 

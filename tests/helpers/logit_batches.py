@@ -44,6 +44,10 @@ def cosine(shape: float = 1.0) -> ScheduleSettings:
     return ScheduleSettings(form="cosine", shape=shape, hand_over="rectified")
 
 
+def rising(shape: float = 1.0) -> ScheduleSettings:
+    return ScheduleSettings(form="rising", shape=shape, hand_over="rectified")
+
+
 def linear(shape: float = 1.0) -> ScheduleSettings:
     return ScheduleSettings(form="linear", shape=shape, hand_over="rectified")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from raykd.knowledge import ScheduleSettings
-from tests.helpers.logit_batches import always, cosine, linear, step
+from tests.helpers.logit_batches import always, cosine, linear, rising, step
 
 few = settings(max_examples=50, deadline=None)
 
@@ -18,6 +18,8 @@ few = settings(max_examples=50, deadline=None)
     [
         (cosine(), [1, 0.853553, 0.5, 0.146447, 0]),
         (cosine(2.0), [1, 0.990393, 0.853553, 0.402455, 0]),
+        (rising(), [0, 0.146447, 0.5, 0.853553, 1]),
+        (rising(2.0), [0, 0.009607, 0.146447, 0.597545, 1]),
         (linear(), [1, 0.75, 0.5, 0.25, 0]),
         (linear(2.0), [1, 0.9375, 0.75, 0.4375, 0]),
         (always(0.3), [0.3] * 5),
@@ -42,7 +44,7 @@ def test_shaped_schedules_fall_from_1_to_0_within_bounds(kind, shape, progress):
     assert kind(shape * 2).right_weight(later) >= schedule.right_weight(later)
 
 
-@pytest.mark.parametrize("schedule", [cosine(), linear(), always(0.5), step(0.5)])
+@pytest.mark.parametrize("schedule", [cosine(), linear(), rising(), always(0.5), step(0.5)])
 def test_progress_outside_0_to_1_is_refused_and_schedules_travel(schedule):
     for progress in (-0.01, 1.01, float("nan")):
         with pytest.raises(ValueError, match="progress"):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
 
 Answers = npt.NDArray[np.int64]
 
-MOST_IMAGES, AT_ONCE = 10_000, 250
-"""Validation images that are looked at, and how many at once."""
+MOST_IMAGES = 10_000
+"""Validation images that are looked at."""
 MOST_CLASSES = 12
 """Classes of a confusion matrix; the rest become one."""
 SHOWN_EACH = 4
@@ -111,6 +109,7 @@ def beyond_teacher(facts: StudyFacts) -> Beyond:
         RaykdError: there is no best student yet, a model or the data are missing, or the data have changed since.
     """
     from raykd.data import load_data
+    from raykd.training.answers import answers_to
 
     best = facts.result.best_folder
     if facts.result.best is None or description(best) is None:
@@ -122,7 +121,7 @@ def beyond_teacher(facts: StudyFacts) -> Beyond:
     folders = {"teacher": facts.result.teacher["folder"], "student": best}
     if facts.result.plain is not None:
         folders["plain"] = facts.recorded.folder / PLAIN
-    labels, answers = _answers(data, folders)
+    labels, answers = answers_to(data, "validation", folders, MOST_IMAGES)
     return _found(data, labels, answers)
 
 
@@ -140,25 +139,6 @@ def confusion(classes: list[str], labels: Answers, answers: Answers) -> Confusio
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(counts, (labels, answers), 1)
     return Confusion(list(names), counts)
-
-
-def _answers(data: ImageData, folders: dict[str, str | Path]) -> tuple[Answers, dict[str, Answers]]:
-    import torch
-
-    from raykd.data import evaluation_batches
-    from raykd.training.saved import load_model
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = {name: load_model(folder, device) for name, folder in folders.items()}
-    labels: list[Any] = []
-    answers: dict[str, list[Any]] = {name: [] for name in models}
-    batches = evaluation_batches(data, "validation", batch_size=AT_ONCE, device=device)
-    with torch.inference_mode():
-        for batch in islice(batches, MOST_IMAGES // AT_ONCE):
-            labels.append(batch.labels.cpu().numpy())
-            for name, model in models.items():
-                answers[name].append(model(batch.pixels).argmax(1).cpu().numpy())
-    return np.concatenate(labels), {name: np.concatenate(batches) for name, batches in answers.items()}
 
 
 def _found(data: ImageData, labels: Answers, answers: dict[str, Answers]) -> Beyond:

@@ -1,0 +1,152 @@
+"""What the study of the papers' claims found: every student's figures, and what they say about each claim."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from raykd.results.questions import QUESTIONS, TEACHER, Comparison
+from raykd.results.statistics import Estimate
+from raykd.storage import replacing
+
+LEVEL = 0.05
+"""Of Holm's correction, over the comparisons of one question under one condition."""
+
+Finding = Literal["shown", "refuted", "not shown"]
+
+
+@dataclass(frozen=True)
+class StudentRecord:
+    """One student on the test split.
+
+    - variant: the conditions, such as ``strong``
+    - contender, seed: whose student it is
+    - accuracy: after its last epoch
+    - teacher_accuracy: its teacher's, on the same images; None without one
+    - wrong_share: share of the training images that its teacher answered wrongly in the last epoch
+    - beyond: of the test images that the standard teacher of its seed answers wrongly, the share that it answers
+      rightly; None where that is not asked about
+    - epochs: it was trained for
+    """
+
+    variant: str
+    contender: str
+    seed: int
+    accuracy: float
+    teacher_accuracy: float | None
+    wrong_share: float | None
+    beyond: float | None
+    epochs: int
+
+
+@dataclass(frozen=True)
+class TunedFamily:
+    """The best of a family's settings on the validation split, under one seed.
+
+    - accuracies: of all that were tried, in their order; None of a student that diverged
+    """
+
+    variant: str
+    family: str
+    values: Mapping[str, Any]
+    accuracies: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One comparison under one condition.
+
+    - difference: of the first from the second, seed by seed
+    - p: two-sided, by Holm's correction; None where there is no interval
+    """
+
+    comparison: Comparison
+    variant: str
+    difference: Estimate
+    p: float | None
+
+    @property
+    def finding(self) -> Finding:
+        """Whether the claim is shown, its opposite is shown, or neither."""
+        if self.p is None or self.p >= LEVEL:
+            return "not shown"
+        return "shown" if self.difference.mean > 0 else "refuted"
+
+
+@dataclass
+class ClaimsRecord:
+    """All that was measured; it is kept as JSON, and tables are made from it.
+
+    - about: data, networks, budgets, versions, machine, hours
+    """
+
+    about: dict[str, Any] = field(default_factory=dict)
+    tuned: list[TunedFamily] = field(default_factory=list)
+    students: list[StudentRecord] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, file: Path) -> ClaimsRecord:
+        """The record in a file; an empty one if there is no file."""
+        if not file.exists():
+            return cls()
+        content = json.loads(file.read_text(encoding="utf-8"))
+        tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
+        return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+
+    def write(self, file: Path) -> None:
+        """Replace the file, in one move."""
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @property
+    def variants(self) -> list[str]:
+        """The conditions that were tried, in their order."""
+        return list(dict.fromkeys(student.variant for student in self.students))
+
+    def of(self, variant: str, contender: str) -> dict[int, StudentRecord]:
+        """A contender's students under one condition, by seed."""
+        return {each.seed: each for each in self.students if (each.variant, each.contender) == (variant, contender)}
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What is known of every claim, condition by condition, as far as both sides were measured."""
+        for variant in self.variants:
+            for question in QUESTIONS.values():
+                found = [(each, self._difference(variant, each)) for each in question.comparisons]
+                known = [(each, difference) for each, difference in found if difference is not None]
+                corrected = holm([difference.p for _, difference in known])
+                for (each, difference), p in zip(known, corrected, strict=True):
+                    yield Outcome(each, variant, difference, p)
+
+    def _difference(self, variant: str, comparison: Comparison) -> Estimate | None:
+        names = (comparison.better, comparison.than)
+        better, than = (self._figures(variant, name, comparison.figure) for name in names)
+        return Estimate.of(better[seed] - than[seed] for seed in sorted(better.keys() & than.keys()))
+
+    def _figures(self, variant: str, name: str, figure: str) -> dict[int, float]:
+        """By seed; of a teacher, its accuracy."""
+        of_teacher = name.startswith(TEACHER)
+        students = self.of(variant, name.removeprefix(TEACHER))
+        found = {s: getattr(each, "teacher_accuracy" if of_teacher else figure) for s, each in students.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979); unknown ones stay, and do not count."""
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(known):
+        largest = max(largest, min((len(known) - rank) * p, 1.0))
+        corrected[place] = largest
+    return corrected
+
+
+def summary(outcomes: Iterable[Outcome]) -> dict[Finding, int]:
+    """How many comparisons came out how."""
+    counts: dict[Finding, int] = {"shown": 0, "refuted": 0, "not shown": 0}
+    for outcome in outcomes:
+        counts[outcome.finding] += 1
+    return counts
