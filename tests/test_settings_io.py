@@ -124,7 +124,7 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, text: str, message: str) ->
 
 def test_an_unknown_name_like_no_other_is_answered_with_the_sections(tmp_path: Path) -> None:
     message = refusal(tmp_path, "zzz: 3")
-    assert "known: bank, bias, cluster, comparison, confirm, data" in message
+    assert "known: bank, bias, claims, cluster, comparison, confirm, data" in message
     assert "bias.form" not in message
 
 

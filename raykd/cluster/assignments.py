@@ -59,6 +59,7 @@ class Assignments:
         self._lease_seconds = lease_seconds
         self._students: dict[str, _Student] = {}
         self._classrooms: dict[str, _Classroom] = {}
+        self._progressed: set[str] = set()
 
     def submit(self, request: TrainRequest) -> None:
         """Add a student. The same request again, as after a fault, changes nothing; another spec begins anew."""
@@ -88,6 +89,7 @@ class Assignments:
         self._classrooms[name] = _Classroom(worker_poll.seats, now)
         for report in worker_poll.reports:
             self._record(report)
+            self._progressed.add(name)
         for entry in self._students.values():
             if entry.classroom != name or entry.ended:
                 continue
@@ -118,6 +120,10 @@ class Assignments:
             entry.active &= count_failure
             self._unseat(entry)
         return len(leaving)
+
+    def progressed(self, classroom: str) -> bool:
+        """Whether a classroom has ever reported an epoch, or shown which student it dies of."""
+        return classroom in self._progressed
 
     def expire_leases(self, now: float) -> None:
         """Remove the classrooms that have been silent for longer than their lease."""
@@ -172,11 +178,13 @@ class Assignments:
 
     def _unseat(self, entry: _Student) -> None:
         """Take a student's seat away; the failure counts only against students that were active."""
-        entry.classroom = None
+        classroom, entry.classroom = entry.classroom, None
         entry.failures += entry.active
         entry.active = False
         if entry.failures >= MAX_FAILURES:
             entry.reports.append(_given_up(entry))
+            if classroom is not None:
+                self._progressed.add(classroom)
 
 
 def _one_isolated_or_all(entries: list[_Student]) -> list[_Student]:

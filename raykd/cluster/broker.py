@@ -84,7 +84,7 @@ class Broker:
             if report := assignments.request_epoch(student, epoch):
                 return report
             if self._closed is not None:
-                return Report(student=student, ticket="", epoch=epoch, failure=self._closed)
+                return Report(student=student, ticket="", epoch=epoch, failure=self._closed, interrupted=True)
             await self._wait()
         return None
 
@@ -122,6 +122,10 @@ class Broker:
         self._assignments.remove_classroom(classroom)
         await self._notify()
 
+    async def progressed(self, classroom: str) -> bool:
+        """See `Assignments.progressed`."""
+        return self._assignments.progressed(classroom)
+
     async def close_classroom(self, classroom: str) -> None:
         """Close a classroom after its epoch, as it is to open again elsewhere. Its students go to the others."""
         self._closing.add(classroom)
@@ -141,7 +145,7 @@ class Broker:
         return leaving
 
     async def close(self, reason: str) -> None:
-        """Close all classrooms; whoever still waits for a report gets the reason as a failure."""
+        """Close all classrooms; whoever still waits for a report is told that the run ends, and why."""
         self._closed = reason
         await self._notify()
 

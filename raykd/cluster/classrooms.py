@@ -118,6 +118,11 @@ class Classrooms:
         ray.kill(self.broker)
 
     @property
+    def ended(self) -> bool:
+        """Whether the run ends, to be resumed, although the context is open: no classroom is left, or none comes."""
+        return self._closing.is_set()
+
+    @property
     def seats(self) -> int:
         """How many students can be trained at once, as the cluster is now."""
         with self._lock:
@@ -196,7 +201,7 @@ class Classrooms:
                 return
             busy = lacked_resources(error)
             self._failed_starts += isinstance(error, ControllerError) and not busy
-            given_up = error is not None and not busy and not self._may_start_again(error)
+            given_up = error is not None and not busy and not self._may_start_again(room, error)
             if not self._placement.ended(room.name, given_up=given_up, busy=busy, now=time.monotonic()):
                 return
             self.broker.remove_classroom.remote(room.name)
@@ -204,14 +209,16 @@ class Classrooms:
                 self._say(f"{room.name} cannot open: its nodes' resources are taken; tried again later")
             if given_up and error is not None:
                 self._say(f"{room.name} is given up: {reason_of(error)}")
-                if self._placement.exhausted and lost_storage(error):
-                    self._interrupt("no classroom reaches cluster.storage: the run ends here")
-                elif self._placement.exhausted:
-                    self._closing.set()
-                    self.broker.close.remote(f"no classroom is left ({reason_of(error)})")
+                if self._placement.exhausted:
+                    lacks = "reaches cluster.storage" if lost_storage(error) else "is left"
+                    self._interrupt(f"no classroom {lacks}: the run ends here")
 
-    def _may_start_again(self, error: Exception) -> bool:
-        return isinstance(error, ControllerError) and self._failed_starts <= self._settings.restarts
+    def _may_start_again(self, room: PlacedClassroom, error: Exception) -> bool:
+        """Faults count anew after progress: a run of days sees more of them than one classroom may have in a row."""
+        if isinstance(error, ControllerError) and self._failed_starts <= self._settings.restarts:
+            return True
+        progressed: bool = ray.get(self.broker.progressed.remote(room.name))
+        return progressed
 
     def _wait_for_any(self) -> None:
         """Without a single classroom, wait for a node as long as the settings say; then end the run, to be resumed."""

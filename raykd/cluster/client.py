@@ -16,6 +16,10 @@ STORAGE_SECONDS = 60.0
 """How long a finished model may take to be seen on this machine: shared file systems cache that a file is missing."""
 
 
+class RunEnded(Exception):
+    """The run ends before a student does, as no classroom is left: nobody's fault, and it can be resumed."""
+
+
 class StudentClient:
     """Submits a student and asks for its epochs one by one.
 
@@ -52,6 +56,7 @@ def train_to_end(
 
     Raises:
         RaykdError: it diverged, could not be trained, or its folder is not seen from here.
+        RunEnded: no classroom is left.
     """
     if (model := description(request.folder)) is not None:
         return model
@@ -65,6 +70,8 @@ def train_to_end(
             break
         epoch += 1
     client.leave()
+    if report.interrupted:
+        raise RunEnded(report.failure)
     if report.failure is not None:
         raise RaykdError(f"{request.student} could not be trained: {report.failure}")
     if report.diverged:

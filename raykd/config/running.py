@@ -103,7 +103,7 @@ class ClusterSettings(Settings):
     threads_per_worker: Count | None = None
     """CPU threads of each worker. None: the node's CPUs divided among its workers (GPU: 4)."""
     restarts: CountOrZero = 8
-    """How often each classroom may be restarted after a fault."""
+    """How often each classroom may be restarted after faults, as long as none of its students makes progress."""
     lease_seconds: Positive = 30.0
     """A classroom that has not reported for this many seconds loses its students to the others."""
     wait_seconds: NonNegative | None = None

@@ -29,6 +29,9 @@ def merged(reports: Sequence[Report]) -> Report:
     first = reports[0]
     if len(reports) == 1:
         return first
+    interrupted = next((report for report in reports if report.interrupted), None)
+    if interrupted is not None:
+        return replace(interrupted, student=first.student)
     failed = next((report for report in reports if report.failure is not None), None)
     if failed is not None:
         return replace(first, metrics={}, finished=False, failure=f"{failed.student}: {failed.failure}")

@@ -3,9 +3,10 @@
 ======================  ==============  ========
 last result             state           Optuna
 ======================  ==============  ========
+none, or                interrupted     RUNNING
+``interrupted``
 ``failure``, or given   failed          FAIL
 up by Tune
-none                    interrupted     RUNNING
 ``diverged``, or the    diverged        PRUNED
 metric is not finite
 ``finished``            finished        COMPLETE
@@ -68,6 +69,8 @@ def outcome_of_result(result: Mapping[str, Any] | None, given_up: str | None = N
         metric: The metric that the study optimises.
     """
     result = result or {}
+    if result.get("interrupted"):
+        return Outcome("interrupted")
     failure = result.get("failure")
     if failure is not None or given_up is not None:
         return Outcome("failed", str(given_up if failure is None else failure))
@@ -80,6 +83,8 @@ def outcome_of_result(result: Mapping[str, Any] | None, given_up: str | None = N
 
 def outcome_of_report(report: Report) -> TrialState:
     """The state of a student whose training ended with this report; the report's ``failure`` is the reason."""
+    if report.interrupted:
+        return "interrupted"
     if report.failure is not None:
         return "failed"
     if report.diverged:

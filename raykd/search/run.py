@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
@@ -29,6 +32,7 @@ def search(
     callbacks: Sequence[tune.Callback],
     trials: int,
     seats: Callable[[], int] | None = None,
+    ended: Callable[[], bool] | None = None,
     sizes: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None,
     start: Sequence[StartPoint] | None = None,
     plateau: Plateau | None = None,
@@ -42,6 +46,7 @@ def search(
         callbacks: Called with every result.
         trials: How many have not ended.
         seats: How many may run at once, at this moment. None: as many as the context says.
+        ended: Whether the run ends here, see `raykd.search.searcher.OptunaSearcher`. None: it does not.
         sizes, start, plateau: See `raykd.search.searcher.OptunaSearcher`. Start points are trained to the last epoch.
     """
     experiment = context.experiment
@@ -54,7 +59,7 @@ def search(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearcher(
-                study, space, settings.trials, seats=seats, sizes=sizes, start=start, plateau=plateau
+                study, space, settings.trials, seats=seats, ended=ended, sizes=sizes, start=start, plateau=plateau
             ),
             scheduler=scheduler,
             num_samples=trials,
@@ -77,12 +82,27 @@ def search(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train._internal.storage").addFilter(_in_a_line)
     try:
-        tuner.fit()
+        with _signals_as_before():
+            tuner.fit()
     except OSError:
         # At its end Tune lists its files. The outcome of the trials is in the study's own record.
         if not is_url(ray_folder):
             raise
         logger.debug("Tune could not list its files", exc_info=True)
+
+
+@contextmanager
+def _signals_as_before() -> Iterator[None]:
+    """Take Tune's handlers away again, which it leaves behind: they would swallow the next Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _in_a_line(record: logging.LogRecord) -> bool:

@@ -67,6 +67,7 @@ class OptunaSearcher(Searcher):
         mode: max or min; must be the study's direction.
         keep: Further keys of the last result to keep as attributes.
         seats: Gives the number of trials that may run at once; nothing more is suggested meanwhile. None: any number.
+        ended: Says whether the run ends here: nothing is suggested any more. None: never.
         sizes: Gives the size of a trial's student from its settings, by the keys of `raykd.search.goals.GOALS`. None:
             it is no goal of the study.
         start: What a new study begins with. None: the experiment's own settings.
@@ -82,6 +83,7 @@ class OptunaSearcher(Searcher):
         mode: Literal["max", "min"] = "max",
         keep: Sequence[str] = (),
         seats: Callable[[], int] | None = None,
+        ended: Callable[[], bool] | None = None,
         sizes: Callable[[Mapping[str, Value]], Mapping[str, float]] | None = None,
         start: Sequence[StartPoint] | None = None,
         plateau: Plateau | None = None,
@@ -92,6 +94,7 @@ class OptunaSearcher(Searcher):
         self._budget = trials
         self._keep = tuple(keep)
         self._seats = seats
+        self._ended = ended
         self._sizes = sizes
         self._start = ((experiment_itself(space),) if start is None else tuple(start))[:trials]
         self._plateau = plateau
@@ -102,14 +105,16 @@ class OptunaSearcher(Searcher):
         self._take_over({})
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher; seats and sizes belong to this process.
-        return self.__dict__ | {"_seats": None, "_sizes": None}
+        # Tune pickles its searcher; seats, their end and sizes belong to this process.
+        return self.__dict__ | {"_seats": None, "_ended": None, "_sizes": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The config of a trial: an interrupted one first, the start points in a new study, then what Optuna asks.
 
         None while all seats are taken.
         """
+        if self._ended is not None and self._ended():
+            return Searcher.FINISHED
         if self._seats is not None and len(self._running) >= self._seats():
             return None
         # All values are on the disk before the trial is handed out; values recorded before are read, not drawn again.
@@ -235,7 +240,7 @@ class OptunaSearcher(Searcher):
         given_up = f"given up by Tune {after}; the error.txt in its folder says why" if error else None
         outcome = outcome_of_result(result, given_up, self.metric)
         if outcome.state == "interrupted":
-            _log.info("trial %d was stopped before it gave a result; --resume runs it again", trial.number)
+            _log.info("trial %d was interrupted; --resume runs it again", trial.number)
             return
         attributes = {key: _plain(result[key]) for key in self._keep if key in result}
         if values:

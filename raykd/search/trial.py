@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from raykd.cluster.client import StudentClient, train_to_end
+from raykd.cluster.client import RunEnded, StudentClient, train_to_end
 from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment
 from raykd.places import TRIALS, fold_name, shared_folder, trial_name
@@ -64,10 +64,14 @@ class StudentTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        if not self._seats:
-            self._seats = tuple(StudentClient(self._broker, request) for request in self._requests())
         self._epoch += 1
-        report = self._report()
+        try:
+            if not self._seats:
+                self._seats = tuple(StudentClient(self._broker, request) for request in self._requests())
+            report = self._report()
+        except RunEnded as end:
+            name = trial_name(self._number)
+            report = Report(name, ticket="", epoch=self._epoch, failure=str(end), interrupted=True)
         result: dict[str, Any] = {
             # What schedulers see; 0 of a student that could not be trained.
             METRIC: report.metrics.get(METRIC, 0.0),
@@ -80,6 +84,8 @@ class StudentTrial(tune.Trainable):
             "diverged": report.diverged,
             "done": report.last,
         }
+        if report.interrupted:
+            result["interrupted"] = True
         return result if report.failure is None else result | {"failure": report.failure}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raykd.cluster.classrooms import Classrooms, Usage
+from raykd.cluster.client import RunEnded
 from raykd.cluster.node_checks import NodeChecks, check_nodes
 from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
@@ -234,7 +235,7 @@ def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
     try:
         yield tracker
         tracker.end_study("finished")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RunEnded):
         tracker.end_study("interrupted")
         raise RaykdError("interrupted; nothing is lost: the same command with --resume goes on") from None
     except BaseException:

@@ -241,6 +241,7 @@ class _Study:
                 callbacks,
                 remaining,
                 lambda: classrooms.seats // folds,
+                lambda: classrooms.ended,
                 self._sizes,
                 self._start,
                 plateau,

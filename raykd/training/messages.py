@@ -45,6 +45,8 @@ class Report:
     - finished: all epochs are done, and the finished model is in the student's folder
     - diverged: the loss or the weights are no longer finite; the student has left its seat
     - failure: why the student cannot be trained (then there are no metrics), or None
+    - interrupted: the run ends before the student does, for the reason in `failure`, which is not the student's; it
+      goes on when the run is resumed
     - weights: digest of its weights after this epoch, see `raykd.training.saved.weights_digest`
     """
 
@@ -55,6 +57,7 @@ class Report:
     finished: bool = False
     diverged: bool = False
     failure: str | None = None
+    interrupted: bool = False
     weights: str | None = None
 
     @property

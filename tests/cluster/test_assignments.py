@@ -316,3 +316,21 @@ def test_a_student_that_kills_its_classroom_when_it_is_seated_takes_nobody_with_
     assert state.request_epoch("ada", 1) is None
     assert state.request_epoch("bob", 1) is not None
     assert state.request_epoch("cyd", 1) is None
+
+
+def test_a_classroom_has_progressed_once_it_reports_or_shows_whom_it_dies_of() -> None:
+    assignments = Assignments(30)
+    assert not assignments.progressed("one")
+    assignments.submit(request("ada"))
+    assignments.request_epoch("ada", 2)
+    for death in range(MAX_FAILURES):
+        assignments.poll(worker_poll("one"), now=float(death))
+        assert assignments.commands(worker_poll("one")).enter
+        assert not assignments.progressed("one")
+        assignments.remove_classroom("one")
+    assert assignments.progressed("one")
+    assert not assignments.progressed("two")
+    bob = request("bob")
+    assignments.submit(bob)
+    assignments.poll(worker_poll("two", reports=[report(bob, 1)]), now=10.0)
+    assert assignments.progressed("two")

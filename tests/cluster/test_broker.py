@@ -316,6 +316,7 @@ def test_closing_sends_classrooms_home_and_tells_the_reason_to_whoever_waits() -
         await broker.close("no classroom is left")
         assert await soon(idle) == WorkerCommands(close=True)
         failed = await soon(asked)
+        assert failed.interrupted
         assert (failed.student, failed.epoch, failed.failure, failed.last) == ("ada", 1, "no classroom is left", True)
         # What was taught before is heard all the same, also when it is reports after closing time.
         assert await soon(broker.poll(worker_poll("one", reports=[report(BOB, 1)]))) == WorkerCommands(close=True)

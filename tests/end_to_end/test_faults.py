@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 import raykd
 from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment, ModelSettings
+from raykd.results.load import recorded_study
 from raykd.settings_io import save_experiment
 from raykd.study.tune import tune
 from tests.helpers.mlflow_places import datasets
@@ -68,10 +69,45 @@ def test_a_killed_worker_costs_no_trial(cluster, tmp_path):
     bomb.touch()
     student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"file": str(bomb)})
     experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4, student=student))
+    handler = signal.getsignal(signal.SIGINT)
     result = raykd.tune(experiment, quiet_console()[0])
+    assert signal.getsignal(signal.SIGINT) is handler, "a later Ctrl-C would be lost"
     assert not bomb.exists(), "the worker was not killed"
     assert [trial.state for trial in result.trials] == ["finished"] * 4
     assert all(len(epochs) == 4 for epochs in histories(experiment.folder).values())
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_a_study_without_a_classroom_ends_and_can_be_resumed(cluster, tmp_path, in_main_thread):
+    """The fault is of the workers, so no trial is blamed: all stay open."""
+    bomb = tmp_path / "bomb"
+    bomb.touch()
+    student = ModelSettings(name="tests.helpers.small_study:deadly", arguments={"file": str(bomb)})
+    experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=2, student=student))
+    settings = experiment.cluster.model_copy(update={"restarts": 1, "classrooms": 1})
+    experiment = experiment.model_copy(update={"cluster": settings})
+    console, shown = quiet_console()
+    refused: list[str] = []
+
+    def refuse() -> None:
+        with pytest.raises(raykd.RaykdError) as raised:
+            tune(experiment, console)
+        refused.append(str(raised.value))
+
+    if in_main_thread:
+        refuse()
+    else:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        thread.join(300)
+    assert refused == ["interrupted; nothing is lost: the same command with --resume goes on"]
+    assert "no classroom is left: the run ends here" in shown.getvalue()
+    trials = recorded_study(experiment.folder).study.get_trials(deepcopy=False)
+    assert {trial.state.name for trial in trials} <= {"RUNNING", "WAITING"}
+    bomb.unlink()
+    study = experiment.study.model_copy(update={"resume": True})
+    result = raykd.tune(experiment.model_copy(update={"study": study}), quiet_console()[0])
+    assert [trial.state for trial in result.trials] == ["finished"] * 2
 
 
 def test_killed_trials_and_broker_cost_no_trial(cluster, tmp_path):

@@ -89,6 +89,18 @@ def fragile(num_classes: int, in_channels: int, file: str) -> nn.Module:
     return Fragile(64 * in_channels, num_classes, file)
 
 
+def deadly(num_classes: int, in_channels: int, file: str) -> nn.Module:
+    """A linear network that kills its process whenever it is built there, as long as the file exists."""
+    if Path(file).exists() and "RayTrainWorker" in title_of_process():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))
+
+
+def title_of_process() -> str:
+    """What Ray calls this process."""
+    return Path("/proc/self/cmdline").read_bytes().decode(errors="replace")
+
+
 def picky(num_classes: int, in_channels: int, mood: str) -> nn.Module:
     """A linear network that refuses to be built in a bad mood."""
     if mood == "bad":
