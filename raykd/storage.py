@@ -41,7 +41,11 @@ _answered: set[str] = set()
 
 
 class StorageError(RaykdError):
-    """A store does not answer, or refuses. This is no fault of a student, and what is stored is still there."""
+    """A store or disk does not answer, is full, or refuses. This is no fault of a student."""
+
+
+class DamagedError(StorageError):
+    """What is stored is not what was written."""
 
 
 def is_url(folder: str | Path) -> bool:
@@ -74,29 +78,47 @@ def read(folder: str | Path, name: str) -> bytes | None:
     """A file's content, or None if there is no such file.
 
     Raises:
-        StorageError: the store does not answer, or refuses.
+        StorageError: the store or disk does not answer, or refuses.
     """
     if is_url(folder):
         return _retried(str(folder), lambda: _get(str(folder), name))
-    try:
-        return (_path(folder) / name).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    with _told_of(folder, "read"):
+        try:
+            return (_path(folder) / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
 
 def write(folder: str | Path, name: str, content: bytes) -> None:
-    """Write a file, in one move; its folder need not exist.
+    """Write a file, in one move; its folder need not exist. A power failure leaves the old file or the new one.
 
     Raises:
-        StorageError: the store does not answer, or refuses.
+        StorageError: the store or disk does not answer, is full, or refuses.
     """
     if is_url(folder):
         _retried(str(folder), lambda: _put(str(folder), name, content))
         return
     path = _path(folder) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    with _told_of(folder, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(path.parent)
+
+
+def move(folder: str | Path, name: str, target: str) -> None:
+    """Give a file another name in its folder, if there is such a file; what had that name is replaced.
+
+    Raises:
+        StorageError: the store or disk does not answer, or refuses.
+    """
+    if is_url(folder):
+        _retried(str(folder), lambda: _move(str(folder), name, target))
+        return
+    with _told_of(folder, "written"), suppress(FileNotFoundError):
+        os.replace(_path(folder) / name, _path(folder) / target)
 
 
 def delete(folder: str | Path, name: str) -> None:
@@ -190,6 +212,24 @@ def check_writable(folder: str, setting: str) -> None:
 
 
 @contextmanager
+def _told_of(folder: str | Path, what: str) -> Iterator[None]:
+    """Errors of the disk are the storage's, and nobody else's."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be {what}: {error.strerror or error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure that a new name in a folder outlives a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name to write a file under; the file is moved to `path` in one move once it is whole.
 
@@ -237,6 +277,13 @@ def _put(folder: str, name: str, content: bytes) -> None:
     filesystem, path = _resolved(folder, name)
     with filesystem.open_output_stream(path) as stream:
         stream.write(content)
+
+
+def _move(folder: str, name: str, target: str) -> None:
+    filesystem, path = _resolved(folder, name)
+    # Asked first, as each store has another error for a file that is missing.
+    if filesystem.get_file_info(path).is_file:
+        filesystem.move(path, _resolved(folder, target)[1])
 
 
 def _nothing_in(folder: str) -> bool:

@@ -12,6 +12,7 @@ from raykd.places import teachers_folder
 from raykd.storage import below, name_of
 from raykd.training.external_teacher import fetch_external_teacher
 from raykd.training.folder import description
+from raykd.training.saved import is_whole
 
 RECORD = "teacher.txt"
 """File of a run's folder that names its external teacher's folder in the cache."""
@@ -31,7 +32,8 @@ def with_external_teacher(experiment: Experiment, info: DataInfo) -> Experiment:
         return experiment
     begun = record.read_text().strip() if experiment.study.resume and record.exists() else None
     folder = below(teachers_folder(experiment), begun or "")
-    if begun is None or (description(folder) or {}).get("data", {}).get("fingerprint") != info.fingerprint:
+    known = (description(folder) or {}).get("data", {}).get("fingerprint") == info.fingerprint
+    if begun is None or not known or not is_whole(folder):
         folder = fetch_external_teacher(source, teacher.model, info, teachers_folder(experiment), experiment.tracking)
     if begun not in (None, name_of(folder)):
         raise RaykdError(

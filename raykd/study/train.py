@@ -17,8 +17,9 @@ from raykd.progress import RunProgress
 from raykd.search.outcome import outcome_of_report
 from raykd.storage import StorageError
 from raykd.tracking import TrialState
-from raykd.training.folder import description
+from raykd.training.folder import description, disown
 from raykd.training.messages import Report, TrainRequest
+from raykd.training.saved import is_whole
 from raykd.training.teacher_cache import kind_of
 
 
@@ -43,6 +44,11 @@ def train_with_progress(
     """
     held_out = request.spec.data.held_out
     model = description(request.folder)
+    if model is not None and not is_whole(request.folder):
+        line = f"{title}: its weights in {request.folder} are damaged; they are made again"
+        console.print(line, soft_wrap=True, highlight=False)
+        disown(request.folder)
+        model = None
     if model is None:
         with RunProgress(console, title, request.spec.training.epochs, held_out=held_out) as progress:
 

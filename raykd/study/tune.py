@@ -49,7 +49,7 @@ from raykd.study.train import train_teachers
 from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
 from raykd.training.folder import description, keep_model
-from raykd.training.saved import load_model
+from raykd.training.saved import is_whole, load_model
 
 PARAMETERS = (
     "data.name",
@@ -212,7 +212,7 @@ class _Study:
         if result.best is None:
             result.show(session.console)
             raise RaykdError(f"no trial finished; {below(self._shared, TRIALS)} holds what is known of each")
-        if trained or not result.best_folder.exists():
+        if trained or not is_whole(result.best_folder):
             self._keep(result)
         result.show(session.console)
         return result

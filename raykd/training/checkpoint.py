@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from zipfile import ZipFile
 
 import torch
 
 from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
-from raykd.storage import below, read, write
-from raykd.training.folder import CHECKPOINT, description
+from raykd.storage import below, move, read, write
+from raykd.training.folder import CHECKPOINT, PREVIOUS, description
 from raykd.training.messages import Report, TrainRequest
+from raykd.training.saved import is_whole
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,19 +53,21 @@ def write_checkpoint(request: TrainRequest, spec: TrainingSpec, checkpoint: Chec
     }
     file = io.BytesIO()
     torch.save(content, file)
+    move(request.folder, CHECKPOINT, PREVIOUS)
     write(request.folder, CHECKPOINT, file.getvalue())
 
 
 def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.device) -> Checkpoint | None:
-    """The checkpoint in the student's folder, if there is one.
+    """The checkpoint in the student's folder, if there is one; where it is damaged, that of the epoch before.
 
     Raises:
         RaykdError: It was written with other settings.
     """
-    file = read(request.folder, CHECKPOINT)
-    if file is None:
+    content = _content(request.folder, CHECKPOINT, device)
+    if content is None:
+        content = _content(request.folder, PREVIOUS, device)
+    if content is None:
         return None
-    content = torch.load(io.BytesIO(file), map_location=device, weights_only=True)
     if content["lesson"] != spec.identity():
         raise RaykdError(
             f"{below(request.folder, CHECKPOINT)} was written with other settings than {request.student}'s: "
@@ -73,6 +80,23 @@ def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.dev
     return Checkpoint(content["state"], content["views"], history)
 
 
+def _content(folder: str, name: str, device: torch.device) -> dict[str, Any] | None:
+    """What a file holds; None if there is none, or it is damaged."""
+    file = read(folder, name)
+    if file is None:
+        return None
+    try:
+        with ZipFile(io.BytesIO(file)) as archive:
+            # torch does not look at the checksums that it writes.
+            whole = archive.testzip() is None
+        if whole:
+            return cast(dict[str, Any], torch.load(io.BytesIO(file), map_location=device, weights_only=True))
+    except Exception as error:
+        logger.debug("%s", error)  # damage shows in many ways
+    logger.warning("%s is damaged: its student goes on from an earlier epoch", below(folder, name))
+    return None
+
+
 def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report, ...]:
     """The reports of a student whose finished model is in its folder; none of any other.
 
@@ -83,7 +107,7 @@ def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report,
         RaykdError: The checkpoint was written with other settings.
     """
     model = description(request.folder)
-    if model is None:
+    if model is None or not is_whole(request.folder):
         return ()
     checkpoint = read_checkpoint(request, spec, torch.device("cpu"))
     if checkpoint is None and ("source" in model or request.members):

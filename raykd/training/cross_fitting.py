@@ -18,13 +18,10 @@ from raykd.data import Batch, ImageData
 from raykd.errors import RaykdError
 from raykd.fingerprints import without_fold
 from raykd.storage import name_of, sibling
-from raykd.training.folder import description, write_description
+from raykd.training.folder import MEMBERS, description, write_description
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.teacher import Knowledge, Teacher
 from raykd.training.team import Team
-
-MEMBERS = "members"
-"""Key of a description: names of the folders, beside its own, of the teachers that teach as one, fold by fold."""
 
 
 class CrossFittedTeacher:

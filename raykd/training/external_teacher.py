@@ -19,7 +19,7 @@ from raykd.models.weights import SUFFIXES, shortened
 from raykd.storage import below, is_url, read
 from raykd.tracking.load_model import SCHEMES, stored_network
 from raykd.training.folder import MODULE, description, write_description
-from raykd.training.saved import load_model, save_module, save_weights, weights_digest
+from raykd.training.saved import is_whole, load_model, save_module, save_weights, weights_digest
 
 EVALUATION_BATCH = 256
 
@@ -69,7 +69,7 @@ def fetch_external_teacher(
     mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (fetched.mean, fetched.std))
     fetched = replace(fetched, mean=mean, std=std)
     folder = below(teachers, _key(fetched, info))
-    if description(folder) is not None:
+    if is_whole(folder) and (fetched.settings is not None or read(folder, MODULE) == fetched.file):
         return folder
     if fetched.settings is None:
         save_module(folder, fetched.file)

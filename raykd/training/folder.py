@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 from raykd.errors import RaykdError
-from raykd.storage import read, write
+from raykd.storage import below, delete, read, write
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
 """State after the last finished epoch, from which training goes on."""
+PREVIOUS = "checkpoint.previous.pt"
+"""State after the epoch before, in case that the last one is damaged; kept until the model is finished."""
 WEIGHTS = "model.safetensors"
 """Weights of the finished model."""
 MODULE = "module.pt"
 """The whole network instead of its weights, of a teacher whose network only its source knows how to build."""
+MEMBERS = "members"
+"""Key of a description: names of the folders, beside its own, of the teachers that teach as one, fold by fold."""
 DESCRIPTION = "model.json"
 """Settings, data and last report of the finished model. Written last: where it is, the model is complete."""
 FAILURE = "failure.txt"
@@ -27,12 +35,28 @@ FAILURE = "failure.txt"
 def description(folder: str | Path) -> dict[str, Any] | None:
     """The description of the finished model in a folder, or None if there is none yet."""
     content = read(folder, DESCRIPTION)
-    return None if content is None else cast(dict[str, Any], json.loads(content))
+    try:
+        return None if content is None else cast(dict[str, Any], json.loads(content))
+    except ValueError:
+        # The checkpoint has all that the description is made of.
+        logger.warning("%s is damaged: as if the model were not finished", below(folder, DESCRIPTION))
+        return None
 
 
 def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:
     """Write the description, which declares the model in a folder finished."""
     write(folder, DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def disown(folder: str | Path) -> None:
+    """Declare the model in a folder unfinished: its student makes it again, from its checkpoint if that is whole."""
+    delete(folder, DESCRIPTION)
+
+
+def forget_previous(folder: str | Path) -> None:
+    """Delete the checkpoint of the epoch before the last one, if there is one."""
+    with suppress(OSError):  # it costs room, and nothing else
+        delete(folder, PREVIOUS)
 
 
 def keep_model(folder: str | Path, target: Path) -> None:

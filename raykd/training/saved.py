@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from raykd.config import ModelSettings, TrackingSettings, TrainingSpec
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
-from raykd.storage import below, read, write
+from raykd.storage import DamagedError, below, read, write
 from raykd.tracking.load_model import SCHEMES, stored_network
-from raykd.training.folder import DESCRIPTION, MODULE, WEIGHTS, description, write_description
+from raykd.training.folder import DESCRIPTION, MEMBERS, MODULE, WEIGHTS, description, write_description
 from raykd.training.messages import Report
+
+logger = logging.getLogger(__name__)
 
 
 def save_model(
@@ -108,6 +113,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
 
     Raises:
         RaykdError: There is no finished model, or it needs packages that are not installed here.
+        DamagedError: Its weights are not those that were written.
     """
     if str(folder).startswith(SCHEMES):
         return _stored_model(str(folder)).to(device).eval()
@@ -128,12 +134,39 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
     else:
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
         network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
-        weights = read(folder, WEIGHTS)
-        if weights is None:
-            raise RaykdError(f"no finished model in {folder}: {WEIGHTS} is missing")
-        network.load_state_dict(safetensors.torch.load(weights))
+        network.load_state_dict(_weights(folder, content))
     classifier = Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
     return classifier.to(device).eval()
+
+
+def is_whole(folder: str | Path) -> bool:
+    """Whether the model in a folder is finished and what was written; a line is logged if it is damaged."""
+    content = description(folder)
+    if content is None:
+        return False
+    try:
+        # Teachers that teach as one have weights in their own folders only.
+        if MEMBERS not in content and read(folder, MODULE) is None:
+            _weights(folder, content)
+    except DamagedError as error:
+        logger.warning("%s", error)
+        return False
+    return True
+
+
+def _weights(folder: str | Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A finished model's weights by name, as its description says they are."""
+    damaged = DamagedError(f"the weights in {folder} are damaged: they are not those that were written")
+    file = read(folder, WEIGHTS)
+    if file is None:
+        raise DamagedError(f"no finished model in {folder}: {WEIGHTS} is missing")
+    try:
+        weights = safetensors.torch.load(file)
+    except (SafetensorError, ValueError) as error:
+        raise damaged from error
+    if content.get("weights") not in (None, weights_digest(weights)):
+        raise damaged
+    return weights
 
 
 def _stored_model(uri: str) -> Classifier:

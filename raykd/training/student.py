@@ -21,12 +21,12 @@ from raykd.training.build import autocast_type, build_learning_rate, build_objec
 from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from raykd.training.compiled.alone import Alone
 from raykd.training.cross_fitting import AnyTeacher
-from raykd.training.folder import description
+from raykd.training.folder import forget_previous
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.learner import Learner
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.metrics import MetricSums
-from raykd.training.saved import save_model, weights_digest
+from raykd.training.saved import is_whole, save_model, weights_digest
 from raykd.training.teacher import Knowledge, autocast
 from raykd.training.team import Team
 
@@ -255,6 +255,7 @@ class Student:
             write_checkpoint(self.request, self.spec, Checkpoint({NETWORK: network} | state, self.views, self._history))
             if report.finished:
                 self._save_model()
+                forget_previous(self.request.folder)
         return report
 
     def _best(self, metrics: Mapping[str, float], name: str) -> dict[str, float]:
@@ -281,8 +282,8 @@ class Student:
             part.load_state_dict(checkpoint.state[name])
         self.views = list(checkpoint.views)
         self._history = list(checkpoint.history)
-        if self._history[-1].finished and description(self.request.folder) is None:
-            self._save_model()  # The process died between its last checkpoint and its model.
+        if self._history[-1].finished and not is_whole(self.request.folder):
+            self._save_model()  # The process died between its last checkpoint and its model, or that is damaged.
 
 
 def seed_step(device: torch.device, seed: int) -> None:
