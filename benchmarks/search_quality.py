@@ -30,6 +30,7 @@ from search_table import DATA, EXPERIMENT, HERE
 
 import raykd
 from raykd.cluster.session import ray_session
+from raykd.command_line import ended_well
 from raykd.results.confirm import ConfirmResult, StudentRow
 from raykd.results.statistics import Estimate, interval, p_value, spread
 from raykd.results.study import StudyResult
@@ -170,4 +171,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    ended_well(lambda: main(tyro.cli(Options)))

@@ -126,9 +126,11 @@ class Parts:
         """What an operation on the bank returns, or None if it fails: without the bank, answers are computed."""
         try:
             return operation()
-        except (OSError, StorageError) as error:
+        except StorageError as error:
+            self._say(f"no answers are stored or read: {error}")
+        except OSError as error:
             self._say(f"{self._bank} cannot be {what}: {error}")
-            return None
+        return None
 
     def _say(self, line: str) -> None:
         if line not in self._said:
