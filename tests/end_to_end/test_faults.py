@@ -21,7 +21,7 @@ import raykd
 from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment, ModelSettings
 from raykd.results.load import recorded_study
-from raykd.settings_io import save_experiment
+from raykd.settings_io import override, save_experiment
 from raykd.study.tune import tune
 from tests.helpers.mlflow_places import datasets
 from tests.helpers.paths import ROOT
@@ -77,36 +77,32 @@ def test_a_killed_worker_costs_no_trial(cluster, tmp_path):
     assert all(len(epochs) == 4 for epochs in histories(experiment.folder).values())
 
 
-@pytest.mark.parametrize("in_main_thread", [True, False])
-def test_a_study_without_a_classroom_ends_and_can_be_resumed(cluster, tmp_path, in_main_thread):
-    """The fault is of the workers, so no trial is blamed: all stay open."""
+def test_a_study_without_a_classroom_ends_and_can_be_resumed(cluster, tmp_path):
+    """The fault is of the workers, so no trial is blamed: all stay open, in whichever thread the study runs."""
     bomb = tmp_path / "bomb"
     bomb.touch()
     student = ModelSettings(name="tests.helpers.small_study:deadly", arguments={"file": str(bomb)})
     experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=2, student=student))
-    settings = experiment.cluster.model_copy(update={"restarts": 1, "classrooms": 1})
-    experiment = experiment.model_copy(update={"cluster": settings})
+    experiment = override(experiment, {"cluster.restarts": 0, "cluster.classrooms": 1})
+    resumed = override(experiment, {"study.resume": True})
     console, shown = quiet_console()
     refused: list[str] = []
 
-    def refuse() -> None:
+    def refuse(launch: Experiment) -> None:
         with pytest.raises(raykd.RaykdError) as raised:
-            tune(experiment, console)
+            tune(launch, console)
         refused.append(str(raised.value))
 
-    if in_main_thread:
-        refuse()
-    else:
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        thread.join(300)
-    assert refused == ["interrupted; nothing is lost: the same command with --resume goes on"]
-    assert "no classroom is left: the run ends here" in shown.getvalue()
+    refuse(experiment)
+    thread = threading.Thread(target=refuse, args=(resumed,))
+    thread.start()
+    thread.join(300)
+    assert refused == ["interrupted; nothing is lost: the same command with --resume goes on"] * 2
+    assert shown.getvalue().count("no classroom is left: the run ends here") == 2
     trials = recorded_study(experiment.folder).study.get_trials(deepcopy=False)
     assert {trial.state.name for trial in trials} <= {"RUNNING", "WAITING"}
     bomb.unlink()
-    study = experiment.study.model_copy(update={"resume": True})
-    result = raykd.tune(experiment.model_copy(update={"study": study}), quiet_console()[0])
+    result = raykd.tune(resumed, quiet_console()[0])
     assert [trial.state for trial in result.trials] == ["finished"] * 2
 
 

@@ -65,7 +65,7 @@ class Head:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=480,
         )
 
     def ask(self, *request: str, **changes: str) -> subprocess.CompletedProcess[str]:
