@@ -70,15 +70,25 @@ def train_to_end(
             break
         epoch += 1
     client.leave()
-    if report.interrupted:
-        raise RunEnded(report.failure)
-    if report.failure is not None:
-        raise RaykdError(f"{request.student} could not be trained: {report.failure}")
+    check_trained(report)
     if report.diverged:
         raise RaykdError(
             f"{request.student} diverged in epoch {report.epoch}: its loss is not finite. Lower its learning_rate"
         )
     return wait_for_model(request)
+
+
+def check_trained(report: Report) -> None:
+    """Refuse the report of a student that was not trained.
+
+    Raises:
+        RaykdError: it could not be trained.
+        RunEnded: no classroom is left.
+    """
+    if report.interrupted:
+        raise RunEnded(report.failure)
+    if report.failure is not None:
+        raise RaykdError(f"{report.student} could not be trained: {report.failure}")
 
 
 def wait_for_model(

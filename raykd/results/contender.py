@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from raykd.results.statistics import Estimate
+from raykd.training.folder import MEMBERS
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,4 @@ def images_seen(description: Mapping[str, Any]) -> int:
     """
     images: int = description["epochs"] * description["data"]["split_sizes"]["train"]
     # Of k teachers that teach as one, each has seen all but its fold.
-    return images * max(len(description.get("members", ())) - 1, 1)
+    return images * max(len(description.get(MEMBERS, ())) - 1, 1)

@@ -16,9 +16,9 @@ from raykd.settings_io import override
 from raykd.study.contenders import seeded_views
 from raykd.study.folds import Fold
 from raykd.study.session import Session, untrained
-from raykd.study.train import TrainingEnd, train_together
+from raykd.study.train import train_logged
 from raykd.training.folder import description
-from raykd.training.messages import Report, TrainRequest
+from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
 
 FIRST_SEED = 1001
@@ -82,13 +82,7 @@ class Final:
                     tracker.epoch(request.student, model["epochs"], model["metrics"])
                     tracker.end_trial(request.student, "finished")
 
-        def log(report: Report) -> None:
-            tracker.epoch(report.student, report.epoch, report.metrics)
-
-        def end(ended: TrainingEnd) -> None:
-            tracker.end_trial(ended.student, ended.state, ended.reason)
-
-        train_together(broker, requests, "finalists", session.console, log, end)
+        train_logged(broker, requests, "finalists", session.console, tracker)
 
     def outcome(self, plain: Mapping[str, Any] | None) -> Finalists | None:
         """What they reached so far; None without finalists.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from raykd.cluster.client import RunEnded, StudentClient
+from raykd.cluster.client import StudentClient, check_trained
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError
 from raykd.progress import RunProgress
@@ -247,10 +247,7 @@ def _train(broker: Any, student: TrainRequest, epochs: int, console: Console) ->
     with RunProgress(console, student.student, epochs) as progress:
         for epoch in range(1, epochs + 1):
             report = client.report(epoch)
-            if report.interrupted:
-                raise RunEnded(report.failure)
-            if report.failure is not None:
-                raise RaykdError(f"{student.student} could not be trained: {report.failure}")
+            check_trained(report)
             reports.append(report)
             progress.epoch(student.student, report.metrics)
             if report.last:

@@ -16,7 +16,7 @@ from raykd.errors import RaykdError
 from raykd.progress import RunProgress
 from raykd.search.outcome import outcome_of_report
 from raykd.storage import StorageError
-from raykd.tracking import TrialState
+from raykd.tracking import Tracker, TrialState
 from raykd.training.folder import description, disown
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.saved import is_whole
@@ -150,6 +150,18 @@ def train_together(
                     on_end(end)
                 case error:
                     raise error
+
+
+def train_logged(broker: Any, requests: Sequence[TrainRequest], title: str, console: Console, tracker: Tracker) -> None:
+    """As `train_together`; every epoch and end goes to the student's run in MLflow, which has been started."""
+
+    def log(report: Report) -> None:
+        tracker.epoch(report.student, report.epoch, report.metrics)
+
+    def end(ended: TrainingEnd) -> None:
+        tracker.end_trial(ended.student, ended.state, ended.reason)
+
+    train_together(broker, requests, title, console, log, end)
 
 
 def _follow(broker: Any, request: TrainRequest, events: SimpleQueue[Report | TrainingEnd | BaseException]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from raykd.errors import RaykdError
 from raykd.places import PLAIN
@@ -17,8 +16,7 @@ from raykd.training.folder import description
 
 if TYPE_CHECKING:
     from raykd.data import ImageData
-
-Answers = npt.NDArray[np.int64]
+    from raykd.training.answers import Answers
 
 MOST_IMAGES = 10_000
 """Validation images that are looked at."""

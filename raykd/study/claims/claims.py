@@ -30,10 +30,10 @@ from raykd.study.claims.contenders import (
 from raykd.study.contenders import seeded_student
 from raykd.study.preflight import rehearse
 from raykd.study.session import Session, open_session
-from raykd.study.train import TrainingEnd, train_together
+from raykd.study.train import train_logged
 from raykd.training.answers import answers_to
 from raykd.training.folder import description
-from raykd.training.messages import Report, TrainRequest
+from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
 
 RECORD = "claims.json"
@@ -68,6 +68,7 @@ def claims(experiment: Experiment, console: Console | None = None) -> ClaimsReco
     with open_session(experiment, "claims", console, held_out="test", rehearsed=False) as session:
         study = _Claims(session)
         if study.is_open:
+            study.rehearse()
             cluster = session.experiment.cluster
             seats = cluster.seats or SEATS
             session.open_cluster(study.largest, cluster.model_copy(update={"seats": seats}))
@@ -113,11 +114,6 @@ class _Claims:
             "test": session.data.fingerprint,
             "validation": load_data(searched.data).info.fingerprint,
         }
-        centre = tried_settings(1)[0]
-        for variant in self._variants:
-            for contender in CONTENDERS[variant.part]:
-                tuned = values_of(contender.family, centre)
-                rehearse(contender.experiment(self._base, tuned, variant.conditions), session.data)
 
     @property
     def largest(self) -> int:
@@ -128,6 +124,19 @@ class _Claims:
     def is_open(self) -> bool:
         """Whether a student has not been measured."""
         return any(self._missing(variant, seed) for variant in self._variants for seed in self._seeds)
+
+    def rehearse(self) -> None:
+        """Put together what is not measured yet, before a cluster starts.
+
+        Raises:
+            RaykdError: a contender's settings do not suit its networks or data.
+        """
+        centre = tried_settings(1)[0]
+        for variant in self._variants:
+            missing = {each.name: each for seed in self._seeds for each in self._missing(variant, seed)}
+            for contender in missing.values():
+                tuned = values_of(contender.family, centre)
+                rehearse(contender.experiment(self._base, tuned, variant.conditions), self._session.data)
 
     def plan_lines(self) -> dict[str, str]:
         """What the plan says about the study."""
@@ -305,13 +314,7 @@ class _Claims:
         for request in missing:
             tracker.start_trial(request.student, {"training.seed": request.spec.training.seed}, {"raykd.stage": title})
 
-        def log(report: Report) -> None:
-            tracker.epoch(report.student, report.epoch, report.metrics)
-
-        def end(ended: TrainingEnd) -> None:
-            tracker.end_trial(ended.student, ended.state, ended.reason)
-
-        train_together(broker, missing, title, self._session.console, log, end)
+        train_logged(broker, missing, title, self._session.console, tracker)
 
 
 def _show(record: ClaimsRecord, session: Session) -> None:
