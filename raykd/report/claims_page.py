@@ -1,37 +1,62 @@
 """The page docs/claims.md: what the study of the papers' claims found, from its record alone.
 
-python -m raykd.report.claims_page docs/claims/fashion_mnist.json > docs/claims.md
+python -m raykd.report.claims_page docs/claims/fashion_mnist.json docs/claims.md
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from raykd.errors import RaykdError
+from raykd.report.claims_figures import draw, figure_files
 from raykd.results.claims import LEVEL, ClaimsRecord, Outcome, StudentRecord, summary
 from raykd.results.questions import QUESTIONS, TEACHER, Question
 from raykd.results.statistics import Estimate, interval, percent, spread
 
 HEAD = """# Do the papers' claims hold?
 
-Made by `python -m raykd.report.claims_page {file} > docs/claims.md` from that record
+Made by `python -m raykd.report.claims_page {file} docs/claims.md` from that record
 alone; a test keeps it current. The record is what `python experiments/reproduce_claims.py` measured; the design, in the
 first lines of that file, was written down before the first run. Differences are in points of accuracy, seed by seed,
 with their standard deviation and 95 % interval. p is two-sided and corrected by Holm's method over a question's
 comparisons under one condition. A claim is **shown** where p is below {level:g}, **refuted** where its opposite is;
 everything else is not shown.
 """
+PICTURES = """![Differences of test accuracy, every comparison under every condition]({differences})
+
+![What repairs and honest teachers gain over plain distillation, by how often its teacher is wrong]({wrong_share})"""
 FIGURES = {"accuracy": "test images", "beyond": "test images that the standard teacher answers wrongly"}
 
 
-def claims_page(record: ClaimsRecord, file: str) -> str:
+def write_page(file: Path, page: Path) -> None:
+    """Make the page of a record, and its figures beside the record.
+
+    Raises:
+        RaykdError: nothing was measured yet, or the page's folder is not above the record.
+    """
+    record = ClaimsRecord.read(file)
+    if not file.absolute().is_relative_to(page.absolute().parent):
+        raise RaykdError(f"{page}: the record {file} must lie below the page's folder, so that its figures do")
+    text = claims_page(record, file.as_posix(), pictures_of(file, page))
+    draw(record, file)
+    page.write_text(text, encoding="utf-8")
+
+
+def pictures_of(file: Path, page: Path) -> dict[str, str]:
+    """How the page names its figures."""
+    folder = page.absolute().parent
+    return {name: path.absolute().relative_to(folder).as_posix() for name, path in figure_files(file).items()}
+
+
+def claims_page(record: ClaimsRecord, file: str, pictures: Mapping[str, str]) -> str:
     """The whole page, in Markdown.
 
     Args:
         record: What was measured.
         file: Where it is, as the page names it.
+        pictures: Addresses of the figures, by name.
 
     Raises:
         RaykdError: nothing was measured yet.
@@ -39,7 +64,8 @@ def claims_page(record: ClaimsRecord, file: str) -> str:
     if not record.students:
         raise RaykdError(f"{file}: no student was measured")
     outcomes = list(record.outcomes())
-    parts = [HEAD.format(file=file, level=LEVEL), _about(record), _overview(record, outcomes)]
+    head = HEAD.format(file=file, level=LEVEL)
+    parts = [head, _about(record), _overview(record, outcomes), PICTURES.format(**pictures)]
     for name, question in QUESTIONS.items():
         answered = [each for each in outcomes if each.comparison in question.comparisons]
         if answered:
@@ -64,8 +90,8 @@ def _about(record: ClaimsRecord) -> str:
         f"- data: {about['data']}, {sizes} images of {channels} x {height} x {width}",
         f"- networks: {about['teacher']} teaches {about['student']}; {about['teacher_epochs']} and "
         f"{about['epochs']} epochs",
-        f"- {len(record.students):,} students under {seeds} seeds, in {about['seconds'] / 3600:.1f} hours; each method "
-        f"was tuned by {about['tuning_trials']} trials",
+        f"- {len(record.students):,} students under {seeds} seeds, in {about['seconds'] / 3600:.1f} hours on "
+        f"{about['cluster']}; each method was tuned by {about['tuning_trials']} trials",
         f"- {versions}",
     ]
     return "## What was measured\n\n" + "\n".join(lines)
@@ -162,9 +188,9 @@ def _tuned(record: ClaimsRecord) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the page of a record."""
-    (file,) = arguments
-    print(claims_page(ClaimsRecord.read(Path(file)), file), end="")
+    """Make the page of a record: the record's file, and the page's."""
+    file, page = arguments
+    write_page(Path(file), Path(page))
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_a_resumed_study_trains_only_what_is_missing(tested: Result) -> None:
 
 
 def test_the_page_says_what_was_measured(tested: Result) -> None:
-    page = claims_page(tested.record, "claims.json")
+    page = claims_page(tested.record, "claims.json", {"differences": "d.svg", "wrong_share": "w.svg"})
     # On all test images, and on those that the teacher answers wrongly.
     assert page.count("| batch 256 | drop | kd |") == 2
     assert "30 students under 2 seeds" in page

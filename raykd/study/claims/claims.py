@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from raykd.cluster.resources import Resources
 from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.results.claims import ClaimsRecord, StudentRecord, TunedFamily, summary
@@ -186,6 +187,7 @@ class _Claims:
             "epochs": experiment.training.epochs,
             "teacher_epochs": experiment.teacher.training.epochs,
             "tuning_trials": self._settings.tuning_trials,
+            "cluster": str(Resources.now()),
             "versions": dict(self._session.provenance.versions),
         }
 

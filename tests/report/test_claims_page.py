@@ -1,0 +1,109 @@
+"""The page of the study of the papers' claims, and its figures."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from raykd.errors import RaykdError
+from raykd.report.claims_figures import differences, draw, wrong_share
+from raykd.report.claims_page import main, write_page
+from raykd.results.claims import ClaimsRecord, StudentRecord
+
+GAINS = {"plain": -0.03, "kd": 0.0, "drop": 0.02, "pair 0.5": -0.02, "paper": 0.001, "honest": 0.01}
+
+
+def student(variant: str, contender: str, seed: int, wrong: float) -> StudentRecord:
+    """Students that differ from plain distillation by a known gain, and a little by their seed."""
+    taught = contender != "plain"
+    return StudentRecord(
+        variant=variant,
+        contender=contender,
+        seed=seed,
+        accuracy=0.8 + seed / 100 + GAINS[contender] * (1 + seed / 50),
+        teacher_accuracy=0.85 if taught else None,
+        wrong_share=wrong if taught else None,
+        beyond=0.3 + seed / 100,
+        epochs=10,
+    )
+
+
+@pytest.fixture
+def record() -> ClaimsRecord:
+    about = {
+        "data": "digits",
+        "image": [1, 8, 8],
+        "split_sizes": {"train": 100, "test": 50},
+        "student": "resnet8",
+        "teacher": "resnet20",
+        "epochs": 10,
+        "teacher_epochs": 20,
+        "tuning_trials": 2,
+        "seconds": 7200.0,
+        "cluster": "1 node, 2 CPUs, 0 GPUs",
+        "versions": {"torch": "2"},
+    }
+    students = [
+        student(variant, contender, seed, wrong)
+        for variant, wrong in (("strong", 0.02), ("weak", 0.3))
+        for contender in GAINS
+        for seed in (1, 2, 3)
+    ]
+    return ClaimsRecord(about=about, students=students)
+
+
+def test_page_and_figures_are_made_from_the_record_alone(record: ClaimsRecord, tmp_path: Path) -> None:
+    file, page = tmp_path / "claims" / "digits.json", tmp_path / "claims.md"
+    file.parent.mkdir()
+    record.write(file)
+    main([str(file), str(page)])
+    text = page.read_text()
+    assert "| strong | drop | kd | +2.08±0.04 |" in text
+    assert "in 2.0 hours on 1 node, 2 CPUs, 0 GPUs" in text
+    for name in ("differences", "wrong_share"):
+        picture = f"claims/digits_{name}.svg"
+        assert f"]({picture})" in text
+        ElementTree.parse(tmp_path / picture)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    main([str(file), str(page)])
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+
+def test_the_forest_plot_has_an_interval_for_every_comparison_of_students(record: ClaimsRecord) -> None:
+    figure = differences(record)
+    assert [axes.get_title() for axes in figure.axes] == ["strong", "weak"]
+    of_students = [
+        each
+        for each in record.outcomes()
+        if each.comparison.figure == "accuracy" and not each.comparison.than.startswith("teacher of")
+    ]
+    for axes in figure.axes:
+        drawn = [container.lines[0].get_xdata()[0] for container in axes.containers]
+        expected = [100 * each.difference.mean for each in of_students if each.variant == axes.get_title()]
+        assert sorted(drawn) == pytest.approx(sorted(expected))
+        low, high = axes.get_xlim()
+        assert all(low < value < high for value in drawn)
+
+
+def test_gains_stand_over_the_share_of_wrong_answers(record: ClaimsRecord) -> None:
+    panels = {axes.get_title(): axes for axes in wrong_share(record).axes}
+    points = {tuple(container.lines[0].get_xydata()[0]) for container in panels["drop over kd"].containers}
+    assert {round(share) for share, _ in points} == {2, 30}
+    assert all(gain == pytest.approx(2.08) for _, gain in points)
+
+
+def test_nothing_is_made_of_an_empty_record_or_beside_another_folder(record: ClaimsRecord, tmp_path: Path) -> None:
+    with pytest.raises(RaykdError, match="no student was measured"):
+        write_page(tmp_path / "none.json", tmp_path / "claims.md")
+    record.write(tmp_path / "digits.json")
+    with pytest.raises(RaykdError, match="must lie below"):
+        write_page(tmp_path / "digits.json", tmp_path / "docs" / "claims.md")
+    assert not list(tmp_path.rglob("*.md"))
+
+
+def test_equal_differences_have_no_interval_and_are_drawn(tmp_path: Path) -> None:
+    students = [student("strong", name, 1, 0.1) for name in ("kd", "drop")]
+    files = draw(ClaimsRecord(students=students), tmp_path / "one.json")
+    assert all(path.exists() for path in files.values())
