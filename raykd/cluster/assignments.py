@@ -147,6 +147,18 @@ class Assignments:
             learn=tuple(entry.request.ticket for entry in learn),
         )
 
+    def make_room(self, classroom: str) -> None:
+        """Take seats from students whose next epoch nobody requests, where others whose is requested have none.
+
+        A trial with a student on each fold requests the next epoch when all folds have ended this one. When a classroom
+        is lost, such students may hold all seats that are left and wait for others that have none.
+        """
+        here = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        if here and not any(entry.may_train for entry in here):
+            wanted = sum(entry.may_train for entry in self._waiting())
+            for entry in here[: max(wanted - self._free_seats(classroom, len(here)), 0)]:
+                entry.classroom = None
+
     def awaits_requests(self, worker_poll: WorkerPoll) -> bool:
         """Whether the next epoch of a student that sits there has not been requested, but may be at any moment."""
         return any(
@@ -159,7 +171,9 @@ class Assignments:
         return {name: entry.classroom for name, entry in self._students.items() if entry.classroom and not entry.ended}
 
     def _waiting(self) -> list[_Student]:
-        return [entry for entry in self._students.values() if entry.classroom is None and not entry.ended]
+        """In the order in which they came; first those that may train at once."""
+        waiting = [entry for entry in self._students.values() if entry.classroom is None and not entry.ended]
+        return sorted(waiting, key=lambda entry: not entry.may_train)
 
     def _free_seats(self, classroom: str, seated: int) -> int:
         """Free seats there, but no more than its fair part of all students, so that no classroom is idle."""

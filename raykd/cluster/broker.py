@@ -23,6 +23,9 @@ from raykd.training.messages import Report, TrainRequest, WorkerCommands, Worker
 LOCKSTEP_SECONDS = 1.0
 """How long a classroom waits for seated students whose next epoch Tune has not asked for yet."""
 
+IDLE_SECONDS = 10.0
+"""After so long without anything to do, a classroom's seats go to students that wait for one."""
+
 ASSEMBLY_SECONDS = 30.0
 """How long a search's first trials wait for each other's processes."""
 
@@ -96,11 +99,13 @@ class Broker:
         call = self._polls[name]
         self._assignments.poll(worker_poll, _now())
         await self._notify()
-        lockstep_end = _now() + LOCKSTEP_SECONDS
+        lockstep_end, idle_end = (_now() + seconds for seconds in (LOCKSTEP_SECONDS, IDLE_SECONDS))
         while self._polls[name] == call and self._closed is None and name not in self._closing:
             now = _now()
             self._assignments.heartbeat(name, now)
             self._assignments.expire_leases(now)
+            if now > idle_end:
+                self._assignments.make_room(name)
             if now < lockstep_end and self._assignments.awaits_requests(worker_poll):
                 await self._wait(min(POLL_SECONDS, max(lockstep_end - now, 0.01)))
             elif commands := self._assignments.commands(worker_poll):

@@ -93,6 +93,49 @@ def test_a_classroom_that_is_alone_takes_all_it_has_seats_for() -> None:
     assert visit(state, "two", seats=4).enter == (EVE,)
 
 
+def test_students_that_wait_for_others_give_their_seats_to_these() -> None:
+    # A trial on two folds asks both students for the next epoch when both have ended this one; a room of one seat is
+    # all that is left.
+    state = assignments(ADA, BOB)
+    told: dict[str, int] = {"ada": 0, "bob": 0}
+    seated: tuple[TrainRequest, ...] = ()
+    reports: list[Report] = []
+    for _ in range(12):
+        commands = visit(state, "room", *seated, seats=1, reports=reports)
+        if not commands:
+            state.make_room("room")
+            commands = visit(state, "room", *seated, seats=1)
+        seated = tuple(one for one in (*seated, *commands.enter) if one.ticket not in commands.leave)
+        assert len(seated) == 1
+        reports = []
+        for one in seated:
+            if one.ticket in commands.learn:
+                told[one.student] += 1
+                reports.append(report(one, told[one.student]))
+        for epoch in (1, 2, 3):
+            if all(state.request_epoch(name, epoch) is not None for name in told):
+                for name in told:
+                    state.request_epoch(name, epoch + 1)
+    assert min(told.values()) >= 3
+
+
+def test_nobody_gives_a_seat_away_that_nobody_needs_or_that_is_used() -> None:
+    state = assignments(ADA, BOB, CYD)
+    visit(state, "room")
+    state.make_room("room")
+    assert state.seated() == {"ada": "room", "bob": "room"}, "they are being trained"
+    visit(state, "room", ADA, BOB, reports=[report(ADA, 1), report(BOB, 1)])
+    state.withdraw("cyd")
+    state.make_room("room")
+    assert state.seated() == {"ada": "room", "bob": "room"}, "nobody waits"
+    state.submit(DAN)
+    state.make_room("room")
+    assert state.seated() == {"ada": "room", "bob": "room"}, "nobody has asked for one that waits"
+    state.request_epoch("dan", 1)
+    state.make_room("room")
+    assert visit(state, "room", ADA, BOB) == WorkerCommands(leave=(ADA.ticket,), enter=(DAN,), learn=(DAN.ticket,))
+
+
 def test_a_report_told_twice_counts_once() -> None:
     state = assignments(ADA, wanted=3)
     visit(state, "room")

@@ -103,6 +103,11 @@ class Lives(RuleBasedStateMachine):
         assert len(room.seated) <= SEATS[name]
 
     @rule(name=ROOMS)
+    def idle(self, name: str) -> None:
+        """It has had nothing to do for long."""
+        self.assignments.make_room(name)
+
+    @rule(name=ROOMS)
     def teach(self, name: str) -> None:
         """An epoch as it should be."""
         for student in self.request_for:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raykd.cluster.broker import LOCKSTEP_SECONDS, Broker
+from raykd.cluster.broker import IDLE_SECONDS, LOCKSTEP_SECONDS, Broker
 from raykd.config import TrainingSettings, TrainingSpec
 from raykd.training.messages import TrainRequest, WorkerCommands
 from tests.helpers.messages import report, request, worker_poll
@@ -111,6 +111,26 @@ def test_a_class_keeps_in_step_but_does_not_wait_for_ever() -> None:
         assert await asyncio.wait_for(called, LOCKSTEP_SECONDS + 2) == WorkerCommands(learn=(ADA.ticket,))
         assert now() - started == pytest.approx(LOCKSTEP_SECONDS)
         third.cancel()
+
+    run(story())
+
+
+def test_seats_that_nobody_uses_go_to_those_who_wait_for_one() -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        for one in (ADA, BOB):
+            await broker.submit(one)
+        asked = [asyncio.create_task(broker.report(one.student, 1)) for one in (ADA, BOB)]
+        await asyncio.sleep(0)
+        assert (await broker.poll(worker_poll("room", seats=1))).enter == (ADA,)
+        started = now()
+        # Ada's next epoch is requested when Bob has ended this one, too.
+        told = await broker.poll(worker_poll("room", ADA, seats=1, reports=[report(ADA, 1)]))
+        assert told == WorkerCommands(leave=(ADA.ticket,), enter=(BOB,), learn=(BOB.ticket,))
+        assert now() - started == pytest.approx(IDLE_SECONDS, abs=1.1)
+        called = asyncio.create_task(broker.poll(worker_poll("room", BOB, seats=1, reports=[report(BOB, 1)])))
+        assert await asyncio.gather(*asked) == [report(ADA, 1), report(BOB, 1)]
+        called.cancel()
 
     run(story())
 
