@@ -23,14 +23,27 @@ def untaught_teacher(experiment: Experiment, folder: Path) -> Path:
     return folder / "teacher"
 
 
-def train_class(specs: Mapping[str, TrainingSpec], folder: Path, teacher: Path | None) -> list[Report]:
-    """Train students, named as their folders, in one class; all their reports. A failure or divergence ends it all."""
+def train_class(
+    specs: Mapping[str, TrainingSpec], folder: Path, teacher: Path | None, *, may_diverge: bool = False
+) -> list[Report]:
+    """Train students, named as their folders, in one class; all their reports. A failure ends it all.
+
+    Args:
+        specs: How each is trained, by its name.
+        folder: Their folders are made in it.
+        teacher: Of those that need one; None: nobody does.
+        may_diverge: Whether a divergence does not end it.
+    """
     classroom = Classroom(Team())
-    requests = [TrainRequest(name, spec, teacher and str(teacher), str(folder / name)) for name, spec in specs.items()]
+    taught_by = None if teacher is None else str(teacher)
+    requests = [
+        TrainRequest(name, spec, taught_by if spec.needs_teacher else None, str(folder / name))
+        for name, spec in specs.items()
+    ]
     reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
     while classroom.seated:
         reports += classroom.follow(WorkerCommands(learn=classroom.seated))
     for report in reports:
-        if report.failure or report.diverged:
+        if report.failure or (report.diverged and not may_diverge):
             raise SystemExit(f"{report.student}: {report.failure or 'diverged'}")
     return reports

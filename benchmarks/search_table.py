@@ -24,7 +24,7 @@ from typing import Any
 import optuna
 import torch
 import tyro
-from one_class import STUDENT, TEACHER
+from one_class import STUDENT, TEACHER, train_class
 from rich.console import Console
 from rich.table import Table
 
@@ -36,10 +36,7 @@ from raykd.search.names import METRIC
 from raykd.search.space_file import load_space
 from raykd.settings_io import override
 from raykd.study.published import as_published, paper
-from raykd.training.classroom import Classroom
-from raykd.training.messages import TrainRequest, WorkerCommands
 from raykd.training.saved import load_model
-from raykd.training.team import Team
 
 HERE = Path(__file__).parent
 SPACE = str(HERE / "spaces" / "wide.yaml")
@@ -197,20 +194,12 @@ def test_accuracy(folder: Path, images: ImageData) -> float:
     return right / images.info.split_sizes["test"]
 
 
-def train(specs: Mapping[str, TrainingSpec], folder: Path, teacher: str | None) -> dict[str, list[Mapping[str, float]]]:
+def train(
+    specs: Mapping[str, TrainingSpec], folder: Path, teacher: Path | None
+) -> dict[str, list[Mapping[str, float]]]:
     """Train students in one class; the metrics of all epochs of each. One that diverges has fewer."""
-    classroom = Classroom(Team())
-    requests = [
-        TrainRequest(name, spec, teacher if spec.needs_teacher else None, str(folder / name))
-        for name, spec in specs.items()
-    ]
-    reports = list(classroom.follow(WorkerCommands(enter=tuple(requests))))
-    while classroom.seated:
-        reports += classroom.follow(WorkerCommands(learn=classroom.seated))
-    for report in reports:
-        if report.failure:
-            raise SystemExit(f"{report.student}: {report.failure}")
-    return {name: [r.metrics for r in reports if r.student == name] for name in specs}
+    reports = train_class(specs, folder, teacher, may_diverge=True)
+    return {name: [report.metrics for report in reports if report.student == name] for name in specs}
 
 
 def record(options: Options, rows: Path, console: Console) -> None:
@@ -229,7 +218,7 @@ def record(options: Options, rows: Path, console: Console) -> None:
             open_names = [name for name in specs if (name, seed) not in known]
             for first in range(0, len(open_names), CLASS):
                 names = open_names[first : first + CLASS]
-                trained = train({name: seeded(specs[name], seed) for name in names}, folder, str(folder / "teacher"))
+                trained = train({name: seeded(specs[name], seed) for name in names}, folder, folder / "teacher")
                 for name, epochs in trained.items():
                     whole = len(epochs) == experiment.training.epochs
                     row = {

@@ -123,7 +123,7 @@ class ClaimsRecord:
     def _difference(self, variant: str, comparison: Comparison) -> Estimate | None:
         names = (comparison.better, comparison.than)
         better, than = (self._figures(variant, name, comparison.figure) for name in names)
-        return Estimate.of(better[seed] - than[seed] for seed in sorted(better.keys() & than.keys()))
+        return Estimate.of_differences(better, than)
 
     def _figures(self, variant: str, name: str, figure: str) -> dict[int, float]:
         """By seed; of a teacher, its accuracy."""

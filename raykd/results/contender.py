@@ -25,9 +25,14 @@ class ContenderRow:
     students: Mapping[int, Mapping[str, Any]]
 
     @property
+    def accuracies(self) -> dict[int, float]:
+        """Of the students after their last epoch, by seed."""
+        return {seed: student["metrics"][self.metric] for seed, student in self.students.items()}
+
+    @property
     def accuracy(self) -> Estimate | None:
         """Of the students after their last epoch; None if none has finished."""
-        return Estimate.of(student["metrics"][self.metric] for student in self.students.values())
+        return Estimate.of(self.accuracies.values())
 
     @property
     def best_accuracy(self) -> Estimate | None:
@@ -36,10 +41,7 @@ class ContenderRow:
 
     def over(self, other: ContenderRow) -> Estimate | None:
         """By how much the students' last accuracy exceeds that of another's, over the seeds that both have."""
-        return Estimate.of(
-            self.students[seed]["metrics"][self.metric] - other.students[seed]["metrics"][self.metric]
-            for seed in sorted(self.students.keys() & other.students.keys())
-        )
+        return Estimate.of_differences(self.accuracies, other.accuracies)
 
     def missing(self, seeds: int) -> str:
         """Such as " (2 of 3)" where not all students have finished; else nothing."""

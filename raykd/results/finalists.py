@@ -61,8 +61,7 @@ class Finalist:
 
     def over(self, other: Finalist) -> Estimate | None:
         """By how much its accuracy exceeds another's, over the seeds that both have."""
-        both = sorted(self.accuracies.keys() & other.accuracies.keys())
-        return Estimate.of(self.accuracies[seed] - other.accuracies[seed] for seed in both)
+        return Estimate.of_differences(self.accuracies, other.accuracies)
 
 
 @dataclass(frozen=True)

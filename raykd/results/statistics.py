@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal
@@ -52,6 +52,11 @@ class Estimate:
         test = stats.ttest_1samp(values, 0.0)
         interval = test.confidence_interval(CONFIDENCE)
         return cls(len(values), mean, stdev(values), float(interval.low), float(interval.high), float(test.pvalue))
+
+    @classmethod
+    def of_differences(cls, first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
+        """By how much the first numbers exceed the second, seed by seed, over the seeds that both have."""
+        return cls.of(first[seed] - second[seed] for seed in sorted(first.keys() & second.keys()))
 
     @property
     def verdict(self) -> Verdict:
