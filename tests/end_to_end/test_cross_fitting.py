@@ -8,6 +8,8 @@ import pytest
 
 import raykd
 from raykd.config import Experiment
+from raykd.report.study.beyond import beyond_teacher
+from raykd.report.study.facts import facts_of
 from raykd.results.confirm import ConfirmResult
 from raykd.results.study import StudyResult
 from raykd.settings_io import override
@@ -62,6 +64,13 @@ def test_students_are_taught_by_three_teachers_as_one(studied: Studied) -> None:
     assert "3 of them, each trained without a fold of the images" in studied.shown
     assert "standard teacher without fold 2 of 3" in studied.shown
     assert studied.result.teacher["members"] in [model["members"] for model in as_one]
+
+
+def test_the_report_says_where_the_teachers_are_wrong(studied: Studied) -> None:
+    facts = facts_of(studied.experiment.folder)
+    counts = beyond_teacher(facts).student
+    accuracy = facts.result.teacher["metrics"]["validation_accuracy"]
+    assert counts.teacher_wrong == round((1 - accuracy) * counts.images)
 
 
 def test_a_trial_is_replayed_to_the_bit(studied: Studied) -> None:

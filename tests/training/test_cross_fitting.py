@@ -13,6 +13,7 @@ from torch import Tensor
 
 from raykd.config import TrainingSpec
 from raykd.data import ImageData, WholeViews, evaluation_batches, load_data, training_batches
+from raykd.training.answers import answers_to
 from raykd.training.bank.bank import Bank
 from raykd.training.classroom import Classroom
 from raykd.training.cross_fitting import CrossFittedTeacher, load_teacher
@@ -94,6 +95,8 @@ def test_held_out_images_are_answered_by_the_mean(
         assert teacher.classify(batch).tolist() == mean.argmax(1).tolist()
         right += int((mean.argmax(1) == batch.labels.numpy()).sum())
         images += len(batch)
+    labels, answers = answers_to(data, "validation", {"teacher": taught_by.folder})
+    assert (int((answers["teacher"] == labels).sum()), len(labels)) == (right, images)
     model = description(taught_by.folder)
     assert model is not None
     assert model["metrics"]["validation_accuracy"] == pytest.approx(right / images)
