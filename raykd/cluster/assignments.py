@@ -60,6 +60,12 @@ class Assignments:
         self._students: dict[str, _Student] = {}
         self._classrooms: dict[str, _Classroom] = {}
         self._progressed: set[str] = set()
+        self._expected = 0
+        self._expected_until = 0.0
+
+    def expect(self, classrooms: int, until: float) -> None:
+        """So many classrooms are starting: until then, those that come first leave the others their part."""
+        self._expected, self._expected_until = classrooms, until
 
     def submit(self, request: TrainRequest) -> None:
         """Add a student. The same request again, as after a fault, changes nothing; another spec begins anew."""
@@ -126,7 +132,9 @@ class Assignments:
         return classroom in self._progressed
 
     def expire_leases(self, now: float) -> None:
-        """Remove the classrooms that have been silent for longer than their lease."""
+        """Remove the classrooms that have been silent for longer than their lease, and expect no late ones any more."""
+        if now > self._expected_until:
+            self._expected = 0
         for name in [n for n, room in self._classrooms.items() if now - room.last_seen > self._lease_seconds]:
             self.remove_classroom(name)
 
@@ -178,7 +186,7 @@ class Assignments:
     def _free_seats(self, classroom: str, seated: int) -> int:
         """Free seats there, but no more than its fair part of all students, so that no classroom is idle."""
         present = sum(not entry.ended for entry in self._students.values())
-        fair = math.ceil(present / max(len(self._classrooms), 1))
+        fair = math.ceil(present / max(len(self._classrooms), self._expected, 1))
         return max(min(self._classrooms[classroom].seats, fair) - seated, 0)
 
     def _record(self, report: Report) -> None:

@@ -27,7 +27,7 @@ IDLE_SECONDS = 10.0
 """After so long without anything to do, a classroom's seats go to students that wait for one."""
 
 ASSEMBLY_SECONDS = 30.0
-"""How long a search's first trials wait for each other's processes."""
+"""How long a search's first trials wait for each other's processes, and a run's first classrooms for one another."""
 
 POLL_SECONDS = 1.0
 """How often waiting calls look at the clock, for leases that ran out."""
@@ -58,6 +58,10 @@ class Broker:
         end = _now() + ASSEMBLY_SECONDS
         while self._assembled[study] < size and self._closed is None and _now() < end:
             await self._wait()
+
+    async def expect(self, classrooms: int) -> None:
+        """So many classrooms are starting; the first ones do not take the students of those that are slower."""
+        self._assignments.expect(classrooms, _now() + ASSEMBLY_SECONDS)
 
     async def submit(self, request: TrainRequest) -> None:
         """Add a student; see `Assignments.submit`."""

@@ -87,6 +87,23 @@ def test_classrooms_share_the_students_fairly() -> None:
     assert visit(state, "two", seats=8).enter == (DAN, EVE)
 
 
+def test_the_first_classroom_leaves_those_their_part_that_are_still_starting() -> None:
+    state = assignments(ADA, BOB, CYD, DAN)
+    state.expect(2, until=30.0)
+    assert visit(state, "one", seats=8).enter == (ADA, BOB)
+    state.expire_leases(now=9.0)
+    assert visit(state, "one", ADA, BOB, seats=8, now=9.0).enter == ()
+    assert visit(state, "two", seats=8, now=10.0).enter == (CYD, DAN)
+
+
+def test_classrooms_that_never_start_are_not_expected_for_ever() -> None:
+    state = assignments(ADA, BOB, CYD, DAN)
+    state.expect(2, until=5.0)
+    assert visit(state, "one", seats=8).enter == (ADA, BOB)
+    state.expire_leases(now=6.0)
+    assert visit(state, "one", ADA, BOB, seats=8, now=6.0).enter == (CYD, DAN)
+
+
 def test_a_classroom_that_is_alone_takes_all_it_has_seats_for() -> None:
     state = assignments(ADA, BOB, CYD, DAN, EVE)
     assert len(visit(state, "one", seats=4).enter) == 4
