@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test test-fast check clean
+FAULTS ?= 40
+SEED ?= 1
+
+.PHONY: demo test test-fast chaos check clean
 
 # The main job on real data: teacher, search, best student, table.
 demo: $(VENV)/ready
@@ -12,6 +15,10 @@ demo: $(VENV)/ready
 # All tests; those that need a cluster run beside the others, in namespaces of their own.
 test: $(VENV)/ready
 	$(RUN) tests/run.py
+
+# A study on a machine where so many things break; then its books are checked. Takes about a minute a fault.
+chaos: $(VENV)/ready
+	$(RUN) tests/run.py faults $(FAULTS) $(SEED)
 
 # For the inner loop: no cluster.
 test-fast: $(VENV)/ready

@@ -32,6 +32,12 @@ hypothesis.settings.register_profile("raykd", deadline=None)
 hypothesis.settings.load_profile("raykd")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much the tests of faults break."""
+    parser.addoption("--faults", type=int, default=4, help="faults that are injected into a study")
+    parser.addoption("--fault-seed", type=int, default=1, help="decides which faults, when, and for how long")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests start in an empty folder: `outputs/` of the checkout, as the demo leaves it, is nothing to them."""
@@ -54,3 +60,19 @@ def object_store() -> Iterator[ObjectStore]:
     """A server of S3's protocol."""
     with running() as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a local cluster of 4 logical CPUs, joined by this process: one for all tests, as they are dear."""
+    import ray
+
+    from raykd.cluster.session import NAMESPACE, RAY_ENVIRONMENT
+    from tests.helpers.paths import ROOT
+
+    # In the environment and not in `runtime_env`: so Ray may start processes ahead and use them again.
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    os.environ.update(RAY_ENVIRONMENT, PYTHONPATH=python_path)
+    context = ray.init(num_cpus=4, namespace=NAMESPACE, log_to_driver=False)
+    yield context.address_info["address"]
+    ray.shutdown()

@@ -1,4 +1,4 @@
-"""All tests, in two lanes that run beside each other: `make test`.
+"""All tests, in two lanes that run beside each other: `make test`. Or many faults, one after the other: `make chaos`.
 
 Each cluster has namespaces of its own, because two on one host disturb each other. More at once takes longer: each
 classroom starts about eight processes, which keeps two cores busy. Where namespaces cannot be had, everything runs in
@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 END_TO_END = "tests/end_to_end"
 JOBS, NODES = f"{END_TO_END}/jobs", f"{END_TO_END}/nodes"
 """Tests that make their own namespaces."""
+FAULTS = "tests/faults"
 SHOWN_TESTS = 15
 """How many of the slowest tests are named."""
 TAIL = 150
@@ -45,7 +46,7 @@ class Part:
 
 LANES = (
     (
-        Part("one cluster", [END_TO_END, f"--ignore={JOBS}", f"--ignore={NODES}"], isolated=True),
+        Part("one cluster", [END_TO_END, FAULTS, f"--ignore={JOBS}", f"--ignore={NODES}"], isolated=True),
         Part("several nodes", [NODES]),
     ),
     (Part("no cluster", ["-m", "not cluster"]), Part("jobs", [JOBS])),
@@ -115,8 +116,17 @@ def run_all(folder: Path) -> list[Finished]:
         return list(chain.from_iterable(pool.map(run_lane, LANES)))
 
 
+def run_faults(count: str, seed: str) -> int:
+    """Inject so many faults into a study, and show all that happens."""
+    command = [sys.executable, "-m", "pytest", "-q", "-s", FAULTS, f"--faults={count}", f"--fault-seed={seed}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    return subprocess.run(isolated(command), cwd=ROOT, env=environment, check=False).returncode
+
+
 def main() -> int:
     """Run all tests; the exit code is 1 if any failed."""
+    if sys.argv[1:2] == ["faults"]:
+        return run_faults(*sys.argv[2:])
     with tempfile.TemporaryDirectory(prefix="raykd-", ignore_cleanup_errors=True) as folder:
         finished = run_all(Path(folder))
     cases = [case for part in finished for case in part.cases]
