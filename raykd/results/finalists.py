@@ -59,9 +59,9 @@ class Finalist:
         """By how much the search's figure lies above the mean over further seeds."""
         return None if self.search is None or not self.accuracies else self.search - fmean(self.accuracies.values())
 
-    def over(self, other: Finalist) -> Estimate | None:
-        """By how much its accuracy exceeds another's, over the seeds that both have."""
-        return Estimate.of_differences(self.accuracies, other.accuracies)
+    def over(self, other: Finalist, seeds: int) -> Estimate | None:
+        """By how much its accuracy exceeds another's, over the seeds that both have, of the seeds that there are."""
+        return Estimate.of_differences(self.accuracies, other.accuracies, wanted=seeds)
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,34 @@ class Finalists:
         Simplest are start points, then those with fewer settings. Only trials whose students have all finished count;
         None if there are none.
         """
-        whole = [row for row in self.rows if row.name != PLAIN and len(row.accuracies) == self.seeds]
+        whole = [row for row in self.rows if row.name != PLAIN and self._is_whole(row)]
         ranked = sorted(whole, key=lambda row: fmean(row.accuracies.values()), reverse=True)
         if not ranked:
             return None
-        close = [row for row in ranked if _is_close(ranked[0].over(row))]
+        close = [row for row in ranked if _is_close(ranked[0].over(row, self.seeds))]
         return min(close, key=lambda row: (row.start is None, row.settings))
 
     @property
     def best_baseline(self) -> Finalist | None:
-        """Of the start points and the plain student, apart from the winner, the one with the highest mean."""
+        """Of the start points and the plain student, apart from the winner, the one with the highest mean.
+
+        Only those whose students have all finished count; None if there are none.
+        """
+        whole = [row for row in self._baselines if self._is_whole(row)]
+        return max(whole, key=lambda row: fmean(row.accuracies.values()), default=None)
+
+    @property
+    def unfinished_baselines(self) -> list[Finalist]:
+        """Start points and the plain student of whom students are missing: they might be the best baseline."""
+        return [row for row in self._baselines if not self._is_whole(row)]
+
+    @property
+    def _baselines(self) -> list[Finalist]:
         winner = self.winner
-        known = [row for row in self.rows if row.is_baseline and row != winner and row.accuracies]
-        return max(known, key=lambda row: fmean(row.accuracies.values()), default=None)
+        return [row for row in self.rows if row.is_baseline and row != winner]
+
+    def _is_whole(self, row: Finalist) -> bool:
+        return len(row.accuracies) == self.seeds
 
     def sentences(self) -> Iterator[str]:
         """What came out, in words."""
@@ -106,9 +121,14 @@ class Finalists:
             f"The winner is {winner.label}: {spread(winner.accuracy)} % over {self.seeds} further seeds. "
             f"The search's {percent(winner.search)} % was one student's: {percent(winner.luck, '+')} points of it luck."
         )
+        unfinished = self.unfinished_baselines
+        for row in self.rows:
+            if not self._is_whole(row):
+                what = f"Against {row.label} there is no verdict" if row in unfinished else f"{row.label} is left out"
+                yield f"{what}: {len(row.accuracies)} of its {self.seeds} students have finished."
         if baseline is None:
             return
-        difference = winner.over(baseline)
+        difference = winner.over(baseline, self.seeds)
         if difference is not None:
             verdict = {"yes": "better", "no": "worse", "not shown": "not shown to be better"}[difference.verdict]
             known = difference.low is not None
@@ -133,9 +153,11 @@ class Finalists:
         """The table's rows: name, accuracy in the search and over the seeds, and the difference from the winner."""
         winner = self.winner
         for row in self.rows:
-            missing = f" ({len(row.accuracies)} of {self.seeds})" if len(row.accuracies) < self.seeds else ""
-            against = "winner" if row == winner else "-" if winner is None else spread(row.over(winner), "+")
-            yield row.label, percent(row.search), spread(row.accuracy) + missing, against
+            accuracy = Estimate.of(row.accuracies.values(), wanted=self.seeds)
+            against = (
+                "winner" if row == winner else "-" if winner is None else spread(row.over(winner, self.seeds), "+")
+            )
+            yield row.label, percent(row.search), spread(accuracy), against
 
     def write(self, folder: Path) -> None:
         """Keep them in a study's folder."""

@@ -146,6 +146,7 @@ def _row(contest: Contest, contender: Contender, session: Session, parameters: d
     teacher = contest.teacher_of(contender)
     return StudentRow(
         name=contender.name,
+        seeds=tuple(contender.students),
         students=contest.finished(contender),
         baseline=contender.name in BASELINES,
         teacher=teacher,
