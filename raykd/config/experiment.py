@@ -99,7 +99,7 @@ class Experiment(TrainingSpec):
         full, dropped = generous.knowledge == "full", generous.wrong == "drop"
         target_weight = generous.target_weight if generous.knowledge == "decoupled" else 0.0
         decoupled = MethodSettings.of(Dkd(target_weight=target_weight, non_target_weight=generous.weight))
-        std = TemperatureSettings(policy="std", multiplier=generous.multiplier)
+        std = TemperatureSettings(policy="std", multiplier=generous.multiplier, floor=generous.floor)
         constant = TemperatureSettings(policy="constant", value=generous.value)
         return TrainingSpec(
             data=self.teacher_data,

@@ -17,7 +17,8 @@ Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]
 class GenerousSettings(Settings):
     """How a generous teacher absorbs the standard teacher's knowledge (Image and Vision Computing 150, 105199).
 
-    The defaults are the paper's loss; `knowledge`, `policy` and `wrong` are its ablations.
+    The defaults are the paper's loss, but for the `floor`, which matters while the logits hardly differ yet;
+    `knowledge`, `policy` and `wrong` are its ablations.
     """
 
     knowledge: Literal["non_target", "full", "decoupled"] = "non_target"
@@ -33,6 +34,9 @@ class GenerousSettings(Settings):
     """std: temperature multiplier m."""
     value: Positive = 4.0
     """constant: the temperature."""
+    floor: Share = 0.1
+    """std: share of the standard teacher's deviation that the generous one's counts as at least (temperature.floor);
+    the paper has none (0)."""
     wrong: Literal["keep", "drop"] = "keep"
     """keep: learn from all answers of the standard teacher; drop: from its right ones only, each weighing the same."""
     warmup_epochs: CountOrZero = 20

@@ -35,6 +35,7 @@ LATER_SETTINGS = {
     "data.left_out": None,
     "training.compile": False,
     "schedule.hand_over": "rectified",
+    "temperature.floor": 0.0,
 }
 """Settings that are younger than the first cached teachers, and their values before that."""
 
@@ -200,7 +201,7 @@ class ObjectiveSettings(Settings):
 
 
 UNUSED: dict[str, Any] = {
-    "temperature": TemperatureSettings(policy="std", multiplier=1.0, value=4.0, loss_weight="temperature"),
+    "temperature": TemperatureSettings(policy="std", multiplier=1.0, value=4.0, loss_weight="temperature", floor=0.0),
     "bias": BiasSettings(form="pair", strength=0.5, denominator="subset"),
     "schedule": ScheduleSettings(form="cosine", hand_over="rectified"),
 }
@@ -271,6 +272,8 @@ class TrainingSpec(Settings):
         if dkd := content["method"].get("dkd"):
             del dkd["non_target_share"]
             dkd["target_weight"], dkd["non_target_weight"] = cast(Any, self.method).dkd.weights
+        if self.temperature.policy == "constant":
+            content["temperature"]["floor"] = LATER_SETTINGS["temperature.floor"]
         for name, neutral in LATER_SETTINGS.items():
             *sections, last = name.split(".")
             section = reduce(getitem, sections, content)

@@ -155,8 +155,9 @@ def log_outcome(tracker: Tracker, result: StudyResult) -> None:
     if result.finalists is not None and (winner := result.finalists.winner) and winner.accuracy:
         metrics["winner_mean_accuracy"] = winner.accuracy.mean
         baseline = result.finalists.best_baseline
-        whole = baseline is not None and not result.finalists.unfinished_baselines
-        if whole and (difference := winner.over(baseline, result.finalists.seeds)):
+        if baseline is not None and not result.finalists.unfinished_baselines:
+            difference = winner.over(baseline, result.finalists.seeds)
+            assert difference is not None
             metrics["winner_over_best_baseline"] = difference.mean
         best += f" ({winner.accuracy.mean:.2%} over {winner.accuracy.count} further seeds)"
     ended = ", ".join(f"{count} {state}" for state, count in counts.items())
