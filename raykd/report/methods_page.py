@@ -31,8 +31,9 @@ Schedule and denominator weigh right answers of the teacher against repaired one
 separate the two, they change nothing. `schedule.hand_over` says where the weight goes that the schedule takes away: to
 the labels of the same images (default), to repaired answers alone (rectified, as in the paper: where the teacher is
 hardly wrong, distillation fades), or nowhere, as right answers keep theirs (right).
+"""
 
-## Students whose logits hardly differ yet
+FLOORS = """## Students whose logits hardly differ yet
 
 The std temperature (and so a generous teacher's), logit_standardisation and dist divide the student's answers by their
 own deviation, so that their scale is free. For a loss w KL(p || q) at T = m std(s), with w = T_teacher^2 or m^2, the
@@ -62,8 +63,8 @@ def methods_page() -> str:
     explanations = [explain(name) for name in METHODS]
     contents = ["| method | |", "| --- | --- |"]
     contents += [f"| [{method.name}](#{method.name}) | {KIND_DESCRIPTIONS[method.kind]} |" for method in explanations]
-    head = HEAD.format(floor=TemperatureSettings().floor)
-    return "\n".join([head, *contents, "", *map(_section, explanations)])
+    floors = FLOORS.format(floor=TemperatureSettings().floor)
+    return "\n".join([HEAD, *contents, "", floors, *map(_section, explanations)])
 
 
 def _section(method: Explanation) -> str:

@@ -25,7 +25,6 @@ def test_a_student_with_a_small_head_learns_under_the_std_temperature(tmp_path: 
     ]
     reports = train(*requests)
     floor, papers = (of(reports, name) for name in ("floor", "papers"))
-    print([(r.epoch, r.metrics["train_accuracy"], r.metrics["student_temperature"], r.metrics["teacher_temperature"], r.failure) for each in (floor, papers) for r in each])
     assert floor[-1].metrics["train_accuracy"] > 0.5 > papers[-1].metrics["train_accuracy"]
     # The first steps of the other one were so large that its logits spread many times wider than its teacher's.
     ratios = [

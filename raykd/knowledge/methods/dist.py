@@ -46,8 +46,8 @@ class Dist(BatchMethod):
         present = chosen.to(q.dtype)
         count = present.sum().clamp(min=1)
         weights = answers.squared_weight * present
-        centred = (x - x.mean(dim=1, keepdim=True) for x in (p, q, least))
-        inter = (weights * (1 - _cosine(*centred, dim=1))).sum() / count
+        of_p, of_q, of_least = (x - x.mean(dim=1, keepdim=True) for x in (p, q, least))
+        inter = (weights * (1 - _cosine(of_p, of_q, of_least, dim=1))).sum() / count
         # Absent samples are moved to the mean of the others, where they add nothing to a correlation.
         column = present.unsqueeze(1)
         p, q, least = (column * (x - (column * x).sum(dim=0) / count) for x in (p, q, least))
