@@ -39,16 +39,6 @@ class Normed(nn.Module):
         return self.head(self.norm(self.conv(images)).relu().mean(dim=(2, 3)))
 
 
-class SmallHead(Plain):
-    """Its logits hardly differ at first."""
-
-    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
-        super().__init__(num_classes, in_channels)
-        with torch.no_grad():
-            for parameter in self.head.parameters():
-                parameter.mul_(1e-3)
-
-
 class WithDropout(Plain):
     """Draws random numbers at every step."""
 
