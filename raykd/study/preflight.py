@@ -14,6 +14,7 @@ from torch import nn
 
 from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo, load_data
+from raykd.data.batches import shared_batch
 from raykd.errors import RaykdError
 from raykd.models import build_model, parameter_count
 from raykd.search.space import SearchSpace
@@ -23,6 +24,7 @@ from raykd.study.networks import student_network, teacher_network
 from raykd.training.build import build_objective
 from raykd.training.external_teacher import check_answers
 from raykd.training.hint_layers import find_hint_layers
+from raykd.training.used_layers import check_all_used
 
 Role = Literal["teacher", "student"]
 Split = Literal["validation", "test"]
@@ -80,6 +82,10 @@ def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split =
         experiment = with_external_teacher(experiment, info)
     networks: dict[Role, Callable[[Experiment, DataInfo], nn.Module]]
     networks = {"teacher": teacher_network, "student": student_network}
+    training = {"teacher": experiment.teacher.training, "student": experiment.training}
+    for role in roles:
+        if role == "student" or experiment.teacher.source is None:
+            shared_batch(info.split_sizes["train"], training[role].batch_size, experiment.cluster.workers)
     parameters = {role: parameter_count(build(experiment, info)) for role, build in networks.items() if role in roles}
     return Preflight(experiment, info, data.streamed, parameters)
 
@@ -112,6 +118,10 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
             student = networks.student(variant)
             teacher = networks.teacher(variant) if spec.needs_teacher else None
             layers = find_hint_layers(spec, student, teacher, info, labels)
+            if variant.cluster.workers > 1:
+                check_all_used(student, layers.student if layers else (), info, f"student {variant.student}")
+                if teacher is not None and variant.teacher.source is None:
+                    check_all_used(teacher, (), info, f"teacher.model {variant.teacher.model}")
             build_objective(spec, layers.shapes if layers else None)
         except RaykdError as error:
             raise RaykdError(f"{chosen}{error}") from error
