@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from raykd.cluster.node_checks import NodeChecks
 from raykd.cluster.placement import Nodes, PlacedClassroom, Placement
 from raykd.cluster.resources import Plan, living_nodes
 from raykd.cluster.trainer import classroom_trainer, lacked_resources, lost_storage, reason_of
+from raykd.cluster.watchdog import HEALTH_CHECK_TIMEOUT, HEALTH_CHECKS
 from raykd.config import ClusterSettings
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,8 @@ class Classrooms:
 
     def __enter__(self) -> Self:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
+        # A worker whose threads do not run, as it is stopped, for instance, can be seen to hang by Ray Train alone.
+        os.environ[HEALTH_CHECK_TIMEOUT] = str(HEALTH_CHECKS * self._settings.stall_seconds)
         self.broker = start_broker(self.name, self._settings.lease_seconds)
         first = self._placement.update(self._nodes(), time.monotonic())
         ray.get(self.broker.expect.remote(len(first.opened)))
@@ -182,9 +186,9 @@ class Classrooms:
         trainer = classroom_trainer(
             room,
             self._plan,
+            self._settings,
             broker=self.name,
             storage=str(self._storage),
-            restarts=self._settings.restarts,
             usage_seconds=self._usage.seconds if self._usage else 0.0,
         )
         try:

@@ -106,6 +106,9 @@ class ClusterSettings(Settings):
     """How often each classroom may be restarted after faults, as long as none of its students makes progress."""
     lease_seconds: Positive = 30.0
     """A classroom that has not reported for this many seconds loses its students to the others."""
+    stall_seconds: Positive = 300.0
+    """A classroom is restarted if a batch takes longer than this many seconds, and longer than 20 times the slowest so
+    far of its epoch. All else (loading, compiling, first batches) may take 6 times as long."""
     wait_seconds: NonNegative | None = None
     """How long to wait for nodes. None: not at the start; 600 for one to come back when the last classroom is lost."""
 

@@ -25,7 +25,7 @@ from raykd.settings_io import override, save_experiment
 from raykd.study.tune import tune
 from tests.helpers.mlflow_places import datasets
 from tests.helpers.paths import ROOT
-from tests.helpers.small_study import quiet_console, small_experiment
+from tests.helpers.small_study import FAULTS, quiet_console, small_experiment
 
 pytestmark = pytest.mark.cluster
 
@@ -64,15 +64,23 @@ def trial_processes() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if "Trainable" in process.cmdline()[0]]
 
 
-def test_a_killed_worker_costs_no_trial(cluster, tmp_path):
-    bomb = tmp_path / "bomb"
-    bomb.touch()
-    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"file": str(bomb)})
+def test_workers_that_are_killed_or_stopped_or_hang_or_lose_their_device_cost_no_trial(cluster, tmp_path):
+    faults = [tmp_path / "faults" / name for name in FAULTS]
+    faults[0].parent.mkdir()
+    for fault in faults:
+        fault.touch()
+    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"folder": str(tmp_path / "faults")})
     experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4, student=student))
+    # First passes may take 6 times as long, a busy machine's too.
+    experiment = override(experiment, {"cluster.stall_seconds": 15.0, "cluster.lease_seconds": 15.0})
     handler = signal.getsignal(signal.SIGINT)
-    result = raykd.tune(experiment, quiet_console()[0])
+    console, shown = quiet_console()
+    result = raykd.tune(experiment, console)
     assert signal.getsignal(signal.SIGINT) is handler, "a later Ctrl-C would be lost"
-    assert not bomb.exists(), "the worker was not killed"
+    assert not any(fault.exists() for fault in faults)
+    assert "starts again: nothing has moved for" in shown.getvalue()
+    assert "in hang, small_study.py:" in shown.getvalue()
+    assert "AcceleratorError: CUDA error: unspecified launch failure" in shown.getvalue()
     assert [trial.state for trial in result.trials] == ["finished"] * 4
     assert all(len(epochs) == 4 for epochs in histories(experiment.folder).values())
 
