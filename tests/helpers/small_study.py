@@ -84,7 +84,6 @@ FAULTS: dict[str, Callable[[], None]] = {
     "hangs": hang,
     "dies": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "device": break_device,
-    "stops": lambda: os.kill(os.getpid(), signal.SIGSTOP),
 }
 """What may befall a `Fragile`, by the name of the file that asks for it."""
 
