@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from raykd.config import Experiment
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, SaidError
 from raykd.settings_io import friendly, load_experiment, override, without_leftovers
+from raykd.storage import disk_error
 
 
 class _ConfigFile(BaseModel):
@@ -112,14 +113,25 @@ def run(job: Callable[[Experiment], object], experiment: Experiment, quick: Mapp
 
 
 def ended_well(job: Callable[[], object]) -> None:
-    """Do a job; print a user's error without traceback and exit with code 1, on Ctrl-C exit with 130."""
+    """Do a job; print an error of the user or the disk without traceback and exit with 1, on Ctrl-C with 130."""
     try:
         job()
+    except SaidError:
+        sys.exit(1)
     except RaykdError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {_escape(str(error))}")
+        _print_error(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if (message := disk_error(error)) is None:
+            raise
+        _print_error(f"{message}\nmake room there, let this user read and write it, or name another place")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _print_error(message: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {_escape(message)}")
 
 
 def _escape(text: str) -> str:

@@ -10,6 +10,10 @@ class RaykdError(Exception):
     """Base of the errors whose message is all that a user needs."""
 
 
+class SaidError(RaykdError):
+    """An error that was printed when it happened, as the process might not have lived to print it later."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") -> RaykdError:
     """An error for a misspelt name that offers the nearest valid one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -18,8 +18,13 @@ from pydantic.fields import FieldInfo
 from raykd.config import Experiment
 from raykd.errors import RaykdError, unknown_name
 from raykd.settings import Settings
+from raykd.storage import DamagedError, read, write
 
 _EXPONENT_ONLY = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
+
+
+CHECKSUM = b"# Checksum (sha256) of the lines below: "
+"""How the first line of a file of saved settings begins."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,14 +131,40 @@ def without_leftovers(experiment: Experiment, values: Mapping[str, Any]) -> Expe
 
 
 def save_experiment(experiment: Experiment, path: str | Path) -> None:
-    """Write all settings as YAML; `load_experiment` gives an equal experiment back."""
+    """Write all settings as YAML, with a checksum; `load_experiment` gives an equal experiment back.
+
+    Raises:
+        StorageError: the disk is full, or refuses.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A crash in the middle must not leave half a file where a whole one was.
-    temporary = target.with_name(f"{target.name}.tmp")
-    text = yaml.dump(experiment.model_dump(), Dumper=_Dumper, sort_keys=False)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, target)
+    content = yaml.dump(experiment.model_dump(), Dumper=_Dumper, sort_keys=False).encode()
+    write(target.parent, target.name, CHECKSUM + _digest(content) + b"\n" + content)
+
+
+def load_saved(path: str | Path) -> Experiment:
+    """The settings that `save_experiment` wrote, which nobody has changed since.
+
+    Files of earlier releases have no checksum.
+
+    Raises:
+        DamagedError: the file is not what was written.
+        RaykdError: it cannot be read, or a setting in it is unknown or wrong.
+    """
+    path = Path(path)
+    content = read(path.parent, path.name)
+    if content is not None:
+        first, _, rest = content.partition(b"\n")
+        damaged = first != CHECKSUM + _digest(rest) if first.startswith(CHECKSUM[:1]) else not content.strip()
+        if damaged:
+            raise DamagedError(
+                f"{path} is damaged: it is not what was written (its run in MLflow has a copy, {path.name})\n"
+                "bring back a copy; if you have changed the file yourself, delete its first line"
+            )
+    return load_experiment(path, Experiment())
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def override(experiment: Experiment, values: Mapping[str, Any], where: str = "") -> Experiment:

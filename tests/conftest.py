@@ -25,7 +25,11 @@ os.environ["HOME"] = HOME.name
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Credentials for the object store of these tests, which takes any; Ray's processes have them from this one.
-os.environ |= {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_EC2_METADATA_DISABLED": "true"}
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "tests",
+    "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 # Examples take as long as a busy machine makes them.
 hypothesis.settings.register_profile("raykd", deadline=None)

@@ -15,6 +15,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 import ray
+from ray.exceptions import RayError
 from ray.train import ControllerError
 from rich.console import Console
 
@@ -115,8 +116,12 @@ class Classrooms:
             self._closing.set()
             if self._node_checks is not None:
                 self._node_checks.close()
-        ray.get(self.broker.close.remote("the run ended"))
-        self._tell_notices()
+        try:
+            ray.get(self.broker.close.remote("the run ended"), timeout=CLOSING_SECONDS)
+            self._tell_notices()
+        except RayError:  # Ray itself has died; what is raised already says so
+            logger.debug("the broker could not be closed", exc_info=True)
+            return
         end = time.monotonic() + CLOSING_SECONDS
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0.0))
@@ -216,7 +221,7 @@ class Classrooms:
                 self._say(f"{room.name} is given up: {reason_of(error)}")
                 if self._placement.exhausted:
                     lacks = "reaches cluster.storage" if lost_storage(error) else "is left"
-                    self._interrupt(f"no classroom {lacks}: the run ends here")
+                    self.interrupt(f"no classroom {lacks}: the run ends here")
 
     def _may_start_again(self, room: PlacedClassroom, error: Exception) -> bool:
         """Faults count anew after progress: a run of days sees more of them than one classroom may have in a row."""
@@ -237,11 +242,14 @@ class Classrooms:
             self._say(f"no classroom is left: waiting for a node that can carry one, {limit:g} s at the most")
         if now - self._empty_since < limit:
             return
-        self._interrupt(f"no node has come within {limit:g} s (cluster.wait_seconds): the run ends here")
+        self.interrupt(f"no node has come within {limit:g} s (cluster.wait_seconds): the run ends here")
 
-    def _interrupt(self, reason: str) -> None:
-        """End the run so that it can be resumed."""
-        self._closing.set()
+    def interrupt(self, reason: str) -> None:
+        """End the run so that it can be resumed, and say why; only the first call counts."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
         self._say(reason)
         if self._in_main_thread:
             # As Ctrl-C does: trials stay open for --resume, instead of failing one after the other.

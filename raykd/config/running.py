@@ -58,9 +58,11 @@ class StudySettings(Settings):
     """How often a trial that was lost to a fault is tried again from its last epoch."""
     resume: Annotated[bool, tyro.conf.arg(aliases=["--resume"])] = False
     """Continue the study of this name where it was interrupted; a finished study is not run again."""
+    retry_failed: bool = False
+    """With resume: run the trials that failed again, from the beginning, as new trials with the same settings."""
 
     @model_validator(mode="after")
-    def _objectives_and_scheduler_agree(self) -> Self:
+    def _settings_agree(self) -> Self:
         if "accuracy" not in self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError("study.objectives must name accuracy, and no objective twice")
         if len(self.objectives) > 1 and self.patience is not None:
@@ -70,6 +72,8 @@ class StudySettings(Settings):
                 f"study.scheduler {self.scheduler} would stop small students for their accuracy alone: "
                 "with several study.objectives use none"
             )
+        if self.retry_failed and not self.resume:
+            raise ValueError("study.retry_failed runs the failed trials of a study that is resumed: add --resume")
         return self
 
     @property

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from raykd.records import read_json, write_json
 from raykd.results.questions import QUESTIONS, TEACHER, Comparison
 from raykd.results.statistics import Estimate
-from raykd.storage import replacing
 
 LEVEL = 0.05
 """Of Holm's correction, over the comparisons of one question under one condition."""
@@ -93,16 +92,15 @@ class ClaimsRecord:
     @classmethod
     def read(cls, file: Path) -> ClaimsRecord:
         """The record in a file; an empty one if there is no file."""
-        if not file.exists():
+        content = read_json(file, "bring back a copy, or name another study with --study.name")
+        if content is None:
             return cls()
-        content = json.loads(file.read_text(encoding="utf-8"))
         tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
         return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
 
     def write(self, file: Path) -> None:
         """Replace the file, in one move."""
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(file, asdict(self))
 
     @property
     def variants(self) -> list[str]:

@@ -6,7 +6,6 @@ mean over seeds that the search did not use.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -18,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from raykd.places import FINALISTS, PLAIN, label
+from raykd.records import read_json, write_json
 from raykd.results.statistics import Estimate, interval, p_value, percent, spread
-from raykd.storage import replacing
 
 
 @dataclass(frozen=True)
@@ -161,16 +160,14 @@ class Finalists:
 
     def write(self, folder: Path) -> None:
         """Keep them in a study's folder."""
-        with replacing(folder / FINALISTS) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(folder / FINALISTS, asdict(self))
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
         """Those of a study's folder; None if it has none yet."""
-        file = folder / FINALISTS
-        if not file.exists():
+        content = read_json(folder / FINALISTS, "delete it; the study's command with --resume makes it again")
+        if content is None:
             return None
-        content = json.loads(file.read_text(encoding="utf-8"))
         return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.places import PLAIN, SETTINGS, TEACHER, fold_name
+from raykd.records import read_json
 from raykd.results.folds import over_folds
 from raykd.results.study import StudyResult
 from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
-from raykd.settings_io import load_experiment
+from raykd.settings_io import load_saved
 from raykd.tracking.address import address_of
 from raykd.training.folder import description
 
@@ -40,14 +41,25 @@ class RecordedStudy:
         Raises:
             RaykdError: it has no teacher yet.
         """
-        teacher_file = self.folder / TEACHER
-        if not teacher_file.exists():
+        teacher = recorded_teacher(self.folder)
+        if teacher is None:
             raise RaykdError(f"study {self.folder} has no teacher yet: continue it by --resume")
-        teacher = json.loads(teacher_file.read_text(encoding="utf-8"))
         place = address_of(self.experiment.tracking, self.folder)
         folds = range(self.experiment.data.folds or 1)
         plain = over_folds([description(self.folder / fold_name(PLAIN, fold)) for fold in folds])
         return StudyResult.of(self.folder, self.study, teacher, plain, place)
+
+
+def recorded_teacher(folder: Path) -> dict[str, Any] | None:
+    """The description of a study's teacher, and its folder; None before it is trained.
+
+    Raises:
+        DamagedError: the file is not what was written.
+    """
+    teacher: dict[str, Any] | None = read_json(
+        folder / TEACHER, "delete it; the study's command with --resume writes it again"
+    )
+    return teacher
 
 
 def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStudy:
@@ -70,7 +82,7 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
             raise RaykdError(f"no study {str(study)!r}: neither is it a study's folder, nor is there one in {output}")
         raise unknown_name("study", str(study), known, str(output))
     folder = folder.absolute()
-    experiment = load_experiment(folder / SETTINGS, Experiment())
+    experiment = load_saved(folder / SETTINGS)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
     settings = experiment.study
     place = study_storage(settings, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +15,11 @@ from rich.progress import track
 from raykd.config import Experiment, TeacherSettings
 from raykd.data import DataInfo, WholeViews, load_data, training_batches
 from raykd.errors import RaykdError, unknown_name
-from raykd.places import TEACHER, teachers_folder
-from raykd.results.load import recorded_study
+from raykd.places import teachers_folder
+from raykd.results.load import recorded_study, recorded_teacher
 from raykd.results.tables import show_narrow
 from raykd.settings_io import override
-from raykd.storage import below, files_below, name_of
+from raykd.storage import below, check_creatable, files_below, name_of
 from raykd.training.bank.bank import Bank, BankSize, about_views
 from raykd.training.bank.parts import StoredViews, clear, stored_views
 from raykd.training.build import autocast_type
@@ -98,8 +97,8 @@ def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = 
         output: Folder of the studies. None: outputs.
     """
     recorded = recorded_study(study, output)
-    experiment, file = recorded.experiment, recorded.folder / TEACHER
-    if not file.exists():
+    experiment, described = recorded.experiment, recorded_teacher(recorded.folder)
+    if described is None:
         raise RaykdError(f"study {recorded.folder} has no teacher yet: continue it by --resume")
     if experiment.bank.mode == "off":
         raise RaykdError(f"study {recorded.folder} has bank.mode off: its trials would not read what is stored")
@@ -111,7 +110,8 @@ def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = 
         console.print(NONE_LIVE)
         return
     precision = autocast_type(experiment.training, team.device)
-    folder = json.loads(file.read_text(encoding="utf-8"))["folder"]
+    folder = described["folder"]
+    check_creatable(folder, "the teacher's folder")
     teacher = load_teacher(folder, data, experiment.data.seed, precision, team.device)
     bank = Bank(experiment.bank, teacher, images, data.info, team)
     size = BankSize.of(experiment.bank, data.info, experiment.training.epochs)

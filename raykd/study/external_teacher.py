@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import ray
 
 from raykd.cluster.resources import Plan
@@ -9,7 +12,7 @@ from raykd.config import Experiment
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.places import teachers_folder
-from raykd.storage import below, name_of
+from raykd.storage import DamagedError, below, name_of, read, write
 from raykd.training.external_teacher import fetch_external_teacher
 from raykd.training.folder import description
 from raykd.training.saved import is_whole
@@ -27,10 +30,10 @@ def with_external_teacher(experiment: Experiment, info: DataInfo) -> Experiment:
     Raises:
         RaykdError: the teacher cannot be had, or is another one than the resumed run was begun with.
     """
-    teacher, source, record = experiment.teacher, experiment.teacher.source, experiment.folder / RECORD
+    teacher, source = experiment.teacher, experiment.teacher.source
     if source is None:
         return experiment
-    begun = record.read_text().strip() if experiment.study.resume and record.exists() else None
+    begun = _begun_with(experiment.folder) if experiment.study.resume else None
     folder = below(teachers_folder(experiment), begun or "")
     known = (description(folder) or {}).get("data", {}).get("fingerprint") == info.fingerprint
     if begun is None or not known or not is_whole(folder):
@@ -43,10 +46,27 @@ def with_external_teacher(experiment: Experiment, info: DataInfo) -> Experiment:
     return experiment.model_copy(update={"teacher": teacher.model_copy(update={"source": folder})})
 
 
+def _begun_with(folder: Path) -> str | None:
+    """The name of the folder in the cache that a run's record has; None: it has no record.
+
+    Raises:
+        DamagedError: the record is not what was written.
+    """
+    content = read(folder, RECORD)
+    if content is None:
+        return None
+    if (name := re.fullmatch(rb"([\w.-]+)\n", content)) is None:
+        raise DamagedError(
+            f"{folder / RECORD} is damaged: it is not what was written\n"
+            "delete it, if teacher.source still holds the teacher that this run was begun with"
+        )
+    return name[1].decode()
+
+
 def remember_external_teacher(experiment: Experiment) -> None:
     """Write into the run's folder which external teacher it has, so that a resumed run has the same."""
     if experiment.teacher.source is not None:
-        (experiment.folder / RECORD).write_text(f"{name_of(experiment.teacher.source)}\n")
+        write(experiment.folder, RECORD, f"{name_of(experiment.teacher.source)}\n".encode())
 
 
 def evaluate_on_cluster(experiment: Experiment, plan: Plan) -> None:

@@ -33,10 +33,10 @@ from raykd.cluster.session import ray_session
 from raykd.config import ClusterSettings, Experiment
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
-from raykd.places import RAY, SETTINGS, check_storage, shared_folder
+from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
 from raykd.progress import standard_output
 from raykd.search.space import SearchSpace
-from raykd.storage import below
+from raykd.storage import StorageError, below, check_creatable, disk_error
 from raykd.study.bank import bank_line
 from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
@@ -45,6 +45,7 @@ from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse
 from raykd.tracking import Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
+from raykd.training.teacher_cache import teachers
 
 Kind = Literal["tune", "distill", "train_teacher", "compare_teachers", "confirm", "claims", "replay"]
 """Of a job; the tag `raykd.kind` in MLflow."""
@@ -105,6 +106,8 @@ class Session:
                 external teacher cannot answer there.
         """
         cluster = settings or self.experiment.cluster
+        if "teacher" in self._parameters and untrained(teachers(self.experiment, self.data.fingerprint)):
+            check_creatable(teachers_folder(self.experiment), "teacher.cache")
         self._stack.enter_context(ray_session(cluster))
         resources, plan = wait_for_resources(cluster, students, self.console)
         plan = replace(plan, seats=max(plan.seats, at_least))
@@ -216,10 +219,24 @@ def open_session(
     if rehearsed and "student" in roles:
         rehearse(checked.experiment, checked.data, space)
     check_tracking(experiment.tracking)
-    with ExitStack() as stack:
+    with _disk_told_of(experiment), ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))
         check_folder(experiment, "confirm" if kind == "confirm" else "study")
         yield Session(checked, experiment, kind, console or standard_output(), stack)
+
+
+@contextmanager
+def _disk_told_of(experiment: Experiment) -> Iterator[None]:
+    """Errors of the disk end a run in a sentence, and one that was begun can be resumed."""
+    try:
+        yield
+    except (StorageError, OSError) as error:
+        message = str(error) if isinstance(error, StorageError) else disk_error(error)
+        if message is None or "\n" in message:
+            raise
+        if (experiment.folder / SETTINGS).exists():
+            message += "\nnothing is lost: when that is mended, the same command with --resume goes on"
+        raise StorageError(message) from error
 
 
 def untrained(requests: Iterable[TrainRequest]) -> list[TrainRequest]:
@@ -235,6 +252,9 @@ def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
     try:
         yield tracker
         tracker.end_study("finished")
+    except StorageError:
+        tracker.end_study("interrupted")
+        raise
     except (KeyboardInterrupt, RunEnded):
         tracker.end_study("interrupted")
         raise RaykdError("interrupted; nothing is lost: the same command with --resume goes on") from None

@@ -17,15 +17,16 @@ from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.database_urls import without_password
 from raykd.errors import RaykdError
-from raykd.places import TRIALS, shared_folder
+from raykd.places import TRIALS, shared_folder, trial_name
 from raykd.progress import RunProgress
 from raykd.results.folds import over_folds
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
-from raykd.results.trial_summary import TrialSummary
+from raykd.results.trial_summary import summaries
 from raykd.search.goals import check_goals
 from raykd.search.optuna_study import open_study, remaining_trials
 from raykd.search.plateau import ENDED, Plateau
+from raykd.search.retries import failed_trials, retry_failed
 from raykd.search.run import search
 from raykd.search.space import SearchSpace
 from raykd.search.space_file import load_space
@@ -112,13 +113,14 @@ def _is_unfinished(experiment: Experiment, folds: Sequence[Fold]) -> bool:
         return True
     networks = [network for fold in folds for network in (*fold.chain, fold.plain)]
     study = _open_study(experiment)
-    if untrained(networks) or remaining_trials(study, experiment.study.trials) > 0:
+    again = experiment.study.retry_failed and failed_trials(study)
+    if untrained(networks) or again or remaining_trials(study, experiment.study.trials) > 0:
         return True
     return bool(_final(experiment, study, folds).open_work)
 
 
 def _final(experiment: Experiment, study: optuna.Study, folds: Sequence[Fold]) -> Final:
-    return Final(experiment, [TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False)], folds)
+    return Final(experiment, summaries(study.get_trials(deepcopy=False)), folds)
 
 
 class _Study:
@@ -132,6 +134,7 @@ class _Study:
         self._experiment = session.experiment
         self._shared = shared_folder(session.experiment)
         self._study = _open_study(session.experiment, as_trials(earlier, space))
+        self._again = retry_failed(self._study) if session.experiment.study.retry_failed else []
         self._start = start_points(session.experiment, space)
         remember_settings(self._study, session.experiment, session.data.fingerprint)
         goals = session.experiment.study.objectives
@@ -158,6 +161,9 @@ class _Study:
         }
         if len(self._folds) > 1:
             lines["folds"] = f"{len(self._folds)}: a trial's accuracy is the mean of as many students, one on each"
+        if self._again:
+            names = ", ".join(map(trial_name, self._again))
+            lines["again"] = f"{names}, which failed, as new trials"
         lines["start"] = ", ".join(point.name for point in self._start[: settings.trials])
         if settings.finalists and len(settings.objectives) == 1:
             lines["finalists"] = (
@@ -245,6 +251,7 @@ class _Study:
                 self._sizes,
                 self._start,
                 plateau,
+                lambda reason: classrooms.interrupt(f"{reason}: the run ends here"),
             )
 
     def _teacher(self) -> dict[str, Any]:

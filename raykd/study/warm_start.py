@@ -6,7 +6,6 @@ in the study's folder, so that a resumed study learns from the same trials, even
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,13 +19,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from raykd.config import Experiment
 from raykd.database_urls import split_study, without_password
 from raykd.errors import RaykdError, unknown_name
+from raykd.records import read_json, write_json
 from raykd.results.load import recorded_study
 from raykd.search.goals import goals_of
 from raykd.search.space import SearchSpace, Value, takes
 from raykd.search.start_points import is_outside
 from raykd.search.storage import open_storage, storage_address, study_names
 from raykd.settings_io import settings_in_use
-from raykd.storage import replacing
 
 RECORD = "warm_start.json"
 """File of the study's folder that holds what was taken."""
@@ -96,9 +95,9 @@ def earlier_trials(experiment: Experiment, space: SearchSpace, fingerprint: str)
         RaykdError: an earlier study cannot be read, or its accuracies cannot be compared with the new one's: other data
             or splits, another number of epochs, or no value for one of the goals.
     """
-    record = experiment.folder / RECORD
-    if record.exists():
-        return [_from_record(each) for each in json.loads(record.read_text(encoding="utf-8"))]
+    record = read_json(experiment.folder / RECORD, "delete it; the earlier studies are then read again")
+    if record is not None:
+        return [_from_record(each) for each in record]
     return [
         _taken(name, _earlier_study(name, experiment), experiment, space, fingerprint)
         for name in experiment.study.warm_start
@@ -108,8 +107,7 @@ def earlier_trials(experiment: Experiment, space: SearchSpace, fingerprint: str)
 def remember_taken(folder: Path, taken: Sequence[Taken]) -> None:
     """Keep what was taken in the study's folder."""
     if taken and not (folder / RECORD).exists():
-        with replacing(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps([asdict(each) for each in taken], indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, [asdict(each) for each in taken])
 
 
 def as_trials(taken: Sequence[Taken], space: SearchSpace) -> list[FrozenTrial]:

@@ -64,14 +64,14 @@ def keep_model(folder: str | Path, target: Path) -> None:
 
     Raises:
         RaykdError: there is no finished model.
+        StorageError: the disk is full, or refuses.
     """
     temporary = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     for name in (WEIGHTS, DESCRIPTION):
         content = read(folder, name)
         if content is None:
             raise RaykdError(f"no finished model in {folder}: {name} is missing")
-        (temporary / name).write_bytes(content)
+        write(temporary, name, content)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)

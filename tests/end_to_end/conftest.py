@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -21,3 +22,9 @@ def cluster() -> Iterator[str]:
     context = ray.init(num_cpus=4, namespace=NAMESPACE, log_to_driver=False)
     yield context.address_info["address"]
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cluster_logs(cluster: str) -> Path:
+    """The folder of the logs of all of the cluster's processes."""
+    return Path(ray._private.worker._global_node.get_logs_dir_path())

@@ -124,8 +124,8 @@ def title_of_process() -> str:
     return Path("/proc/self/cmdline").read_bytes().decode(errors="replace")
 
 
-def picky(num_classes: int, in_channels: int, mood: str) -> nn.Module:
-    """A linear network that refuses to be built in a bad mood."""
-    if mood == "bad":
+def picky(num_classes: int, in_channels: int, mood: str, mended: str = "") -> nn.Module:
+    """A linear network that refuses to be built in a bad mood, unless the file `mended` exists."""
+    if mood == "bad" and not (mended and Path(mended).exists()):
         raise ValueError("not today")
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,12 +12,13 @@ from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.places import SETTINGS, teachers_folder
+from raykd.records import read_json, write_json
 from raykd.results.confirm import ChosenTrial, Fixed, Use
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
 from raykd.search.optuna_study import remaining_trials
 from raykd.settings_io import override, setting_names, setting_value
-from raykd.storage import below, check_writable, is_url, replacing
+from raykd.storage import below, check_writable, is_url
 from raykd.study.confirm.contenders import seeds_of
 from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
 from raykd.study.folder import LOCK, check_folder, with_lasting_paths
@@ -60,10 +60,8 @@ class ConfirmSetup:
 
     def begin(self) -> None:
         """Write what is fixed into the confirm's folder, and into the study's that the test split is used."""
-        with replacing(self.experiment.folder / RECORD) as temporary:
-            temporary.write_text(json.dumps(asdict(self.fixed), indent=2) + "\n")
-        with replacing(self.study.folder / USES) as temporary:
-            temporary.write_text(json.dumps([asdict(use) for use in self.uses()], indent=2) + "\n")
+        write_json(self.experiment.folder / RECORD, asdict(self.fixed))
+        write_json(self.study.folder / USES, [asdict(use) for use in self.uses()])
 
 
 def set_up(given: Experiment) -> ConfirmSetup:
@@ -174,9 +172,9 @@ def _fixed(study: RecordedStudy, result: StudyResult, experiment: Experiment) ->
 
 
 def _begun(file: Path) -> Fixed | None:
-    if not file.exists():
+    content = read_json(file, "bring back the copy in the confirm's run in MLflow, or name another with --confirm.name")
+    if content is None:
         return None
-    content = json.loads(file.read_text())
     trials = tuple(ChosenTrial(**trial) for trial in content["trials"])
     return Fixed(content["study"], trials, tuple(content["seeds"]), content["began"])
 
@@ -196,5 +194,5 @@ def _names(values: tuple[Any, ...]) -> str:
 
 
 def _uses(folder: Path) -> tuple[Use, ...]:
-    file = folder / USES
-    return tuple(Use(**use) for use in json.loads(file.read_text())) if file.exists() else ()
+    advice = "bring back a copy, or delete it: the tag raykd.test_split of the study's run in MLflow says the same"
+    return tuple(Use(**use) for use in read_json(folder / USES, advice) or ())
