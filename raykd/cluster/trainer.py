@@ -7,8 +7,8 @@ from dataclasses import asdict
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from raykd.cluster.gloo import ClusterTorchConfig
 from raykd.cluster.placement import PlacedClassroom
+from raykd.cluster.process_group import ClusterTorchConfig
 from raykd.cluster.resources import Plan, worker_resources
 from raykd.cluster.worker import WorkerConfig, work_until_closed
 from raykd.config import ClusterSettings
