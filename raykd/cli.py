@@ -158,6 +158,18 @@ def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None =
     write_report(study, output)
 
 
+def sync(study: Annotated[str, tyro.conf.Positional], /, uri: str | None = None) -> None:
+    """Deliver to MLflow what a study could not log while the server was away; it fails if something is left then.
+
+    Args:
+        study: Folder of the study, or its name below outputs/. Its confirms are delivered as well.
+        uri: MLflow's tracking URI, if it is another one by now. None: that of the study.
+    """
+    from raykd.study.sync import sync as deliver
+
+    deliver(study, uri)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "explain": explain,
@@ -168,6 +180,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "register": register,
     "replay": replay,
     "report": report,
+    "sync": sync,
 }
 """Each command is a function whose signature is its command line; it imports heavy packages when it is called."""
 WITH_OWN_PARSER = ("plan", "bank", "confirm")

@@ -128,5 +128,8 @@ class TrackingSettings(Settings):
     """Log the best student as an MLflow model under the parent run."""
     system_seconds: NonNegative = 10.0
     """Seconds between two measurements of CPU, memory and GPUs of the workers' nodes, for the parent run. 0: none."""
+    required: bool = False
+    """Refuse to start while `uri` does not answer. Otherwise the run starts, keeps in its folder what is to be logged,
+    and sends it when the server is there; `raykd sync STUDY` sends what is left in the end."""
     timeout_seconds: Positive = 10.0
     """Longest wait for one call to the tracking server; the study itself never waits."""

@@ -62,15 +62,15 @@ def recorded_teacher(folder: Path) -> dict[str, Any] | None:
     return teacher
 
 
-def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStudy:
-    """Read a study's folder.
+def study_folder(study: str | Path, output: Path | None = None) -> Path:
+    """The folder of a study, or of a run of another kind.
 
     Args:
         study: The folder, or the study's name below `output`.
         output: Holds one folder a study. None: the default of `study.output`.
 
     Raises:
-        RaykdError: there is no such study, the folder holds a run of another kind, or its storage does not answer.
+        RaykdError: there is no such study.
     """
     output = output or StudySettings().output
     folder = Path(study).expanduser()
@@ -81,7 +81,20 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
         if not known:
             raise RaykdError(f"no study {str(study)!r}: neither is it a study's folder, nor is there one in {output}")
         raise unknown_name("study", str(study), known, str(output))
-    folder = folder.absolute()
+    return folder.absolute()
+
+
+def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStudy:
+    """Read a study's folder.
+
+    Args:
+        study: The folder, or the study's name below `output`.
+        output: Holds one folder a study. None: the default of `study.output`.
+
+    Raises:
+        RaykdError: there is no such study, the folder holds a run of another kind, or its storage does not answer.
+    """
+    folder = study_folder(study, output)
     experiment = load_saved(folder / SETTINGS)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
     settings = experiment.study

@@ -30,11 +30,11 @@ from raykd.cluster.client import RunEnded
 from raykd.cluster.node_checks import NodeChecks, check_nodes
 from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.config import ClusterSettings, Experiment
+from raykd.config import ClusterSettings, Experiment, TrackingSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
-from raykd.progress import standard_output
+from raykd.progress import CountProgress, standard_output
 from raykd.search.space import SearchSpace
 from raykd.storage import StorageError, below, check_creatable, disk_error
 from raykd.study.bank import bank_line
@@ -42,13 +42,17 @@ from raykd.study.external_teacher import evaluate_on_cluster, remember_external_
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
 from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse
-from raykd.tracking import Tracker, check_tracking
+from raykd.tracking import ServerAway, Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
 
 Kind = Literal["tune", "distill", "train_teacher", "compare_teachers", "confirm", "claims", "replay"]
 """Of a job; the tag `raykd.kind` in MLflow."""
+
+
+_BRIEF_SECONDS = 3.0
+"""What MLflow takes no longer for in the end is not told of."""
 
 
 class Session:
@@ -213,16 +217,17 @@ def open_session(
         RaykdError: something in the settings is wrong, the folder was begun with others or is in use by another
             process, or the run was interrupted; one or two lines say what to do.
     """
+    console = console or standard_output()
     experiment = with_lasting_paths(experiment)
     check_storage(experiment)
     checked = preflight(experiment, roles, held_out)
     if rehearsed and "student" in roles:
         rehearse(checked.experiment, checked.data, space)
-    check_tracking(experiment.tracking)
+    _check_tracking(experiment.tracking, console)
     with _disk_told_of(experiment), ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))
         check_folder(experiment, "confirm" if kind == "confirm" else "study")
-        yield Session(checked, experiment, kind, console or standard_output(), stack)
+        yield Session(checked, experiment, kind, console, stack)
 
 
 @contextmanager
@@ -245,6 +250,20 @@ def untrained(requests: Iterable[TrainRequest]) -> list[TrainRequest]:
     return [request for request in requests if not (description(request.folder) or {}).get("metrics")]
 
 
+def _check_tracking(settings: TrackingSettings, console: Console) -> None:
+    """Refuse an address that cannot be right; a server that is away is only told of, unless it is required."""
+    try:
+        check_tracking(settings)
+    except ServerAway as away:
+        if settings.required:
+            raise
+        _print(
+            console,
+            f"MLflow at {away.uri}: {away.reason}. The run starts, and sends what it has to log when the server is "
+            "there; --tracking.required would refuse to start.",
+        )
+
+
 @contextmanager
 def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
     """The run's tracker; its parent run ends as the run ends, and what could not be delivered is said."""
@@ -262,5 +281,12 @@ def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
         tracker.end_study("failed")
         raise
     finally:
-        if undelivered := tracker.close():
-            console.print(f"MLflow: {undelivered}", soft_wrap=True, highlight=False)
+        title = "MLflow (Ctrl-C stops waiting)"
+        with CountProgress(console, title, tracker.waiting, "events sent", _BRIEF_SECONDS) as progress:
+            undelivered = tracker.close(show=progress.left)
+        if undelivered:
+            _print(console, f"MLflow: {undelivered}")
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -95,6 +95,10 @@ def send_student(client: MlflowClient, experiment: str, run: str, path: Path) ->
     digest = saved_digest(path)
     known = client.search_logged_models([experiment], f"source_run_id = '{run}'")
     same = [model for model in known if model.name == NAME and model.tags.get("raykd.digest") == digest]
+    same.sort(key=lambda model: model.status != LoggedModelStatus.READY)
+    for double in same[1:]:
+        if double.status != LoggedModelStatus.READY:  # created by a call that was given up too early
+            client.delete_logged_model(double.model_id)
     model = same[0] if same else client.create_logged_model(experiment, NAME, run, tags={"raykd.digest": digest})
     if model.status != LoggedModelStatus.READY:
         description.run_id, description.model_id = run, model.model_id
