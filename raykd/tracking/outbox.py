@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from raykd.errors import RaykdError
-from raykd.storage import replacing
+from raykd.tracking.delivered import Delivered
 from raykd.tracking.lines import event_of, line_of
 
 log = logging.getLogger("raykd.tracking")
@@ -46,18 +44,6 @@ class Batch(NamedTuple):
 
     runs: dict[str, list[Entry]]
     end: int
-
-
-@dataclass
-class _Delivered:
-    """What is delivered: all before `cursor`, of some runs more, but of `later` nothing; all are bytes of the file."""
-
-    cursor: int = 0
-    ahead: dict[str, int] = field(default_factory=dict)
-    later: list[int] = field(default_factory=list)
-
-    def has(self, entry: Entry) -> bool:
-        return entry.start < max(self.cursor, self.ahead.get(entry.run, 0))
 
 
 def outbox_id(folder: Path) -> str:
@@ -103,10 +89,11 @@ def logged_epochs(folder: Path) -> dict[str, dict[int, Mapping[str, float]]]:
 class Outbox:
     """Append-only events of one study, delivered at least once; whoever receives them must be idempotent.
 
-    An event is in the hands of the operating system when `put` returns, so it outlives the process. Each line has a
-    checksum; a damaged one is named in the log and left out. How far each run was delivered is stored run by run, but
-    not forced onto the disk: after a power failure some events are delivered again. One process writes and reads; any
-    thread may call `put`, one thread calls the rest.
+    An event is in the hands of the operating system when `put` returns, so it outlives the process; `read` forces it
+    onto the disk, so that a power failure costs the last seconds. Each line has a checksum; a damaged one is named in
+    the log and left out. How far each run was delivered is stored run by run, but not forced onto the disk: after a
+    power failure some events are delivered again. One process writes and reads; any thread may call `put`, one thread
+    calls the rest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -123,6 +110,7 @@ class Outbox:
         self._cursor_file = folder / CURSOR
         self._lock = threading.Lock()
         self._damaged: set[int] = set()
+        self._synced = 0
         self._waiting = 0
         self._descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._size = self._whole_lines()
@@ -130,8 +118,8 @@ class Outbox:
         if self._size == 0:
             self.put({"outbox": uuid.uuid4().hex})
         self.id = outbox_id(folder)
-        self._delivered = self._stored()
-        left = sum(not self._delivered.has(entry) for entry in self._entries())
+        self._delivered = Delivered.read(self._cursor_file, self._size)
+        left = sum(not self._delivered.has(entry.run, entry.start) for entry in self._entries())
         self._waiting = left + len(self._delivered.later)
 
     def put(self, event: Event) -> None:
@@ -161,14 +149,18 @@ class Outbox:
         Args:
             limit: Of events.
             without: Runs whose events are left out.
+
+        Raises:
+            OSError: If the disk does not take what was written.
         """
+        self._sync()
         runs: dict[str, list[Entry]] = {}
         end, count = self._delivered.cursor, 0
         for entry in self._entries():
             if count == limit:
                 break
             end = entry.end
-            if entry.run not in without and not self._delivered.has(entry):
+            if entry.run not in without and not self._delivered.has(entry.run, entry.start):
                 runs.setdefault(entry.run, []).append(entry)
                 count += 1
         return Batch(runs, end)
@@ -198,12 +190,11 @@ class Outbox:
         """
         delivered, cursor = self._delivered, self._delivered.cursor
         for entry in self._entries():
-            if entry.start >= batch.end or not delivered.has(entry):
+            if entry.start >= batch.end or not delivered.has(entry.run, entry.start):
                 break
             cursor = entry.end
         if cursor > delivered.cursor:
-            delivered.cursor = cursor
-            delivered.ahead = {run: end for run, end in delivered.ahead.items() if end > cursor}
+            delivered.advance(cursor)
             self._store()
 
     def later(self) -> Entry | None:
@@ -241,6 +232,13 @@ class Outbox:
                 os.close(self._descriptor)
             self._descriptor = -1  # the number may soon be another file's
 
+    def _sync(self) -> None:
+        size = self._size
+        if size > self._synced:
+            with self.file.open("rb") as file:
+                os.fsync(file.fileno())
+            self._synced = size
+
     def _settled(self) -> None:
         del self._delivered.later[0]
         with self._lock:
@@ -276,20 +274,7 @@ class Outbox:
                 end = start
         return 0
 
-    def _stored(self) -> _Delivered:
-        """What was delivered, as far as it can be believed; without it everything is delivered again."""
-        try:
-            content = json.loads(self._cursor_file.read_text())
-            # Earlier releases wrote the cursor alone.
-            delivered = _Delivered(int(content)) if isinstance(content, int) else _Delivered(**content)
-            places = (delivered.cursor, *delivered.ahead.values(), *delivered.later)
-            believed = all(0 <= place <= self._size for place in places)
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
-            return _Delivered()
-        return delivered if believed else _Delivered()
-
     def _store(self) -> None:
         if self._descriptor < 0:
             return  # another process may have the folder by now
-        with replacing(self._cursor_file) as temporary:
-            temporary.write_text(json.dumps(vars(self._delivered)))
+        self._delivered.write(self._cursor_file)

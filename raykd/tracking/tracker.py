@@ -230,7 +230,9 @@ class Tracker:
 
     def _wait(self, patience: float, show: Callable[[int], None] | None) -> None:
         began = time.monotonic()
-        while not self._postman.join(_LOOK):
+        ended = False
+        while not ended:
+            ended = self._postman.join(_LOOK)
             if show is not None:
                 show(self.waiting)
             # A call that has not failed may yet send something large.

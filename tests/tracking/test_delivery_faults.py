@@ -143,6 +143,7 @@ def test_the_end_waits_as_long_as_there_is_progress(proxy: Proxy, tmp_path: Path
     assert time.monotonic() - began > 12 * 3 * SLOW_SECONDS > 2
     assert len(set(seen)) > 5  # it moves run by run
     assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == 0
 
 
 def test_the_next_launch_neither_sends_nor_asks_again(proxy: Proxy, server: Server, tmp_path: Path) -> None:
