@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from raykd.command_line import ended_well
-from raykd.errors import RaykdError, unknown_name
+from raykd.command_line import ended_well, run_command
+from raykd.errors import FAILED, RaykdError
 
 
 def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
@@ -143,7 +143,9 @@ def replay(
     }
     result = replay_run(run, uri, output, {name: value for name, value in overrides.items() if value is not None})
     if not result.same:
-        raise RaykdError(f"the replay of {result.trial.name} differs from the trial; see the differences above")
+        error = RaykdError(f"the replay of {result.trial.name} differs from the trial; see the differences above")
+        error.exit_code = FAILED
+        raise error
 
 
 def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
@@ -188,16 +190,14 @@ WITH_OWN_PARSER = ("plan", "bank", "confirm")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's error is printed without traceback, and the exit code is 1."""
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    """Run the command line; a user's error is printed without traceback, and the exit code is that of the error."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> None:
-        if not words[0].startswith("-") and words[0] not in COMMANDS:
-            raise unknown_name("command", words[0], COMMANDS)
-        if words[0] in WITH_OWN_PARSER:
+        if words and words[0] in WITH_OWN_PARSER:
             COMMANDS[words[0]](*words[1:])
-            return
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="raykd", description=__doc__, args=words)
+        else:
+            run_command(COMMANDS, words, "raykd", __doc__ or "")
 
     ended_well(command)
 

@@ -49,6 +49,23 @@ class DamagedError(StorageError):
     """What is stored is not what was written."""
 
 
+def local_path(text: str | Path) -> Path:
+    """A path as a user gives it, with ``~`` for a home folder.
+
+    Raises:
+        RaykdError: there is no such home folder, or no file system has such a path.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (RuntimeError, ValueError) as error:
+        raise RaykdError(f"{str(text)[:100]!r} is no path: {error}") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise RaykdError(f"{str(text)[:100]!r}... is no path: its name is too long") from None
+    return path
+
+
 def is_url(folder: str | Path) -> bool:
     """Whether a folder is an object store's."""
     return "://" in str(folder) and not str(folder).startswith("file://")

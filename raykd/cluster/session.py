@@ -102,8 +102,15 @@ def _check_reachable(address: str | None) -> None:
     Raises:
         RaykdError: nothing does.
     """
-    match = re.fullmatch(r"\[?([\w.:-]+?)\]?:(\d+)", address or "")
-    if match is None:
+    if address is None or address in ("auto", "local"):
+        return
+    match = re.fullmatch(r"(?:ray://)?\[?([\w.:-]+?)\]?:(\d+)", address)
+    if match is None and (address.startswith(("http://", "https://", "ray://")) or "://" not in address):
+        raise RaykdError(
+            f"{address!r} is no cluster's address (cluster.address or RAY_ADDRESS)\n"
+            "give HOST:6379 of the head node, or ray://HOST:10001; the http address is the one that jobs are sent to"
+        )
+    if match is None:  # Ray's plugins have addresses of their own
         return
     try:
         socket.create_connection((match[1], int(match[2])), CONNECT_SECONDS).close()

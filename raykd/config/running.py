@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 import tyro
 from pydantic import Field, model_validator
 
-from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings, Share
+from raykd.settings import Address, Count, CountOrZero, Name, NonNegative, Positive, Settings, Share
 
 Goal: TypeAlias = Literal["accuracy", "parameters", "latency"]
 
@@ -16,7 +16,7 @@ Goal: TypeAlias = Literal["accuracy", "parameters", "latency"]
 class StudySettings(Settings):
     """How the hyperparameters are searched."""
 
-    name: str = Field(default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name = "study"
     """Name of the study: its folder below `output`, its MLflow experiment and its Optuna study."""
     output: Path = Path("outputs")
     """Folder that holds one folder per study."""
@@ -89,7 +89,7 @@ class ClusterSettings(Settings):
 
     address: str | None = None
     """Ray cluster to join. None: the cluster this script was submitted to or RAY_ADDRESS names, else a local one."""
-    storage: str | None = None
+    storage: Annotated[str | None, Address] = None
     """What all nodes must see (students, teachers, Ray's own files) lies below this: a folder that they share, or an
     object store's URL (s3://, gs://, abfs://). None: in study.output and teacher.cache, which they must share then."""
     classrooms: Count | None = None

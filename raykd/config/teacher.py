@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from raykd.config.training_spec import ModelSettings, TrainingSettings
-from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings, Share
+from raykd.settings import Address, Count, CountOrZero, NonNegative, Positive, Settings, Share
 
 Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]
 """The ways in which a generous teacher may differ from the paper's."""
@@ -57,7 +57,7 @@ class TeacherSettings(Settings):
     new images. Held-out images are answered by the mean of all. None: one teacher that has seen all."""
     label_noise: Share | None = None
     """As data.label_noise, of the teacher's training alone. None: what data.label_noise says."""
-    source: str | None = None
+    source: Annotated[str | None, Address] = None
     """A finished teacher to take as it is instead of training one: a checkpoint file of `teacher.model`, its weights by
     name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,
     runs:/ID/NAME; modules that are not raykd's get images in [0, 1]). A generous teacher is taught by it."""

@@ -18,7 +18,7 @@ from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.knowledge.schedule import ScheduleSettings
 from raykd.knowledge.temperature import TemperatureSettings
-from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share, divided
+from raykd.settings import Address, Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share, divided
 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 """Data sets that `data.download` can fetch."""
@@ -45,7 +45,7 @@ class DataSettings(Settings):
 
     name: str = "digits"
     """digits, fashion_mnist, cifar10, cifar100, imagenet, folder, or an import path `package.module:function`."""
-    root: str | Path | None = None
+    root: Annotated[str | Path | None, Address] = None
     """Folder that holds the data set's files, or a URL that each node fetches once into `cache`: an archive (.tar,
     .tar.gz, .tgz, .zip) at http(s)://, or a folder or archive at s3://, gs://, abfs:// or file://. None: where the data
     set is usually found on this machine."""

@@ -59,16 +59,18 @@ def local_root(settings: DataSettings) -> Path | None:
         return root
     cache = settings.cache.expanduser()
     name = hashlib.sha256(root.encode()).hexdigest()[:16]
+    try:
+        source = _source(root)
+    except OSError as error:
+        whole = [copy for copy in cache.glob(f"{name}-*") if copy.suffix not in (".part", ".archive")]
+        copies = sorted(whole, key=lambda copy: copy.stat().st_mtime)
+        if not copies:
+            raise _unreachable(f"data.root {root}", error) from error
+        log.warning("data.root %s: %s; the copy fetched before is used", root, _reason(error))
+        return _inner(copies[-1])
+    folder = cache / f"{name}-{source.version}"
+    # A lock's file is written only where there is something to fetch.
     with _locked(cache, name):
-        try:
-            source = _source(root)
-        except OSError as error:
-            copies = sorted(cache.glob(f"{name}-*"), key=lambda copy: copy.stat().st_mtime)
-            if not copies:
-                raise _unreachable(f"data.root {root}", error) from error
-            log.warning("data.root %s: %s; the copy fetched before is used", root, _reason(error))
-            return _inner(copies[-1])
-        folder = cache / f"{name}-{source.version}"
         if not folder.exists():
             log.warning("fetching data.root %s into %s", root, folder)
             with _moved_when_whole(folder, f"data.root {root}") as new:

@@ -16,9 +16,9 @@ from rich.console import Console
 from raykd.deploy.agreement import BATCH_SIZES, Agreement, Images, agreement, images_for
 from raykd.deploy.formats import CARD, FORMATS, FormatName, check_packages
 from raykd.deploy.source import FinishedModel, find_model
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.models import Classifier
-from raykd.models.weights import shortened
+from raykd.storage import local_path
 from raykd.training.folder import description
 from raykd.training.saved import load_model
 
@@ -135,6 +135,9 @@ def _file_facts(name: FormatName, path: Path, agreed: Agreement, images: Images)
 
 
 def _check_output(output: Path) -> None:
+    there = next(each for each in (local_path(output).absolute(), *output.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise RaykdError(f"--output {output} lies below {there}, which is a file: name a new folder")
     if output.exists() and not (output / CARD).exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RaykdError(f"--output {output} holds something other than an earlier export: name a new folder")
 

@@ -7,6 +7,7 @@ from raykd.models.build import (
     model_names,
     normalisation,
     parameter_count,
+    weights_file,
 )
 from raykd.models.classifier import Classifier
 from raykd.models.fold import folded
@@ -23,4 +24,5 @@ __all__ = [
     "normalisation",
     "parameter_count",
     "read_state",
+    "weights_file",
 ]

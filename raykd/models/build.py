@@ -58,7 +58,7 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
         RaykdError: Unknown name, import path that cannot be imported, arguments that the builder does not take, a
             builder that returns no ``nn.Module``, or weights that cannot be loaded or do not fit.
     """
-    file = _weights_file(settings)
+    file = weights_file(settings)
     if file is not None:
         check_file(file)
     builder = _builder(settings.name, None if file else settings.weights)
@@ -84,7 +84,7 @@ def normalisation(settings: ModelSettings) -> Normalisation | None:
         RaykdError: Unknown torchvision or timm model, or unknown weights.
     """
     library, name = _library(settings.name)
-    if library is None or settings.weights is None or _weights_file(settings) is not None:
+    if library is None or settings.weights is None or weights_file(settings) is not None:
         return None
     wanted: Normalisation = LIBRARIES[library].normalisation_of(name, settings.weights)
     return wanted
@@ -96,7 +96,7 @@ def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: 
     Raises:
         RaykdError: What `build_model` refuses, and weights for another number of classes.
     """
-    file = _weights_file(settings)
+    file = weights_file(settings)
     if file is None and settings.weights is not None:
         library, name = _library(settings.name)
         assert library is not None
@@ -138,7 +138,7 @@ def _description(builder: Callable[..., nn.Module]) -> str:
     return f"{words}, {parameter_count(network):,} parameters with 100 classes"
 
 
-def _weights_file(settings: ModelSettings) -> str | None:
+def weights_file(settings: ModelSettings) -> str | None:
     """The file that the weights are in, or None where they have none: fresh, or by a library's name."""
     weights = settings.weights
     if weights is None or _library(settings.name)[0] is None or "/" in weights or weights.endswith(SUFFIXES):

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 NESTINGS = ("model", "state_dict", "net", "model_state_dict")
@@ -59,11 +59,6 @@ def check_file(path: str | Path) -> None:
             "" if str(path).endswith(SUFFIXES) else ", and only torchvision/ and timm/ models have weights by name"
         )
         raise RaykdError(f"weights {path}: no such file, seen from {Path.cwd()}{by_name}")
-
-
-def shortened(error: Exception) -> str:
-    """Another library's error message, on one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200]
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:

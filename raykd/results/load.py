@@ -17,6 +17,7 @@ from raykd.results.study import StudyResult
 from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
 from raykd.settings_io import load_saved
+from raykd.storage import local_path
 from raykd.tracking.address import address_of
 from raykd.training.folder import description
 
@@ -73,7 +74,7 @@ def study_folder(study: str | Path, output: Path | None = None) -> Path:
         RaykdError: there is no such study.
     """
     output = output or StudySettings().output
-    folder = Path(study).expanduser()
+    folder = local_path(study)
     if not (folder / SETTINGS).exists():
         folder = output.expanduser() / study
     if not (folder / SETTINGS).exists():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import track
 
+from raykd.command_line import run_command
 from raykd.config import Experiment, TeacherSettings
 from raykd.data import DataInfo, WholeViews, load_data, training_batches
 from raykd.errors import RaykdError, unknown_name
@@ -158,11 +159,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         RaykdError: there is no such study or teacher, or the storage does not answer.
     """
-    commands: dict[str, Callable[..., None]] = {"build": build, "list": list_, "clear": clear_}
-    words = list(arguments) or ["--help"]
-    if not words[0].startswith("-") and words[0] not in commands:
-        raise unknown_name("command", words[0], commands, "raykd bank")
-    tyro.extras.subcommand_cli_from_dict(commands, prog="raykd bank", description=__doc__, args=words)
+    run_command({"build": build, "list": list_, "clear": clear_}, arguments, "raykd bank", __doc__ or "")
 
 
 def _experiment(cache: Path, storage: str | None) -> Experiment:

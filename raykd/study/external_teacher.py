@@ -10,7 +10,7 @@ import ray
 from raykd.cluster.resources import Plan
 from raykd.config import Experiment
 from raykd.data import DataInfo
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.places import teachers_folder
 from raykd.storage import DamagedError, below, name_of, read, write
 from raykd.training.external_teacher import fetch_external_teacher
@@ -88,7 +88,6 @@ def _evaluate(folder: str, experiment: Experiment, threads: int) -> str | None:
     """What went wrong, or None."""
     import torch
 
-    from raykd.models.weights import shortened
     from raykd.training.external_teacher import evaluate_external_teacher
 
     torch.set_num_threads(threads)

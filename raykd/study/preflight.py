@@ -20,7 +20,7 @@ from raykd.models import build_model, parameter_count
 from raykd.search.space import SearchSpace
 from raykd.settings_io import override
 from raykd.study.external_teacher import with_external_teacher
-from raykd.study.networks import student_network, teacher_network
+from raykd.study.networks import check_start_weights, student_network, teacher_network
 from raykd.training.build import build_objective
 from raykd.training.external_teacher import check_answers
 from raykd.training.hint_layers import find_hint_layers
@@ -33,6 +33,8 @@ CHOICES = ("method.name", "method.beside", "student.name", "teacher.model.name")
 """Searched settings whose choices are checked, each with each of the others."""
 PARTS = (*CHOICES, "student.arguments.", "method.arguments.", "teacher.kind")
 """Searched settings on which the check depends; those that are no choices take their default."""
+PARTS_OF_START = (*PARTS, "student.", "method.", "teacher.model.")
+"""The same among the settings of a space's own start points, which may set what cannot be searched."""
 TEACHER_TRAINING = ("teacher.model.", "teacher.training.")
 """Settings of a teacher that is trained here."""
 
@@ -157,6 +159,7 @@ class _Networks:
             # Not all operations work on the meta device: what fails there may work with memory.
             network = _with_memory(settings, self._info)
             check_answers(network, self._info, name)
+        check_start_weights(settings, self._info)
         return network
 
     def _once(self, key: str, build: Callable[[], nn.Module]) -> nn.Module:
@@ -191,6 +194,9 @@ def _variants(experiment: Experiment, space: SearchSpace | None) -> Iterator[tup
             seen.append(values)
             chosen = ", ".join(f"{name} {values[name]}" for name in choices if name in values)
             yield override(experiment, values, space.source), f"{space.source}: {chosen}: " if chosen else ""
+    for name, settings in space.start.items():
+        if any(setting.startswith(PARTS_OF_START) for setting in settings):
+            yield override(experiment, settings, space.source), f"{space.source}: start, {name}: "
 
 
 def _check_searched(experiment: Experiment, space: SearchSpace) -> None:

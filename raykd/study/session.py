@@ -32,7 +32,7 @@ from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
 from raykd.config import ClusterSettings, Experiment, TrackingSettings
 from raykd.data import DataInfo
-from raykd.errors import RaykdError
+from raykd.errors import FAILED, RaykdError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
 from raykd.progress import CountProgress, standard_output
 from raykd.search.space import SearchSpace
@@ -78,6 +78,12 @@ class Session:
         self._stack = stack
         self._tracker: Tracker | None = None
         self._cluster: tuple[Resources, Plan, NodeChecks] | None = None
+        self._begun = False
+
+    def failed(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Tell an error that ends this session from one that was found before anything was begun; see `errors`."""
+        if self._begun and isinstance(error, RaykdError):
+            error.exit_code = FAILED
 
     @property
     def plan(self) -> Plan | None:
@@ -140,6 +146,7 @@ class Session:
             tags: Besides those that every run has.
             artifacts: Files besides the settings.
         """
+        self._begun = True
         provenance = self.provenance
         all_tags = {"raykd.kind": self._kind, **(tags or {}), **provenance.tags}
         files = [self.folder / SETTINGS, *artifacts]
@@ -153,6 +160,7 @@ class Session:
             lines: What the plan says about this job, by name.
         """
         assert self._cluster is not None
+        self._begun = True
         resources, plan, node_checks = self._cluster
         self._show_plan({**(lines or {}), "cluster": str(resources), "plan": str(plan), "results": str(self.folder)})
         usage = Usage(self.experiment.tracking.system_seconds, self._tracker.usage) if self._tracker else None
@@ -227,7 +235,9 @@ def open_session(
     with _disk_told_of(experiment), ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))
         check_folder(experiment, "confirm" if kind == "confirm" else "study")
-        yield Session(checked, experiment, kind, console, stack)
+        session = Session(checked, experiment, kind, console, stack)
+        stack.push(session.failed)
+        yield session
 
 
 @contextmanager

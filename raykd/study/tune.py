@@ -83,6 +83,7 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     experiment = with_lasting_paths(experiment)
     space = load_space(experiment.study.space, without_passwords(experiment))
     check_goals(experiment.study.objectives, space)
+    start_points(experiment, space)  # It says what study.start should not name.
     check_optuna_storage(experiment)
     with open_session(experiment, "tune", console, space=space) as session, locked_optuna_storage(experiment):
         earlier = earlier_trials(experiment, space, session.data.fingerprint)

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from raykd.config import DataSettings, ModelSettings, TrackingSettings
 from raykd.data import DataInfo, evaluation_batches, load_data
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.models import Classifier, build_pretrained, normalisation
-from raykd.models.weights import SUFFIXES, shortened
-from raykd.storage import below, is_url, read
+from raykd.models.weights import SUFFIXES
+from raykd.storage import below, is_url, local_path, read
 from raykd.tracking.load_model import SCHEMES, stored_network
 from raykd.training.folder import MODULE, description, write_description
 from raykd.training.saved import is_whole, load_model, save_module, save_weights, weights_digest
@@ -161,7 +161,7 @@ def _fetch(source: str, model: ModelSettings, info: DataInfo, tracking: Tracking
             raise RaykdError(f"teacher.source {source}: {error}") from error
     if is_url(source):
         return _in_folder(source, source)
-    path = Path(source).expanduser()
+    path = local_path(source)
     if path.is_dir():
         return _in_folder(str(path), source)
     if path.is_file():

@@ -81,7 +81,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
     with pytest.raises(SystemExit) as exit_info:
         main(["register", *words])
-    assert exit_info.value.code == 1
+    assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") <= 2
     return error

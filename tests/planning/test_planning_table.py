@@ -266,7 +266,7 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["plan", *arguments])
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
 

@@ -245,7 +245,7 @@ def test_the_command_names_its_files_and_ends_errors_in_a_line(
     ):
         with pytest.raises(SystemExit) as ended:
             main(words)
-        assert ended.value.code == 1
+        assert ended.value.code == 2
         said = capsys.readouterr().err
         assert re.search(error, said)
         assert len(said.strip().splitlines()) <= 2

@@ -193,5 +193,5 @@ def test_the_command_refuses_in_a_line(study, words, error, capsys, monkeypatch,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(["confirm", *(str(study.folder) if word == "DONE" else word for word in words)])
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert error in capsys.readouterr().err

@@ -18,7 +18,7 @@ from raykd.results.confirm import ConfirmResult, StudentRow, TeacherRow
 from raykd.results.confirm_table import markdown, show
 from raykd.results.load import recorded_study
 from raykd.settings_io import override
-from raykd.storage import write
+from raykd.storage import local_path, write
 from raykd.study.confirm.contenders import BASELINES, contenders, named_teachers
 from raykd.study.confirm.setup import RECORD, ConfirmSetup, set_up
 from raykd.study.contenders import Contender, Contest
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     if not words or words[0].startswith("-"):
         raise RaykdError("raykd confirm needs a study first: its folder, or its name below outputs/")
     study, *settings = words
-    folder = Path(study).expanduser().absolute()
+    folder = local_path(study).absolute()
     named = {"study.name": study}
     if (folder / SETTINGS).exists():
         named = {"study.name": folder.name, "study.output": str(folder.parent)}
