@@ -111,7 +111,7 @@ def packed(folder: Path, target: Path, kind: str, *, around: bool = False) -> st
 
 def rest(cache: Path) -> list[str]:
     """What lies in the cache, but for locks."""
-    return [path.name for path in cache.iterdir() if path.suffix != ".lock"]
+    return [path.name for path in cache.glob("*") if path.suffix != ".lock"]
 
 
 @pytest.mark.parametrize("around", [False, True], ids=["bare", "in-a-folder"])
