@@ -184,4 +184,4 @@ def test_a_job_that_is_interrupted_or_wrong_does_not_exit_with_zero(monkeypatch,
     assert capsys.readouterr().err == "error: no [good]\ndo this\n"
     with pytest.raises(SystemExit) as ended:
         run(interrupted, Experiment())
-    assert ended.value.code == 230
+    assert ended.value.code == 130
