@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from raykd.errors import RaykdError, unknown_name
@@ -46,6 +47,16 @@ def import_object(path: str, where: str) -> Any:
         known = [known for known in vars(module) if not known.startswith("_")]
         raise unknown_name("name", name, known, where=f"{module_name} ({label})")
     return getattr(module, name)
+
+
+def work_in(folder: str) -> None:
+    """Have relative paths mean here what they mean to the driver: in loaders and builders of the user's own.
+
+    Args:
+        folder: The driver's present folder. Nothing changes where there is none of this name.
+    """
+    with suppress(OSError):
+        os.chdir(folder)
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
@@ -33,7 +34,7 @@ def classroom_trainer(
         restarts: How often Ray Train restarts the workers.
         usage_seconds: See `WorkerConfig`.
     """
-    worker = WorkerConfig(broker, room.name, plan.seats, plan.threads_per_worker, usage_seconds)
+    worker = WorkerConfig(broker, room.name, plan.seats, plan.threads_per_worker, os.getcwd(), usage_seconds)
     return TorchTrainer(
         work_until_closed,
         train_loop_config=asdict(worker),

@@ -15,6 +15,7 @@ import torch
 
 from raykd.cluster.session import NAMESPACE
 from raykd.cluster.usage import gpu_usage, node_usage
+from raykd.imports import work_in
 from raykd.training.classroom import Classroom
 from raykd.training.messages import Report, WorkerCommands, WorkerPoll
 from raykd.training.team import Team
@@ -26,6 +27,7 @@ HEARTBEAT_SECONDS = 5.0
 class WorkerConfig:
     """Which broker and classroom a worker belongs to, and what it may use: Ray Train's config of the train loop.
 
+    - folder: the driver's, from which the user's own code sees relative paths
     - usage_seconds: between two measurements of how busy its node is; 0: none are made
     """
 
@@ -33,6 +35,7 @@ class WorkerConfig:
     classroom: str
     seats: int
     threads: int
+    folder: str
     usage_seconds: float = 0.0
 
 
@@ -40,6 +43,8 @@ def work_until_closed(config: dict[str, Any]) -> None:
     """Run one worker of a classroom until the broker closes it; `config` holds the fields of `WorkerConfig`."""
     worker = WorkerConfig(**config)
     torch.set_num_threads(worker.threads)
+    # Ray Train has just put it into a folder of its own.
+    work_in(worker.folder)
     # Results travel as reports; a worker's own lines would only disturb the user's.
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     team = Team.of_process_group(ray.train.torch.get_device())

@@ -64,10 +64,12 @@ def trial_processes() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if "Trainable" in process.cmdline()[0]]
 
 
-def test_a_killed_worker_costs_no_trial(cluster, tmp_path):
+def test_a_killed_worker_costs_no_trial(cluster, tmp_path, monkeypatch):
     bomb = tmp_path / "bomb"
     bomb.touch()
-    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"file": str(bomb)})
+    # A path of the user's own code, seen from the driver's folder.
+    monkeypatch.chdir(tmp_path)
+    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"file": bomb.name})
     experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4, student=student))
     handler = signal.getsignal(signal.SIGINT)
     result = raykd.tune(experiment, quiet_console()[0])
