@@ -10,7 +10,7 @@ from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import build_model
 from raykd.models.weights import shortened
-from raykd.training.saved import load_model
+from raykd.training.saved import load_cached_model
 
 
 def student_network(experiment: Experiment, info: DataInfo) -> nn.Module:
@@ -29,7 +29,7 @@ def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
         RaykdError: it cannot be built or loaded as the settings say.
     """
     if experiment.teacher.source is not None and experiment.teacher.kind == "standard":
-        return load_model(experiment.teacher.source).network
+        return load_cached_model(experiment.teacher.source).network
     return _network(experiment.teacher.model, info)
 
 
