@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from raykd.json_files import read_json, write_json
 from raykd.results.questions import QUESTIONS, TEACHER, Comparison
 from raykd.results.statistics import Estimate
-from raykd.storage import replacing
 
 LEVEL = 0.05
 """Of Holm's correction, over the comparisons of one question under one condition."""
@@ -90,16 +89,16 @@ class ClaimsRecord:
     @classmethod
     def read(cls, file: Path) -> ClaimsRecord:
         """The record in a file; an empty one if there is no file."""
-        if not file.exists():
-            return cls()
-        content = json.loads(file.read_text(encoding="utf-8"))
-        tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
-        return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+
+        def made_of(content: Any) -> ClaimsRecord:
+            tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
+            return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+
+        return read_json(file, made_of, "delete it: it is made again of the trained students") or cls()
 
     def write(self, file: Path) -> None:
         """Replace the file, in one move."""
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(file, asdict(self))
 
     @property
     def variants(self) -> list[str]:

@@ -6,20 +6,19 @@ mean over seeds that the search did not use.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from raykd.json_files import read_json, write_json
 from raykd.places import FINALISTS, PLAIN, label
 from raykd.results.statistics import Estimate, interval, p_value, percent, spread
-from raykd.storage import replacing
 
 
 @dataclass(frozen=True)
@@ -139,17 +138,20 @@ class Finalists:
 
     def write(self, folder: Path) -> None:
         """Keep them in a study's folder."""
-        with replacing(folder / FINALISTS) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(folder / FINALISTS, asdict(self))
 
     @classmethod
-    def of(cls, folder: Path) -> Self | None:
-        """Those of a study's folder; None if it has none yet."""
-        file = folder / FINALISTS
-        if not file.exists():
-            return None
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
+    def of(cls, folder: Path) -> Finalists | None:
+        """Those of a study's folder; None if it has none yet.
+
+        Raises:
+            DamagedError: their record is damaged.
+        """
+
+        def made_of(content: Any) -> Finalists:
+            return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
+
+        return read_json(folder / FINALISTS, made_of, "--resume the study, which writes it again")
 
 
 def _from_data(row: Mapping[str, Any]) -> Finalist:
