@@ -117,7 +117,7 @@ def _pretrained(name: str, chosen: Any, num_classes: int, in_channels: int, argu
             f"torchvision/{name}: the weights {chosen.name} could not be loaded: {shortened(error)}\n"
             f"download {chosen.url} into {folder} where the internet can be reached"
         ) from error
-    except (RuntimeError, UnpicklingError, EOFError) as error:
+    except (RuntimeError, UnpicklingError, EOFError, LookupError) as error:
         file = f"{torch.hub.get_dir()}/checkpoints/{chosen.url.rpartition('/')[2]}"
         raise RaykdError(
             f"torchvision/{name}: weights {chosen.name} do not load: {shortened(error)}\n"

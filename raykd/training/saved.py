@@ -166,10 +166,13 @@ def _described(folder: str | Path) -> Mapping[str, Any]:
 
     Raises:
         RaykdError: There is none.
+        DamagedError: It is not what was written.
     """
     content = description(folder)
+    if content is None and read(folder, DESCRIPTION) is not None:
+        raise DamagedError(f"{below(folder, DESCRIPTION)} is damaged: it is not what was written")
     if content is None:
-        raise RaykdError(f"no finished model in {folder}: {DESCRIPTION} is missing or damaged")
+        raise RaykdError(f"no finished model in {folder}: {DESCRIPTION} is missing")
     return content
 
 

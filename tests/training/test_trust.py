@@ -20,13 +20,17 @@ from raykd.config import DataSettings, Experiment, ModelSettings, TrackingSettin
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
 from raykd.models import build_model
-from raykd.settings_io import override
+from raykd.places import SETTINGS
+from raykd.results.load import recorded_study
+from raykd.settings_io import override, save_experiment
 from raykd.study.external_teacher import remember_external_teacher, with_external_teacher
+from raykd.study.folder import remember_trained_teacher
 from raykd.study.networks import teacher_network
 from raykd.training.external_teacher import fetch_external_teacher
 from raykd.training.folder import MODULE, description, write_description
 from raykd.training.saved import is_whole, load_model
 from raykd.training.teacher import Teacher
+from tests.helpers.finished_models import finished_study
 from tests.helpers.networks import Plain
 
 DATA = DataSettings(train_images=100, validation_share=0.1)
@@ -111,6 +115,18 @@ def test_the_command_line_asks_for_the_word(
         main(["export", str(pickled), "--output", str(tmp_path / "out"), "--format", "torch_export"])
     assert "--trust" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_of_somebody_else_does_not_say_the_word(
+    pickled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = finished_study(tmp_path / "outputs", TrackingSettings())
+    save_experiment(override(study, {"teacher.trust": True}), study.folder / SETTINGS)
+    remember_trained_teacher(study.folder, {"folder": str(pickled)})
+    with pytest.raises(SystemExit):
+        main(["bank", "build", str(study.folder)])
+    assert f"the teacher in {pickled} is a pickle" in capsys.readouterr().err
+    assert not recorded_study(study.folder).experiment.teacher.trust
 
 
 def test_with_the_user_s_word_it_is_loaded_and_its_copy_is_known_by_its_content(

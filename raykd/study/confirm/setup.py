@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -194,10 +195,10 @@ def _names(values: tuple[Any, ...]) -> str:
 
 
 def _uses(folder: Path) -> tuple[Use, ...]:
-    """All known uses of a study's test split; each confirm's own record says so, too, should the list be damaged."""
-    try:
-        return read_json(folder / USES, lambda uses: tuple(Use(**use) for use in uses), "") or ()
-    except DamagedError:
-        begun = {record.parent.name: _begun(record) for record in sorted(folder.glob(f"*/{RECORD}"))}
-        uses = [Use(name, fixed.began) for name, fixed in begun.items() if fixed is not None]
-        return tuple(sorted(uses, key=lambda use: use.began))
+    """All known uses of a study's test split: the list, or where it is damaged or missing, what each confirm says."""
+    with suppress(DamagedError):
+        if listed := read_json(folder / USES, lambda uses: tuple(Use(**use) for use in uses), ""):
+            return listed
+    begun = {record.parent.name: _begun(record) for record in sorted(folder.glob(f"*/{RECORD}"))}
+    uses = [Use(name, fixed.began) for name, fixed in begun.items() if fixed is not None]
+    return tuple(sorted(uses, key=lambda use: use.began))
