@@ -79,6 +79,7 @@ def export(
     output: Path,
     format: tuple[Literal["torch_export", "onnx", "safetensors"], ...] = ("torch_export", "safetensors"),
     tolerance: float = 1e-4,
+    trust: bool = False,
 ) -> None:
     """Export a finished model for use without raykd: images in [0, 1] in, logits out. Each file is compared with it.
 
@@ -88,10 +89,11 @@ def export(
         format: torch_export (model.pt2), onnx (model.onnx; pip install 'raykd[export]'), safetensors (weights alone).
         tolerance: Largest difference between the logits of file and model, in units of the model's largest logit;
             float32 differs by about 1e-6 between kernels.
+        trust: Load the model even if it is pickled, which runs its maker's code. Those that raykd has trained are not.
     """
     from raykd.deploy.export import export as export_model
 
-    export_model(model, output, format, tolerance)
+    export_model(model, output, format, tolerance, trust=trust)
 
 
 def register(
@@ -121,6 +123,7 @@ def replay(
     teacher_cache: Path | None = None,
     teacher_source: str | None = None,
     cluster_address: str | None = None,
+    trust: bool = False,
 ) -> None:
     """Train one trial's student again, alone, and say whether the result is the same to the bit, or what differs.
 
@@ -132,6 +135,7 @@ def replay(
         teacher_cache: As teacher.cache.
         teacher_source: As teacher.source.
         cluster_address: As cluster.address. None: the cluster of RAY_ADDRESS, else a local one.
+        trust: As teacher.trust.
     """
     from raykd.study.replay import replay as replay_run
 
@@ -140,6 +144,7 @@ def replay(
         "teacher.cache": teacher_cache,
         "teacher.source": teacher_source,
         "cluster.address": cluster_address,
+        "teacher.trust": trust,
     }
     result = replay_run(run, uri, output, {name: value for name, value in overrides.items() if value is not None})
     if not result.same:

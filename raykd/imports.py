@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from raykd.errors import RaykdError, shortened, unknown_name
@@ -51,6 +52,16 @@ def import_object(path: str, where: str) -> Any:
 def told(error: BaseException) -> str:
     """What a user's code raised, on one line."""
     return f"{type(error).__name__}: {shortened(error)}"
+
+
+def work_in(folder: str) -> None:
+    """Have relative paths mean here what they mean to the driver: in loaders and builders of the user's own.
+
+    Args:
+        folder: The driver's present folder. Nothing changes where there is none of this name.
+    """
+    with suppress(OSError):
+        os.chdir(folder)
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -1,12 +1,15 @@
-"""Records in folders, as JSON: written whole or not at all, and damage is found when they are read."""
+"""Small records kept as JSON: written whole or not at all; of a damaged one it is said what to do about it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from raykd.storage import DamagedError, read, write
+
+T = TypeVar("T")
 
 
 def write_json(file: Path, content: object) -> None:
@@ -18,18 +21,22 @@ def write_json(file: Path, content: object) -> None:
     write(file.parent, file.name, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def read_json(file: Path, advice: str) -> Any:
-    """The content of a record; None if there is no such file.
+def read_json(file: Path, made_of: Callable[[Any], T], advice: str) -> T | None:
+    """What a record holds; None if there is no such file.
 
     Args:
         file: What `write_json` wrote.
-        advice: What to do about a damaged one, for the error.
+        made_of: Makes of the record's content what is returned. KeyError, TypeError and the like mean damage.
+        advice: What to do if it is damaged, for the error.
 
     Raises:
-        DamagedError: the file holds no JSON.
+        DamagedError: it is not what was written.
+        StorageError: the disk refuses.
     """
     content = read(file.parent, file.name)
+    if content is None:
+        return None
     try:
-        return None if content is None else json.loads(content)
-    except ValueError:
-        raise DamagedError(f"{file} is damaged: it is not what was written\n{advice}") from None
+        return made_of(json.loads(content))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DamagedError(f"{file} is damaged: it is not what was written\n{advice}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
@@ -34,7 +35,9 @@ def classroom_trainer(
         storage: Folder for Ray Train's own files, a path or URL, seen by all nodes.
         usage_seconds: See `WorkerConfig`.
     """
-    worker = WorkerConfig(broker, room.name, plan.seats, plan.threads_per_worker, settings.stall_seconds, usage_seconds)
+    worker = WorkerConfig(
+        broker, room.name, plan.seats, plan.threads_per_worker, settings.stall_seconds, os.getcwd(), usage_seconds
+    )
     return TorchTrainer(
         work_until_closed,
         train_loop_config=asdict(worker),

@@ -21,6 +21,7 @@ import torch
 from raykd.cluster.session import NAMESPACE
 from raykd.cluster.usage import gpu_usage, node_usage
 from raykd.cluster.watchdog import start_watchdog
+from raykd.imports import work_in
 from raykd.training.classroom import Classroom
 from raykd.training.messages import Fault, Report, WorkerCommands, WorkerPoll
 from raykd.training.team import Team
@@ -36,6 +37,7 @@ class WorkerConfig:
     """Which broker and classroom a worker belongs to, and what it may use: Ray Train's config of the train loop.
 
     - stall_seconds: see `ClusterSettings`
+    - folder: the driver's, from which the user's own code sees relative paths
     - usage_seconds: between two measurements of how busy its node is; 0: none are made
     """
 
@@ -44,6 +46,7 @@ class WorkerConfig:
     seats: int
     threads: int
     stall_seconds: float
+    folder: str
     usage_seconds: float = 0.0
 
 
@@ -51,6 +54,8 @@ def work_until_closed(config: dict[str, Any]) -> None:
     """Run one worker of a classroom until the broker closes it; `config` holds the fields of `WorkerConfig`."""
     worker = WorkerConfig(**config)
     torch.set_num_threads(worker.threads)
+    # Ray Train has just put it into a folder of its own.
+    work_in(worker.folder)
     # Results travel as reports; a worker's own lines would only disturb the user's.
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     team = Team.of_process_group(ray.train.torch.get_device())

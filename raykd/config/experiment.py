@@ -67,7 +67,10 @@ class Experiment(TrainingSpec):
         return self.model_copy(
             update={
                 "data": self.data.model_copy(update={"root": root, "cache": data_cache}),
-                "teacher": self.teacher.model_copy(update={"cache": cache, "source": source}),
+                "student": self.student.with_absolute_path(),
+                "teacher": self.teacher.model_copy(
+                    update={"cache": cache, "source": source, "model": self.teacher.model.with_absolute_path()}
+                ),
                 "study": self.study.model_copy(update={"output": output}),
                 "cluster": self.cluster.model_copy(update={"storage": storage}),
             }

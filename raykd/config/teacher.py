@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import tyro
 from pydantic import Field, model_validator
 
 from raykd.config.training_spec import ModelSettings, TrainingSettings
@@ -61,6 +62,9 @@ class TeacherSettings(Settings):
     """A finished teacher to take as it is instead of training one: a checkpoint file of `teacher.model`, its weights by
     name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,
     runs:/ID/NAME; modules that are not raykd's get images in [0, 1]). A generous teacher is taught by it."""
+    trust: Annotated[bool, tyro.conf.arg(aliases=["--trust"])] = False
+    """Load `source` even if it is a pickled network, which runs whatever code its maker has put into it. It is asked
+    again at every run: no file of a study says it."""
     cache: Path = Path("~/.cache/raykd")
     """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see, unless
     cluster.storage holds the teachers."""

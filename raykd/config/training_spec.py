@@ -23,6 +23,11 @@ from raykd.settings import Address, Count, CountOrZero, NonNegative, OpenShare, 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 """Data sets that `data.download` can fetch."""
 
+LIBRARIES = ("torchvision/", "timm/")
+"""Prefixes of networks that have weights by name."""
+WEIGHTS_SUFFIXES = (".pt", ".pth", ".safetensors")
+"""Endings of files of weights."""
+
 LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 """Settings of the data that decide where and how it is read, not what it is."""
 
@@ -122,6 +127,31 @@ class ModelSettings(Settings):
     weights: str | None = None
     """Weights to start from: a name of torchvision's (IMAGENET1K_V1, DEFAULT) or timm's for their own models, or a file
     (.pt, .pth, .safetensors) for any model. None: fresh."""
+    digests: Annotated[dict[str, str], tyro.conf.Suppress] = Field(default_factory=dict)
+    """sha256 (hex) of each file that `weights` names, or would as a choice of the search, by its path. A run fills it
+    in: the same path may hold other weights tomorrow, and the same weights may move."""
+
+    @property
+    def weights_file(self) -> str | None:
+        """The file that `weights` is; None where there are none, or a library's by name."""
+        weights = self.weights
+        by_name = self.name.startswith(LIBRARIES)
+        if weights is None or not by_name or "/" in weights or weights.endswith(WEIGHTS_SUFFIXES):
+            return weights
+        return None
+
+    @property
+    def weights_identity(self) -> str | None:
+        """What the weights are, wherever they lie: a file's digest where it is known, else `weights`."""
+        digest = self.digests.get(self.weights or "")
+        return self.weights if digest is None else f"sha256:{digest}"
+
+    def with_absolute_path(self) -> ModelSettings:
+        """The same for processes elsewhere: a file of weights that is seen from here is named by its whole path."""
+        file = None if self.weights_file is None else Path(self.weights_file).expanduser()
+        if file is None or not file.exists():
+            return self
+        return self.model_copy(update={"weights": str(file.absolute())})
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
@@ -259,6 +289,8 @@ class TrainingSpec(Settings):
         content = self.model_dump(mode="json")
         for name in LOCAL_SETTINGS:
             del content["data"][name]
+        del content["student"]["digests"]
+        content["student"]["weights"] = self.student.weights_identity
         del content["training"]["stacking"]
         del content["bank"]
         if self.needs_teacher and self.bank.mode == "on" and self.bank.precision != "float32":

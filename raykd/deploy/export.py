@@ -29,6 +29,8 @@ def export(
     formats: tuple[FormatName, ...],
     tolerance: float,
     console: Console | None = None,
+    *,
+    trust: bool = False,
 ) -> Path:
     """Export a finished model, and return the folder with the files and their card.
 
@@ -41,16 +43,17 @@ def export(
         formats: Names of `FORMATS`.
         tolerance: Largest difference of logits that is accepted, in units of the model's largest logit.
         console: Where it prints its results. None: standard output.
+        trust: See `raykd.load_model`.
 
     Raises:
-        RaykdError: There is no such model, a package is missing, the network cannot be expressed in a format, or an
-            exported file's logits are not the model's.
+        RaykdError: There is no such model, it is pickled and not trusted, a package is missing, the network cannot be
+            expressed in a format, or an exported file's logits are not the model's.
     """
     console = console or Console(soft_wrap=True, highlight=False)
     check_packages(formats)
     _check_output(output)
     finished = find_model(model)
-    classifier = load_model(finished.folder)
+    classifier = load_model(finished.folder, trust=trust)
     model_description = description(finished.folder)
     assert model_description is not None
     images = images_for(model_description)

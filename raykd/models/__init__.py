@@ -7,7 +7,6 @@ from raykd.models.build import (
     model_names,
     normalisation,
     parameter_count,
-    weights_file,
 )
 from raykd.models.classifier import Classifier
 from raykd.models.fold import folded
@@ -24,5 +23,4 @@ __all__ = [
     "normalisation",
     "parameter_count",
     "read_state",
-    "weights_file",
 ]

@@ -92,11 +92,12 @@ class ClaimsRecord:
     @classmethod
     def read(cls, file: Path) -> ClaimsRecord:
         """The record in a file; an empty one if there is no file."""
-        content = read_json(file, "bring back a copy, or name another study with --study.name")
-        if content is None:
-            return cls()
-        tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
-        return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+
+        def made_of(content: Any) -> ClaimsRecord:
+            tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
+            return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+
+        return read_json(file, made_of, "delete it: it is made again of the trained students") or cls()
 
     def write(self, file: Path) -> None:
         """Replace the file, in one move."""

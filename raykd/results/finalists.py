@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -163,12 +163,17 @@ class Finalists:
         write_json(folder / FINALISTS, asdict(self))
 
     @classmethod
-    def of(cls, folder: Path) -> Self | None:
-        """Those of a study's folder; None if it has none yet."""
-        content = read_json(folder / FINALISTS, "delete it; the study's command with --resume makes it again")
-        if content is None:
-            return None
-        return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
+    def of(cls, folder: Path) -> Finalists | None:
+        """Those of a study's folder; None if it has none yet.
+
+        Raises:
+            DamagedError: their record is damaged.
+        """
+
+        def made_of(content: Any) -> Finalists:
+            return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
+
+        return read_json(folder / FINALISTS, made_of, "--resume the study, which writes it again")
 
 
 def _from_data(row: Mapping[str, Any]) -> Finalist:

@@ -16,7 +16,7 @@ from raykd.results.folds import over_folds
 from raykd.results.study import StudyResult
 from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
-from raykd.settings_io import load_saved
+from raykd.settings_io import load_saved, override
 from raykd.storage import local_path
 from raykd.tracking.address import address_of
 from raykd.training.folder import description
@@ -43,23 +43,25 @@ class RecordedStudy:
             RaykdError: it has no teacher yet.
         """
         teacher = recorded_teacher(self.folder)
-        if teacher is None:
-            raise RaykdError(f"study {self.folder} has no teacher yet: continue it by --resume")
         place = address_of(self.experiment.tracking, self.folder)
         folds = range(self.experiment.data.folds or 1)
         plain = over_folds([description(self.folder / fold_name(PLAIN, fold)) for fold in folds])
         return StudyResult.of(self.folder, self.study, teacher, plain, place)
 
 
-def recorded_teacher(folder: Path) -> dict[str, Any] | None:
-    """The description of a study's teacher, and its folder; None before it is trained.
+def recorded_teacher(folder: Path) -> dict[str, Any]:
+    """The description of a study's teacher, and its folder, as the study's folder has them.
 
     Raises:
-        DamagedError: the file is not what was written.
+        RaykdError: it has no teacher yet, or the record is damaged.
     """
-    teacher: dict[str, Any] | None = read_json(
-        folder / TEACHER, "delete it; the study's command with --resume writes it again"
-    )
+
+    def made_of(content: Any) -> dict[str, Any]:
+        return dict(content) | {"folder": str(content["folder"])}
+
+    teacher = read_json(folder / TEACHER, made_of, "--resume the study, which writes it again")
+    if teacher is None:
+        raise RaykdError(f"study {folder} has no teacher yet: continue it by --resume")
     return teacher
 
 
@@ -96,7 +98,8 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
         RaykdError: there is no such study, the folder holds a run of another kind, or its storage does not answer.
     """
     folder = study_folder(study, output)
-    experiment = load_saved(folder / SETTINGS)
+    # Whom to trust is not for a file to say.
+    experiment = override(load_saved(folder / SETTINGS), {"teacher.trust": False})
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
     settings = experiment.study
     place = study_storage(settings, folder)

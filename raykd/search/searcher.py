@@ -7,9 +7,9 @@ handed out again under its number and with its values.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-import pickle
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,11 +170,11 @@ class OptunaSearcher(Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Write the state for Tune's experiment snapshot."""
-        Path(checkpoint_path).write_bytes(pickle.dumps(self.get_state()))
+        Path(checkpoint_path).write_text(json.dumps(self.get_state()), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
         """Read the state from Tune's experiment snapshot."""
-        self.set_state(pickle.loads(Path(checkpoint_path).read_bytes()))
+        self.set_state(json.loads(Path(checkpoint_path).read_text(encoding="utf-8")))
 
     def _suggested(self, trial_id: str) -> dict[str, Any] | str:
         # All values are on the disk before the trial is handed out; values recorded before are read, not drawn again.

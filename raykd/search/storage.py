@@ -199,11 +199,12 @@ def errors_told(storage: Path | str) -> AbstractContextManager[None]:
 def _errors_in_a_line(storage: Path | str) -> Iterator[None]:
     """Turn the errors of a storage into a RaykdError of one line."""
     setting = f"study.storage {without_password(str(storage))}"
+    known = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
     try:
         yield
     except ModuleNotFoundError as error:
         raise RaykdError(f"{setting}: pip install 'raykd[postgresql]' ({error.name})") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, *_sql_errors()) as error:
+    except known + _sql_errors() as error:
         advice = "correct the address, or start the server"
         if "no password supplied" in str(error) or "password authentication" in str(error):
             advice = "set PGPASSWORD, or put the password into ~/.pgpass"

@@ -21,11 +21,13 @@ from raykd.results.load import recorded_study, recorded_teacher
 from raykd.results.tables import show_narrow
 from raykd.settings_io import override
 from raykd.storage import below, check_creatable, files_below, name_of
+from raykd.tracking.load_model import untrusted
 from raykd.training.bank.bank import Bank, BankSize, about_views
 from raykd.training.bank.parts import StoredViews, clear, stored_views
 from raykd.training.build import autocast_type
 from raykd.training.cross_fitting import load_teacher
 from raykd.training.folder import description
+from raykd.training.saved import is_pickled
 from raykd.training.teacher_cache import teachers
 from raykd.training.team import Team
 
@@ -90,17 +92,16 @@ def list_(
     show_narrow(console, "stored answers of teachers", headings, rows, notes)
 
 
-def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
+def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None, trust: bool = False) -> None:
     """Compute and store the answers of a study's teacher to all views that are not stored yet, in this process.
 
     Args:
         study: Folder of a study whose teacher is trained, or its name below --output.
         output: Folder of the studies. None: outputs.
+        trust: As teacher.trust.
     """
     recorded = recorded_study(study, output)
-    experiment, described = recorded.experiment, recorded_teacher(recorded.folder)
-    if described is None:
-        raise RaykdError(f"study {recorded.folder} has no teacher yet: continue it by --resume")
+    experiment, folder = recorded.experiment, recorded_teacher(recorded.folder)["folder"]
     if experiment.bank.mode == "off":
         raise RaykdError(f"study {recorded.folder} has bank.mode off: its trials would not read what is stored")
     team = Team(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -111,7 +112,10 @@ def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = 
         console.print(NONE_LIVE)
         return
     precision = autocast_type(experiment.training, team.device)
-    folder = described["folder"]
+    # A study's folder may come from somebody else, and name a teacher of his.
+    model = description(folder)
+    if model is not None and is_pickled(model) and not trust:
+        raise untrusted(f"the teacher in {folder}", "--trust")
     check_creatable(folder, "the teacher's folder")
     teacher = load_teacher(folder, data, experiment.data.seed, precision, team.device)
     bank = Bank(experiment.bank, teacher, images, data.info, team)

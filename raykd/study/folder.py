@@ -36,6 +36,7 @@ MAY_CHANGE = (
     "cluster.",
     "tracking.",
     "teacher.cache",
+    "teacher.trust",
     "data.download",
     "data.cache",
     "bank.budget",
@@ -78,6 +79,7 @@ def without_passwords(experiment: Experiment) -> Experiment:
     """The experiment as it is written: others may read the folder, and MLflow.
 
     Accounts are then taken from the environment: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD.
+    That a pickled teacher is trusted is the user's word at each run, and is not written either.
     """
     study, uri = experiment.study, experiment.tracking.uri
     if uri is not None:
@@ -87,7 +89,10 @@ def without_passwords(experiment: Experiment) -> Experiment:
         "warm_start": tuple(map(without_password, study.warm_start)),
     }
     tracking = experiment.tracking.model_copy(update={"uri": uri})
-    return experiment.model_copy(update={"study": study.model_copy(update=addresses), "tracking": tracking})
+    teacher = experiment.teacher.model_copy(update={"trust": False})
+    return experiment.model_copy(
+        update={"study": study.model_copy(update=addresses), "teacher": teacher, "tracking": tracking}
+    )
 
 
 @contextmanager
@@ -218,9 +223,19 @@ def _check_same(begun: Experiment, now: Experiment, file: Path, kind: str) -> No
     for name in setting_names():
         if name.startswith(MAY_CHANGE) and name != MUST_STAY:
             continue
-        before, after = setting_value(begun, name), setting_value(now, name)
+        before, after = _compared(begun, name), _compared(now, name)
         if before != after:
             raise RaykdError(
                 f"{name} is {after}, but the {kind} was begun with {before} ({file}):\n"
                 f"resume with the same settings, or name another {kind} with --{kind}.name"
             )
+
+
+def _compared(experiment: Experiment, name: str) -> Any:
+    """What must stay of a setting: of weights in files their content, wherever they lie by now."""
+    for section, model in (("student", experiment.student), ("teacher.model", experiment.teacher.model)):
+        if name == f"{section}.weights":
+            return model.weights_identity
+        if name == f"{section}.digests":
+            return sorted(model.digests.values())
+    return setting_value(experiment, name)

@@ -8,8 +8,8 @@ from torch import nn
 from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError, shortened
-from raykd.models import build_model, weights_file
-from raykd.training.saved import load_model
+from raykd.models import build_model
+from raykd.training.saved import load_cached_model
 
 
 def student_network(experiment: Experiment, info: DataInfo) -> nn.Module:
@@ -28,7 +28,7 @@ def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
         RaykdError: it cannot be built or loaded as the settings say.
     """
     if experiment.teacher.source is not None and experiment.teacher.kind == "standard":
-        return load_model(experiment.teacher.source).network
+        return load_cached_model(experiment.teacher.source).network
     return _network(experiment.teacher.model, info)
 
 
@@ -38,7 +38,7 @@ def check_start_weights(settings: ModelSettings, info: DataInfo) -> None:
     Raises:
         RaykdError: it cannot be read, or its weights do not fit the network.
     """
-    if weights_file(settings) is not None:
+    if settings.weights_file is not None:
         with torch.random.fork_rng(devices=[]):
             build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
 

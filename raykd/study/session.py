@@ -42,6 +42,7 @@ from raykd.study.external_teacher import evaluate_on_cluster, remember_external_
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
 from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse
+from raykd.study.start_weights import with_weights_digests
 from raykd.tracking import ServerAway, Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
@@ -226,7 +227,7 @@ def open_session(
             process, or the run was interrupted; one or two lines say what to do.
     """
     console = console or standard_output()
-    experiment = with_lasting_paths(experiment)
+    experiment = with_weights_digests(with_lasting_paths(experiment), space)
     check_storage(experiment)
     checked = preflight(experiment, roles, held_out)
     if rehearsed and "student" in roles:

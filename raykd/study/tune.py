@@ -43,14 +43,15 @@ from raykd.study.folder import (
     without_passwords,
 )
 from raykd.study.folds import Fold, folds_of
+from raykd.study.kept import is_kept, repair_plain, repair_trials, say
 from raykd.study.mlflow_log import TrialLog, log_outcome
 from raykd.study.session import Session, open_session, untrained
 from raykd.study.start_points import start_points
 from raykd.study.train import train_teachers
 from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
-from raykd.training.folder import description, keep_model
-from raykd.training.saved import is_whole, load_model
+from raykd.training.folder import description, keep_model, model_files
+from raykd.training.saved import load_model
 
 PARAMETERS = (
     "data.name",
@@ -88,6 +89,7 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     with open_session(experiment, "tune", console, space=space) as session, locked_optuna_storage(experiment):
         earlier = earlier_trials(experiment, space, session.data.fingerprint)
         folds = folds_of(session.experiment, session.data.fingerprint)
+        repair_plain(folds, session.console)
         if _is_unfinished(session.experiment, folds):
             session.open_cluster(experiment.study.trials * len(folds), at_least=len(folds))
         session.make_folder()
@@ -210,7 +212,9 @@ class _Study:
         plain = over_folds([description(fold.plain.folder) for fold in self._folds])
         if finalists := self._final.outcome(plain):
             finalists.write(session.folder)
-        result = StudyResult.of(session.folder, self._study, self._teacher(), plain, tracker.describe())
+        teacher = self._teacher()
+        remember_trained_teacher(session.folder, teacher)
+        result = StudyResult.of(session.folder, self._study, teacher, plain, tracker.describe())
         trained = session.plan is not None
         if ended := self._study.user_attrs.get(ENDED):
             session.console.print(f"the search ended early: {ended}", highlight=False)
@@ -219,8 +223,11 @@ class _Study:
         if result.best is None:
             result.show(session.console)
             raise RaykdError(f"no trial finished; {below(self._shared, TRIALS)} holds what is known of each")
-        if trained or not is_whole(result.best_folder):
+        if trained:
             self._keep(result)
+        elif not is_kept(result, self._experiment, self._folds):
+            self._keep(result)
+            say(session.console, f"best student: what lay in {result.best_folder} was damaged; it is copied again")
         result.show(session.console)
         return result
 
@@ -265,6 +272,7 @@ class _Study:
     def _keep(self, result: StudyResult) -> None:
         """Copy the best student, the plain one and the Pareto front into the study's folder, and log them."""
         tracker, folder = self._session.tracker, self._session.folder
+        repair_trials(result, self._experiment, self._session.data, self._session.console)
         result.keep_best(self._shared)
         if result.plain is not None and self._experiment.cluster.storage is not None:
             for fold in self._folds:
@@ -275,4 +283,5 @@ class _Study:
         assert result.best is not None
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
         metadata = {"study": self._experiment.study.name, "trial": result.best.name}
-        tracker.log_student(load_model(result.best_folder), example.pixels, metadata)
+        best = result.best_folder
+        tracker.log_student(load_model(best), example.pixels, metadata, model_files(best))

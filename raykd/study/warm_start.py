@@ -30,6 +30,8 @@ from raykd.settings_io import settings_in_use
 RECORD = "warm_start.json"
 """File of the study's folder that holds what was taken."""
 
+TAKE_ANEW = "delete it, and what the earlier studies hold by now is taken"
+
 FINGERPRINT = "data"
 """Attribute of an Optuna study: the fingerprint of the data, which covers its splits."""
 SETTINGS_ATTRIBUTE = "settings"
@@ -38,7 +40,16 @@ SETTINGS_ATTRIBUTE = "settings"
 SAME = ("training.epochs",)
 """Settings without which accuracies may not be compared, besides the data's fingerprint."""
 SECTIONS = ("data.", "student.", "teacher.", "training.", "objective.", "method.", "temperature.", "bias.", "schedule.")
-WITHOUT_EFFECT = ("teacher.cache", "data.root", "data.download", "data.cache", "data.loader_processes")
+WITHOUT_EFFECT = (
+    "teacher.cache",
+    "teacher.trust",
+    "teacher.model.digests",
+    "student.digests",
+    "data.root",
+    "data.download",
+    "data.cache",
+    "data.loader_processes",
+)
 
 
 @dataclass(frozen=True)
@@ -95,9 +106,10 @@ def earlier_trials(experiment: Experiment, space: SearchSpace, fingerprint: str)
         RaykdError: an earlier study cannot be read, or its accuracies cannot be compared with the new one's: other data
             or splits, another number of epochs, or no value for one of the goals.
     """
-    record = read_json(experiment.folder / RECORD, "delete it; the earlier studies are then read again")
-    if record is not None:
-        return [_from_record(each) for each in record]
+    record = experiment.folder / RECORD
+    begun = read_json(record, lambda taken: [_from_record(each) for each in taken], TAKE_ANEW)
+    if begun is not None:
+        return begun
     return [
         _taken(name, _earlier_study(name, experiment), experiment, space, fingerprint)
         for name in experiment.study.warm_start

@@ -168,6 +168,7 @@ class Tracker:
         model: nn.Module,
         example: Tensor,
         metadata: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         """Logs the best student as the model `student` of the parent run, unless `log_model` is off.
 
@@ -177,6 +178,7 @@ class Tracker:
             model: The student, on any device; its class must be importable where the model is loaded.
             example: A batch of images as the student takes them.
             metadata: Stored with the model; JSON types.
+            files: raykd's own files of the student, by name, from which it is loaded without a pickle.
         """
         if not self._settings.log_model:
             return
@@ -184,7 +186,7 @@ class Tracker:
 
         path = self._folder / SAVED_STUDENT
         try:
-            save_student(model, example, path, metadata)
+            save_student(model, example, path, metadata, files)
         except Exception as error:
             log.warning("the best student cannot be stored as an MLflow model: %s", reason(error))
         else:

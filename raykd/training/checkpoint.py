@@ -20,6 +20,9 @@ from raykd.training.saved import is_whole
 
 logger = logging.getLogger(__name__)
 
+NETWORK = "network"
+"""The network's name in a checkpoint."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -18,7 +18,7 @@ from raykd.knowledge.methods.base import HasMetrics
 from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
-from raykd.training.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
+from raykd.training.checkpoint import NETWORK, Checkpoint, load_checkpoint, write_checkpoint
 from raykd.training.compiled.alone import Alone
 from raykd.training.cross_fitting import AnyTeacher
 from raykd.training.folder import forget_previous
@@ -29,9 +29,6 @@ from raykd.training.metrics import MetricSums
 from raykd.training.saved import is_whole, save_model, weights_digest
 from raykd.training.teacher import Knowledge, autocast
 from raykd.training.team import Team
-
-NETWORK = "network"
-"""The network's name in a checkpoint."""
 
 
 class Student:

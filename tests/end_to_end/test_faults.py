@@ -65,12 +65,14 @@ def trial_processes() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if "Trainable" in process.cmdline()[0]]
 
 
-def test_workers_that_are_killed_or_hang_or_lose_their_device_cost_no_trial(cluster, tmp_path):
+def test_workers_that_are_killed_or_hang_or_lose_their_device_cost_no_trial(cluster, tmp_path, monkeypatch):
     faults = [tmp_path / "faults" / name for name in FAULTS]
     faults[0].parent.mkdir()
     for fault in faults:
         fault.touch()
-    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"folder": str(tmp_path / "faults")})
+    # A path of the user's own code, seen from the driver's folder.
+    monkeypatch.chdir(tmp_path)
+    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"folder": "faults"})
     experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4, student=student))
     # First passes may take 6 times as long, a busy machine's too.
     experiment = override(experiment, {"cluster.stall_seconds": 15.0})

@@ -139,5 +139,5 @@ def facts_of(study: str | Path, output: Path | None = None) -> StudyFacts:
         RaykdError: there is no such study, or it has no teacher yet.
     """
     recorded = recorded_study(study, output)
-    confirmed = read_json(recorded.folder / CONFIRMED, "delete it; raykd confirm with --resume writes it again")
+    confirmed = read_json(recorded.folder / CONFIRMED, dict, "confirm the study again with --resume")
     return StudyFacts(recorded, recorded.result, logged_epochs(recorded.folder), confirmed)
