@@ -71,25 +71,27 @@ def _root(settings: DataSettings) -> Path:
 def _split_folders(files: ImageFiles) -> dict[str, str]:
     """The folder of each split; none where the root holds class folders."""
     everything = files.folders("")
-    plain, others = _named(files, plain=True), [name for name in everything if split_name(name) is None]
-    kinds = {name: files.kinds(name) for name in everything if split_name(name) is not None}
-    holding_classes = [
+    plain, in_words = _named(files, plain=True), _named(files, plain=False)
+    others = [name for name in everything if name not in plain and name not in in_words]
+    kinds = {name: files.kinds(name) for name in (*plain, *in_words)}
+    holding_classes = {
         name
         for name, (folders, images) in kinds.items()
         # An image that lies about in a split makes it no class.
         if folders and (not images or (folders > 1 and len(plain) > 1))
-    ]
-    in_words = {name: split for name, split in _named(files, plain=False).items() if name in holding_classes}
-    if not plain:
-        if "train" not in in_words.values() or _holding_images(files, others):
-            return {}
-        return _by_split(files, in_words)
-    if not set(plain) & set(holding_classes):
-        splits = set(plain.values())
-        if len(plain) == len(everything) or (len(splits) > 1 and "train" in splits):
-            raise _flat(files, plain)
+    }
+    named = plain or in_words
+    splits = set(named.values())
+    if not holding_classes.intersection(named):
+        of_two = len(splits) > 1 and "train" in splits
+        if named and (len(plain) == len(everything) or (of_two and (plain or not others))):
+            raise _flat(files, named)
         return {}
-    chosen = _by_split(files, in_words) | _by_split(files, plain)
+    beyond = {name: split for name, split in in_words.items() if name in holding_classes}
+    if not plain and ("train" not in beyond.values() or _holding_images(files, others)):
+        return {}
+    chosen = _by_split(files, plain)
+    chosen |= _by_split(files, {name: split for name, split in beyond.items() if split not in chosen})
     if flat := [name for name in chosen.values() if name not in holding_classes]:
         raise _flat(files, flat)
     if "train" not in chosen:

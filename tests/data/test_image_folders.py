@@ -93,7 +93,7 @@ def test_imagenet_in_any_case(tmp_path: Path, train: str, val: str) -> None:
         ("Train", "boat"),
         ("test", "valid", "void"),
         ("airport", "train station"),
-        ("dev board", "test tube", "train station"),
+        ("airport", "dev board", "test tube", "train station"),
     ],
 )
 def test_classes_named_as_splits(tmp_path: Path, classes: tuple[str, ...]) -> None:
@@ -129,6 +129,7 @@ def test_nested_class_folders_with_a_split_word_among_others(tmp_path: Path) -> 
         (("train_a/cat", "train_b/cat"), r"holds both train_a and train_b: keep one"),
         (("train", "test"), r"test and train in \S* hold no class folders: images must .*\nif these are classes, move"),
         (("Training", "Testing", "docs"), r"Testing and Training in \S* hold no class folders"),
+        (("train_images", "test_images"), r"test_images and train_images in \S* hold no class folders"),
         (("train/cat", "test"), r"test in \S* holds no class folders"),
         (("train/a", "bus/a", "car/a"), r"holds train and bus: is train the training images, or a class\?\nif it is a"),
         (("cat/train", "cat/test", "dog/train"), r"cat holds test and train: are they .*\n.* such as train/cat$"),
@@ -147,14 +148,15 @@ def test_folders_that_may_be_either(tmp_path: Path, folders: tuple[str, ...], me
 
 
 def test_what_lies_beside_the_splits_is_named(tmp_path: Path) -> None:
-    for number, name in enumerate(("train", "val", "train_10percent", "extra")):
+    for number, name in enumerate(("train", "val", "train_10percent", "train_1percent", "extra")):
         write_classes(tmp_path / name, CLASSES, 5, seed=100 * number)
     write_image(tmp_path / "train" / "overview.png", 7)
     (tmp_path / "README.md").write_text("about")
     data = load(tmp_path)
     assert data.info.split_sizes == {"train": 8, "validation": 10, "test": 2}
     assert inspected(data) == {
-        "ignored": "2 files outside of class folders (1 .md and 1 .png); beside the splits: extra, train_10percent"
+        "ignored": "2 files outside of class folders (1 .md and 1 .png); "
+        "beside the splits: extra, train_10percent, train_1percent"
     }
 
 
