@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from raykd.config import DataSettings
+from raykd.data.image_files import is_hidden
+from raykd.data.split_names import split_name
 from raykd.errors import RaykdError
 from raykd.storage import file_system
 
@@ -267,9 +269,10 @@ def _moved_when_whole(folder: Path, what: str) -> Iterator[Path]:
 
 def _inner(folder: Path) -> Path:
     """The folder, or the only one in it: archives hold their files with or without one around them."""
-    inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    inside = [path for path in folder.iterdir() if not is_hidden(path.name)]
     only = inside[0] if len(inside) == 1 else folder
-    return only if only.is_dir() and only.name != "train" else folder
+    named = split_name(only.name)
+    return only if only.is_dir() and not (named and named.split == "train") else folder
 
 
 def _unreachable(what: str, error: OSError) -> RaykdError:

@@ -78,7 +78,7 @@ def load_data(settings: DataSettings) -> ImageData:
         crop_padding=padding,
         horizontal_flip=source.horizontal_flip if flip is None else flip,
     )
-    data = ImageData(info, splits, train.labels, settings.loader_processes)
+    data = ImageData(info, splits, train.labels, settings.loader_processes, source.ignored)
     if settings.held_out == "test":
         data = data.with_validation_in_train()
     if settings.label_noise:

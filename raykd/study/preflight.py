@@ -13,7 +13,7 @@ from optuna.trial import FixedTrial
 from torch import nn
 
 from raykd.config import Experiment, ModelSettings
-from raykd.data import DataInfo, load_data
+from raykd.data import DataInfo, inspected, load_data
 from raykd.data.batches import shared_batch
 from raykd.errors import RaykdError
 from raykd.models import build_model, parameter_count
@@ -46,12 +46,14 @@ class Preflight:
     - experiment: with an external teacher's folder in the cache as `teacher.source`
     - data: what is learnt from
     - streamed: whether images are decoded from files as they are needed
+    - images: what the plan says about images in files, by the name of the line
     - parameters: number of each network's parameters
     """
 
     experiment: Experiment
     data: DataInfo
     streamed: bool
+    images: dict[str, str]
     parameters: dict[Role, int]
 
 
@@ -89,7 +91,7 @@ def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split =
         if role == "student" or experiment.teacher.source is None:
             shared_batch(info.split_sizes["train"], training[role].batch_size, experiment.cluster.workers)
     parameters = {role: parameter_count(build(experiment, info)) for role, build in networks.items() if role in roles}
-    return Preflight(experiment, info, data.streamed, parameters)
+    return Preflight(experiment, info, data.streamed, inspected(data), parameters)
 
 
 def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None = None) -> None:

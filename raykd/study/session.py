@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from raykd.cluster.classrooms import Classrooms, Usage
@@ -31,7 +32,7 @@ from raykd.cluster.node_checks import NodeChecks, check_nodes
 from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
 from raykd.config import ClusterSettings, Experiment, TrackingSettings
-from raykd.data import DataInfo
+from raykd.data import DataInfo, some_of
 from raykd.errors import FAILED, RaykdError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
 from raykd.progress import CountProgress, standard_output
@@ -76,6 +77,7 @@ class Session:
         self._kind = kind
         self._parameters = checked.parameters
         self._streamed = checked.streamed
+        self._images = checked.images
         self._stack = stack
         self._tracker: Tracker | None = None
         self._cluster: tuple[Resources, Plan, NodeChecks] | None = None
@@ -187,7 +189,10 @@ class Session:
         if teacher.folds is not None:
             names["teacher"] += f", {teacher.folds} of them, each trained without a fold of the images"
         table = Table.grid(padding=(0, 2))
-        table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes")
+        classes = escape(some_of(info.class_names))
+        table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes ({classes})")
+        for name, text in self._images.items():
+            table.add_row(f"[bold]{name}", escape(text))
         for role, count in self._parameters.items():
             smaller = ""
             if role == "student" and "teacher" in self._parameters:

@@ -124,6 +124,17 @@ def test_an_archive_on_a_web_server_is_the_folder_that_was_packed(web, photos, t
     assert not (tmp_path / "unused").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "Train", "Training", "seg_train"])
+def test_an_archive_of_a_training_split_alone(web, tmp_path, split):
+    """As macOS packs it, with its own folder beside it."""
+    folder = tmp_path / "source"
+    write_images(folder / split)
+    write_images(folder / "__MACOSX" / split)
+    assert load_data(DataSettings(name="folder", root=folder)).info.class_names == ("cat", "dog", "owl")
+    url = web.url(packed(folder, web.folder, "zip"))
+    assert fingerprint(url, tmp_path / "cache") == fingerprint(folder, tmp_path / "unused")
+
+
 def test_cifar_comes_from_an_archive_too(web, tmp_path):
     folder = write_cifar(tmp_path / "source", 10)
     name = packed(folder, web.folder, "gztar", around=True)
