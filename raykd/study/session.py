@@ -255,9 +255,12 @@ def _disk_told_of(experiment: Experiment) -> Iterator[None]:
         message = str(error) if isinstance(error, StorageError) else disk_error(error)
         if message is None or "\n" in message:
             raise
-        if (experiment.folder / SETTINGS).exists():
+        begun = (experiment.folder / SETTINGS).exists()
+        if begun:
             message += "\nnothing is lost: when that is mended, the same command with --resume goes on"
-        raise StorageError(message) from error
+        told = StorageError(message)
+        told.exit_code = FAILED if begun else told.exit_code
+        raise told from error
 
 
 def untrained(requests: Iterable[TrainRequest]) -> list[TrainRequest]:
