@@ -255,7 +255,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
     table = Table("setting", "seeds", "test accuracy, %", "over plain", "95 % interval")
     for name, tests in by_setting.items():
         shared = [tests[seed] - plain for seed, plain in by_setting["plain"].items() if seed in tests]
-        over = None if name == "plain" else Estimate.of(shared)
+        over = None if name == "plain" else Estimate.of(shared, wanted=len(by_setting["plain"]))
         table.add_row(
             name, str(len(tests)), spread(Estimate.of(tests.values())), spread(over, "+"), interval(over, "+")
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import tyro
-import yaml
+
+from raykd.yaml_text import read_text
 
 Value = bool | int | float | str
 
@@ -15,7 +16,15 @@ def _parsed(words: list[str]) -> dict[str, Value]:
     for name, equals, _ in pairs:
         if not (name and equals):
             raise ValueError(f"expected NAME=VALUE, such as width=0.5, not {name!r}")
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
+    arguments: dict[str, Value] = {}
+    for name, _, value in pairs:
+        if name in arguments:
+            raise ValueError(f"{name} is given twice")
+        try:
+            arguments[name] = read_text(value)
+        except ValueError as error:
+            raise ValueError(f"{name}={value} cannot be read: {error}") from error
+    return arguments
 
 
 KeywordArguments = Annotated[

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from raykd.command_line import ended_well
-from raykd.errors import RaykdError, unknown_name
+from raykd.command_line import ended_well, run_command
+from raykd.errors import FAILED, RaykdError
 
 
 def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
@@ -79,6 +79,7 @@ def export(
     output: Path,
     format: tuple[Literal["torch_export", "onnx", "safetensors"], ...] = ("torch_export", "safetensors"),
     tolerance: float = 1e-4,
+    trust: bool = False,
 ) -> None:
     """Export a finished model for use without raykd: images in [0, 1] in, logits out. Each file is compared with it.
 
@@ -88,10 +89,11 @@ def export(
         format: torch_export (model.pt2), onnx (model.onnx; pip install 'raykd[export]'), safetensors (weights alone).
         tolerance: Largest difference between the logits of file and model, in units of the model's largest logit;
             float32 differs by about 1e-6 between kernels.
+        trust: Load the model even if it is pickled, which runs its maker's code. Those that raykd has trained are not.
     """
     from raykd.deploy.export import export as export_model
 
-    export_model(model, output, format, tolerance)
+    export_model(model, output, format, tolerance, trust=trust)
 
 
 def register(
@@ -121,6 +123,7 @@ def replay(
     teacher_cache: Path | None = None,
     teacher_source: str | None = None,
     cluster_address: str | None = None,
+    trust: bool = False,
 ) -> None:
     """Train one trial's student again, alone, and say whether the result is the same to the bit, or what differs.
 
@@ -132,6 +135,7 @@ def replay(
         teacher_cache: As teacher.cache.
         teacher_source: As teacher.source.
         cluster_address: As cluster.address. None: the cluster of RAY_ADDRESS, else a local one.
+        trust: As teacher.trust.
     """
     from raykd.study.replay import replay as replay_run
 
@@ -140,10 +144,13 @@ def replay(
         "teacher.cache": teacher_cache,
         "teacher.source": teacher_source,
         "cluster.address": cluster_address,
+        "teacher.trust": trust,
     }
     result = replay_run(run, uri, output, {name: value for name, value in overrides.items() if value is not None})
     if not result.same:
-        raise RaykdError(f"the replay of {result.trial.name} differs from the trial; see the differences above")
+        error = RaykdError(f"the replay of {result.trial.name} differs from the trial; see the differences above")
+        error.exit_code = FAILED
+        raise error
 
 
 def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
@@ -158,6 +165,18 @@ def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None =
     write_report(study, output)
 
 
+def sync(study: Annotated[str, tyro.conf.Positional], /, uri: str | None = None) -> None:
+    """Deliver to MLflow what a study could not log while the server was away; it fails if something is left then.
+
+    Args:
+        study: Folder of the study, or its name below outputs/. Its confirms are delivered as well.
+        uri: MLflow's tracking URI, if it is another one by now. None: that of the study.
+    """
+    from raykd.study.sync import sync as deliver
+
+    deliver(study, uri)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "explain": explain,
@@ -168,6 +187,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "register": register,
     "replay": replay,
     "report": report,
+    "sync": sync,
 }
 """Each command is a function whose signature is its command line; it imports heavy packages when it is called."""
 WITH_OWN_PARSER = ("plan", "bank", "confirm")
@@ -175,16 +195,14 @@ WITH_OWN_PARSER = ("plan", "bank", "confirm")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's error is printed without traceback, and the exit code is 1."""
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    """Run the command line; a user's error is printed without traceback, and the exit code is that of the error."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> None:
-        if not words[0].startswith("-") and words[0] not in COMMANDS:
-            raise unknown_name("command", words[0], COMMANDS)
-        if words[0] in WITH_OWN_PARSER:
+        if words and words[0] in WITH_OWN_PARSER:
             COMMANDS[words[0]](*words[1:])
-            return
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="raykd", description=__doc__, args=words)
+        else:
+            run_command(COMMANDS, words, "raykd", __doc__ or "")
 
     ended_well(command)
 

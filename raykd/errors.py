@@ -5,9 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+REFUSED, FAILED = 2, 1
+"""Exit codes: nothing was begun, so the same command ends the same way again; what was begun did not end well."""
+MOST_CHARACTERS = 200
+"""Of what another library says, and of a list of names, in an error."""
+
 
 class RaykdError(Exception):
-    """Base of the errors whose message is all that a user needs."""
+    """Base of the errors whose message is all that a user needs.
+
+    Attributes:
+        exit_code: Of a command that ends with it.
+    """
+
+    exit_code: int = REFUSED
+
+
+def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
+    """A text on one line of at most so many characters; it is cut between words, and by ``...`` where it is."""
+    line = " ".join(str(text).split())
+    if len(line) <= most:
+        return line
+    # A single word that is too long has no better place to be cut at.
+    kept = line[: most - 3].rpartition(" ")[0] or line[: most - 4]
+    return f"{kept} ..."
+
+
+def listed(names: Iterable[str], most: int = MOST_CHARACTERS) -> str:
+    """Names with commas between them; of a long list the first ones, and how many more there are."""
+    names = list(names)
+    kept, length = 0, 0
+    for name in names:
+        length += len(name) + 2
+        if length > most and kept:
+            break
+        kept += 1
+    more = f" and {len(names) - kept} more" if kept < len(names) else ""
+    return ", ".join(names[:kept]) + more
+
+
+class SaidError(RaykdError):
+    """An error that was printed when it happened, as the process might not have lived to print it later."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") -> RaykdError:
@@ -20,7 +58,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
         where: The setting or file that holds the name.
     """
     names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}."
+    in_small_letters = {each.lower(): each for each in reversed(names)}
+    near = get_close_matches(name.lower(), in_small_letters, n=1, cutoff=0.5)
+    hint = f"did you mean {in_small_letters[near[0]]!r}?" if near else f"known: {listed(names)}."
     location = f" in {where}" if where else ""
-    return RaykdError(f"unknown {kind} {name!r}{location}: {hint}")
+    return RaykdError(f"unknown {kind} {shortened(repr(name), 80)}{location}: {hint}")

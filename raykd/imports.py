@@ -7,9 +7,10 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from raykd.errors import RaykdError, unknown_name
+from raykd.errors import RaykdError, shortened, unknown_name
 
 
 def import_object(path: str, where: str) -> Any:
@@ -39,13 +40,28 @@ def import_object(path: str, where: str) -> Any:
             advice = f"run from the folder that holds it (now {folder}) or install it"
             raise RaykdError(f"{label}: no module named {missing!r}: {advice}") from error
         raise RaykdError(f"{label}: {module_name} needs the module {missing!r}: install it") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever a user's module raises while it runs has to be mended by the user, so every exception is reported.
-        raise RaykdError(f"{label}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        raise RaykdError(f"{label}: importing {module_name} failed: {told(error)}") from error
     if not hasattr(module, name):
         known = [known for known in vars(module) if not known.startswith("_")]
         raise unknown_name("name", name, known, where=f"{module_name} ({label})")
     return getattr(module, name)
+
+
+def told(error: BaseException) -> str:
+    """What a user's code raised, on one line."""
+    return f"{type(error).__name__}: {shortened(error)}"
+
+
+def work_in(folder: str) -> None:
+    """Have relative paths mean here what they mean to the driver: in loaders and builders of the user's own.
+
+    Args:
+        folder: The driver's present folder. Nothing changes where there is none of this name.
+    """
+    with suppress(OSError):
+        os.chdir(folder)
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

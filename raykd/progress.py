@@ -28,9 +28,62 @@ def standard_output() -> Console:
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
 
 
+def _can_draw(console: Console) -> bool:
+    """Whether a bar can be drawn there again and again; in a notebook, rich shows nothing without ipywidgets."""
+    return _has_widgets() if console.is_jupyter else console.is_terminal
+
+
 def _has_widgets() -> bool:
-    """Whether a notebook can redraw a bar; without ipywidgets, rich would show nothing in it."""
     return find_spec("ipywidgets") is not None
+
+
+class CountProgress:
+    """Counts things that are done, of a number that is known: a bar in a terminal, a line now and then elsewhere.
+
+    Nothing is shown of what takes no longer than `patience`.
+
+    Args:
+        console: Where it is shown.
+        title: What is done.
+        total: Number of the things.
+        noun: What to call them.
+        patience: Seconds.
+    """
+
+    def __init__(self, console: Console, title: str, total: int, noun: str, patience: float = 0.0) -> None:
+        self._console = console
+        self._title, self._total, self._noun = title, total, noun
+        self._due = time.monotonic() + patience
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(noun),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not _can_draw(console),
+        )
+        self._task = self._progress.add_task(title, total=total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def left(self, count: int) -> None:
+        """Show that so many are not done yet."""
+        done = self._total - count
+        self._progress.update(self._task, completed=done)
+        if time.monotonic() < self._due:
+            return
+        if not self._progress.disable:
+            self._progress.start()
+        else:
+            self._console.print(f"{self._title}: {done:,} of {self._total:,} {self._noun}", highlight=False)
+            self._due = time.monotonic() + LINE_SECONDS
 
 
 class RunProgress:
@@ -73,7 +126,7 @@ class RunProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not (_has_widgets() if console.is_jupyter else console.is_terminal),
+            disable=not _can_draw(console),
         )
         self._task = self._progress.add_task(title, total=epochs, note="")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
-import re
+import hashlib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
@@ -16,31 +15,13 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment
-from raykd.errors import RaykdError, unknown_name
+from raykd.errors import RaykdError, shortened, unknown_name
 from raykd.settings import Settings
+from raykd.storage import DamagedError, local_path, read, write
+from raykd.yaml_text import Dumper, read_text
 
-_EXPONENT_ONLY = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-4` is a number (YAML 1.1 takes it for text) and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# Each trial's settings are written when it starts, which libyaml does in a tenth of the time.
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Writes what `_Loader` reads back unchanged."""
-
-
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_ONLY, list("-+0123456789"))
-_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
+CHECKSUM = b"# Checksum (sha256) of the lines below: "
+"""How the first line of a file of saved settings begins."""
 
 
 RETIRED = {
@@ -58,20 +39,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         RaykdError: the file cannot be read, is not valid YAML, or holds something else.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RaykdError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        text = local_path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise RaykdError(f"cannot read {path}: it is no text in UTF-8") from None
+    except OSError as error:
+        raise RaykdError(f"cannot read {path}: {error.strerror or error}") from None
     return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, path: str) -> dict[str, Any]:
     """The mapping that YAML text holds; `path` is its source, for errors."""
     try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise RaykdError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or error}") from None
+        content = read_text(text)
+    except ValueError as error:
+        raise RaykdError(f"{path} is not valid YAML: {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -126,14 +107,40 @@ def without_leftovers(experiment: Experiment, values: Mapping[str, Any]) -> Expe
 
 
 def save_experiment(experiment: Experiment, path: str | Path) -> None:
-    """Write all settings as YAML; `load_experiment` gives an equal experiment back."""
+    """Write all settings as YAML, with a checksum; `load_experiment` gives an equal experiment back.
+
+    Raises:
+        StorageError: the disk is full, or refuses.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A crash in the middle must not leave half a file where a whole one was.
-    temporary = target.with_name(f"{target.name}.tmp")
-    text = yaml.dump(experiment.model_dump(), Dumper=_Dumper, sort_keys=False)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, target)
+    content = yaml.dump(experiment.model_dump(), Dumper=Dumper, sort_keys=False).encode()
+    write(target.parent, target.name, CHECKSUM + _digest(content) + b"\n" + content)
+
+
+def load_saved(path: str | Path) -> Experiment:
+    """The settings that `save_experiment` wrote, which nobody has changed since.
+
+    Files of earlier releases have no checksum.
+
+    Raises:
+        DamagedError: the file is not what was written.
+        RaykdError: it cannot be read, or a setting in it is unknown or wrong.
+    """
+    path = Path(path)
+    content = read(path.parent, path.name)
+    if content is not None:
+        first, _, rest = content.partition(b"\n")
+        damaged = first != CHECKSUM + _digest(rest) if first.startswith(CHECKSUM[:1]) else not content.strip()
+        if damaged:
+            raise DamagedError(
+                f"{path} is damaged: it is not what was written (its run in MLflow has a copy, {path.name})\n"
+                "bring back a copy; if you have changed the file yourself, delete its first line"
+            )
+    return load_experiment(path, Experiment())
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def override(experiment: Experiment, values: Mapping[str, Any], where: str = "") -> Experiment:
@@ -221,17 +228,33 @@ def friendly(error: ValidationError, where: str = "", section: str = "") -> Rayk
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             lines.append(str(_unknown_setting(".".join(map(str, location)), where)))
-        elif not name:
+        elif not name or name in _sections():
+            # What is said of several settings together names them itself.
             lines.append(f"{message}{f' ({where})' if where else ''}")
+        elif problem["type"] == "value_error":
+            lines.append(f"{name}: {message}{suffix}")
         else:
             messages.setdefault(name, []).append(message)
             inputs[name] = problem["input"]
     for name, findings in messages.items():
         # A setting of several types has one finding for each of them.
+        findings = [_in_plain_words(finding) for finding in findings]
         text = ", or ".join([findings[0], *(other.removeprefix("Input should be ") for other in findings[1:])])
-        given = repr(inputs[name])
-        lines.append(f"{name}: {text} (got {given if len(given) <= 60 else given[:57] + '...'}){suffix}")
-    return RaykdError("\n".join(lines))
+        lines.append(f"{name}: {text} (got {shortened(repr(inputs[name]), 60)}){suffix}")
+    more = f"; and {len(lines) - 2} more" if len(lines) > 2 else ""
+    return RaykdError("\n".join(lines[:2]) + more)
+
+
+def _in_plain_words(finding: str) -> str:
+    """What pydantic says of a value, without the names of Python's types."""
+    for theirs, ours in {
+        "a valid tuple": "a list",
+        "a valid dictionary": "names with values",
+        "a valid string": "text",
+        "Input is not a valid path for <class 'pathlib.Path'>": "Input should be a path",
+    }.items():
+        finding = finding.replace(theirs, ours)
+    return finding
 
 
 def _dotted(content: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A file is there whole or not at all, and a later one replaces it in one move. Fo
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -46,6 +47,23 @@ class StorageError(RaykdError):
 
 class DamagedError(StorageError):
     """What is stored is not what was written."""
+
+
+def local_path(text: str | Path) -> Path:
+    """A path as a user gives it, with ``~`` for a home folder.
+
+    Raises:
+        RaykdError: there is no such home folder, or no file system has such a path.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (RuntimeError, ValueError) as error:
+        raise RaykdError(f"{str(text)[:100]!r} is no path: {error}") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise RaykdError(f"{str(text)[:100]!r}... is no path: its name is too long") from None
+    return path
 
 
 def is_url(folder: str | Path) -> bool:
@@ -209,6 +227,32 @@ def check_writable(folder: str, setting: str) -> None:
         raise RaykdError(f"{setting} {folder} cannot be used: {_reason(error)}\n{_advice(folder)}") from error
     if content_read != content:
         raise RaykdError(f"{setting} {folder}: what was written there is not what was read\n{_advice(folder)}")
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+
+
+def disk_error(error: OSError) -> str | None:
+    """What a disk refused, in a line; None if the error is not of a disk."""
+    if error.errno not in DISK_ERRORS or error.filename is None:
+        return None
+    return f"{error.filename} cannot be used: {error.strerror}"
+
+
+def check_creatable(folder: str, setting: str) -> None:
+    """Make sure that a folder on disk, or the one in which it would be made, lets this process write, and make nothing.
+
+    Args:
+        folder: A store's URL is not looked at.
+        setting: Which setting names it, for errors.
+
+    Raises:
+        StorageError: it does not.
+    """
+    path = _path(folder).absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not is_url(folder) and not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(f"{setting} {folder} cannot be written: {there} is read-only\n{_advice(folder)}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +14,14 @@ import pytest
 
 from tests.helpers.object_store import ObjectStore, running
 
-# No cluster, server, account or cache of the user's: what runs here depends on this checkout alone.
-for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "PGPASSWORD"):
-    os.environ.pop(name, None)
-for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+# No cluster, server, account, proxy or cache of the user's: what runs here depends on this checkout alone.
+KEPT = re.compile(
+    r"PATH|PYTHON\w*|VIRTUAL_ENV|LD_\w+|TMPDIR|OMP_NUM_THREADS|CUDA_\w+|NVIDIA_\w+"  # programs, and what they run on
+    r"|PYTEST_\w+|COVERAGE_\w+|RAYKD_KUBERAY_CRDS|RAY_TMPDIR|RAY_worker_niceness"  # what is said to the tests
+)
+for name in [name for name in os.environ if not KEPT.fullmatch(name)]:
     del os.environ[name]
+os.environ["LANG"] = "C.UTF-8"
 HOME = tempfile.TemporaryDirectory(prefix="raykd-home-")
 os.environ["HOME"] = HOME.name
 
@@ -25,7 +29,11 @@ os.environ["HOME"] = HOME.name
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Credentials for the object store of these tests, which takes any; Ray's processes have them from this one.
-os.environ |= {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_EC2_METADATA_DISABLED": "true"}
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "tests",
+    "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 # Examples take as long as a busy machine makes them.
 hypothesis.settings.register_profile("raykd", deadline=None)

@@ -36,7 +36,7 @@ def output_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as exit_info:
         main(words)
-    assert exit_info.value.code == 1
+    assert exit_info.value.code == 2
     return capsys.readouterr().err
 
 

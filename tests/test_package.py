@@ -148,7 +148,7 @@ def test_a_users_error_ends_in_two_lines_and_leaves_nothing(
 @pytest.mark.xdist_group("ray")
 def test_an_error_after_all_imports_and_rays_start_ends_in_two_lines_as_well(tmp_path):
     done = python(str(TUNE), "--cluster.classrooms", "99", "--teacher.cache", "cache", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     # Ray itself tells of a machine without any network.
     lines = [line for line in done.stderr.splitlines() if "Failed to determine local IP" not in line]
     assert lines[0].startswith("error: ")
@@ -180,7 +180,7 @@ def test_a_job_that_is_interrupted_or_wrong_does_not_exit_with_zero(monkeypatch,
 
     with pytest.raises(SystemExit) as ended:
         run(wrong, Experiment())
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert capsys.readouterr().err == "error: no [good]\ndo this\n"
     with pytest.raises(SystemExit) as ended:
         run(interrupted, Experiment())

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from raykd.progress import RunProgress
+from raykd.progress import CountProgress, RunProgress
 
 
 @pytest.fixture
@@ -58,3 +58,19 @@ def test_a_terminal_has_one_line_that_is_redrawn(log):
     assert "4/4" in log.getvalue()
     assert "a line above\n" in log.getvalue()
     assert "finished after" not in log.getvalue()
+
+
+def test_things_are_counted_in_a_log_once_they_take_long(log, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with CountProgress(Console(file=log), "MLflow", 1200, "events sent", patience=3.0) as progress:
+        for now[0], left in ((1.0, 1100), (4.0, 900), (5.0, 800), (15.0, 100)):
+            progress.left(left)
+    assert log.getvalue().splitlines() == ["MLflow: 300 of 1,200 events sent", "MLflow: 1,100 of 1,200 events sent"]
+
+
+def test_things_are_counted_by_a_bar_in_a_terminal(log):
+    console = Console(file=log, force_terminal=True, no_color=True, width=80)
+    with CountProgress(console, "MLflow", 5, "events sent") as progress:
+        progress.left(2)
+    assert "3/5 events sent" in log.getvalue()

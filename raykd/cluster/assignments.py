@@ -2,14 +2,18 @@
 
 A seat is a lease: a student stays known until it is withdrawn, with all its reports, and a classroom that restarts or
 falls silent gives its students back. They are seated again and continue from their last checkpoints.
+
+A student is given up only for what is its own doing. After a fault those that were active are suspects, and trained one
+at a time, until an epoch clears them. A device that fails proves nothing against a student unless it serves others.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from raykd.training.messages import Report, TrainRequest, WorkerCommands, WorkerPoll
+from raykd.training.messages import Fault, Report, TrainRequest, WorkerCommands, WorkerPoll
 
 MAX_FAILURES = 5
 """A student whose classroom failed so often without an epoch between is given up: it is likely the cause."""
@@ -28,6 +32,13 @@ class _Student:
     """Its classroom's last commands were to seat or to train it: if the classroom fails now, it may be the cause."""
     failures: int = 0
     """How often its classroom failed while it was active, since its last epoch."""
+    reason: str | None = None
+    """Of the last of these failures, where it is known."""
+    sound: dict[str, bool] = field(default_factory=dict)
+    """Classrooms whose device failed while it was active: whether another student has been trained there since."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """Classrooms whose memory was too small for it beside the others: how many may sit there with it, itself
+    included."""
 
     @property
     def ended(self) -> bool:
@@ -60,6 +71,7 @@ class Assignments:
         self._students: dict[str, _Student] = {}
         self._classrooms: dict[str, _Classroom] = {}
         self._progressed: set[str] = set()
+        self._blamed: dict[str, set[str]] = {}
         self._expected = 0
         self._expected_until = 0.0
 
@@ -93,9 +105,8 @@ class Assignments:
         """Record what a classroom sent: its reports, and who really sits there."""
         name = worker_poll.classroom
         self._classrooms[name] = _Classroom(worker_poll.seats, now)
-        for report in worker_poll.reports:
-            self._record(report)
-            self._progressed.add(name)
+        self._blamed.pop(name, None)
+        self._record_all(worker_poll.reports, name)
         for entry in self._students.values():
             if entry.classroom != name or entry.ended:
                 continue
@@ -103,6 +114,31 @@ class Assignments:
                 entry.active = False
             else:
                 self._unseat(entry)
+
+    def record_fault(self, classroom: str, fault: Fault) -> None:
+        """A worker of a classroom says why it ends; the classroom's students wait for another.
+
+        Several workers may say so: only those are to blame whom all of them suspect.
+        """
+        self._record_all(fault.reports, classroom)
+        here = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        suspected = None if fault.suspects is None else set(fault.suspects)
+        if classroom in self._blamed:
+            self._clear(self._blamed[classroom] - suspected if suspected is not None else set())
+            return
+        blamed = self._blamed[classroom] = {
+            entry.request.ticket
+            for entry in here
+            if entry.active and (suspected is None or entry.request.ticket in suspected)
+        }
+        self._classrooms.pop(classroom, None)
+        for entry in here:
+            entry.active = entry.request.ticket in blamed
+            if entry.active:
+                entry.reason = fault.reason
+                if fault.device:
+                    entry.sound.setdefault(classroom, False)
+            self._unseat(entry)
 
     def heartbeat(self, classroom: str, now: float) -> None:
         """A sign of life between two polls."""
@@ -185,33 +221,62 @@ class Assignments:
 
     def _free_seats(self, classroom: str, seated: int) -> int:
         """Free seats there, but no more than its fair part of all students, so that no classroom is idle."""
-        present = sum(not entry.ended for entry in self._students.values())
-        fair = math.ceil(present / max(len(self._classrooms), self._expected, 1))
-        return max(min(self._classrooms[classroom].seats, fair) - seated, 0)
+        present = [entry for entry in self._students.values() if not entry.ended]
+        fair = math.ceil(len(present) / max(len(self._classrooms), self._expected, 1))
+        # Whoever it was too small for waits for room here, unless it has found another classroom.
+        limits = [
+            entry.limits[classroom]
+            for entry in present
+            if classroom in entry.limits and entry.classroom in (None, classroom)
+        ]
+        return max(min([self._classrooms[classroom].seats, fair, *limits]) - seated, 0)
 
-    def _record(self, report: Report) -> None:
-        entry = self._students.get(report.student)
-        if entry is None or entry.request.ticket != report.ticket:
-            return  # withdrawn, or submitted anew since
-        # After a fault the same epochs may be reported again; the first report counts.
-        if not entry.ended and (report.failure is not None or report.epoch == len(entry.reports) + 1):
-            entry.reports.append(report)
-            entry.failures = 0
+    def _record_all(self, reports: Iterable[Report], classroom: str) -> None:
+        """Record what a classroom reports."""
+        here = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        for report in reports:
+            entry = self._students.get(report.student)
+            self._progressed.add(classroom)
+            if entry is None or entry.request.ticket != report.ticket or entry.ended:
+                continue  # withdrawn, or submitted anew since
+            if report.crowded:
+                entry.limits[classroom] = max(len(here) - 1, 1)
+                entry.active = False
+            elif report.failure is not None or report.epoch == len(entry.reports) + 1:
+                self._record(entry, report, classroom)
+
+    def _record(self, entry: _Student, report: Report, classroom: str) -> None:
+        """Record a new report; after a fault the same epochs may be reported again, and the first report counts."""
+        entry.reports.append(report)
+        entry.failures = 0
+        entry.sound.clear()
+        if report.failure is None:
+            for other in self._students.values():
+                if other is not entry and classroom in other.sound:
+                    other.sound[classroom] = True
+
+    def _clear(self, tickets: set[str]) -> None:
+        """Take a failure back that other workers have shown to be none of these students' doing."""
+        for entry in self._students.values():
+            if entry.request.ticket in tickets and not entry.ended:
+                entry.failures = max(entry.failures - 1, 0)
 
     def _unseat(self, entry: _Student) -> None:
         """Take a student's seat away; the failure counts only against students that were active."""
         classroom, entry.classroom = entry.classroom, None
         entry.failures += entry.active
         entry.active = False
-        if entry.failures >= MAX_FAILURES:
+        if entry.failures >= MAX_FAILURES and all(entry.sound.values()):
             entry.reports.append(_given_up(entry))
             if classroom is not None:
                 self._progressed.add(classroom)
 
 
 def _one_isolated_or_all(entries: list[_Student]) -> list[_Student]:
-    """The first isolated student alone, so that a failure is its own; all students if none is isolated."""
-    return [entry for entry in entries if entry.isolated][:1] or entries
+    """One isolated student alone, so that a failure is its own; all students if none is isolated."""
+    isolated = [entry for entry in entries if entry.isolated]
+    # Those that failed least first: their epochs show whether a device still serves others.
+    return [min(isolated, key=lambda entry: entry.failures)] if isolated else entries
 
 
 def _given_up(entry: _Student) -> Report:
@@ -219,5 +284,6 @@ def _given_up(entry: _Student) -> Report:
         student=entry.request.student,
         ticket=entry.request.ticket,
         epoch=len(entry.reports) + 1,
-        failure=f"its classroom died {entry.failures} times while it was being trained",
+        failure=f"its classroom died {entry.failures} times while it was being trained"
+        + (f", at last: {entry.reason}" if entry.reason else ""),
     )

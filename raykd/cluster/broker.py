@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raykd.cluster.assignments import Assignments
 from raykd.cluster.session import NAMESPACE
-from raykd.training.messages import Report, TrainRequest, WorkerCommands, WorkerPoll
+from raykd.training.messages import Fault, Report, TrainRequest, WorkerCommands, WorkerPoll
 
 LOCKSTEP_SECONDS = 1.0
 """How long a classroom waits for seated students whose next epoch Tune has not asked for yet."""
@@ -124,6 +124,12 @@ class Broker:
     async def heartbeat(self, classroom: str) -> None:
         """A classroom's sign of life during a long epoch."""
         self._assignments.heartbeat(classroom, _now())
+
+    async def record_fault(self, classroom: str, fault: Fault) -> None:
+        """Why a worker of a classroom ends; see `Assignments.record_fault`. The user is told."""
+        self._assignments.record_fault(classroom, fault)
+        await self.record_notice(f"{classroom} starts again: {fault.reason}")
+        await self._notify()
 
     async def remove_classroom(self, classroom: str) -> None:
         """A classroom is gone for good; its students go to the others, and its last call ends."""

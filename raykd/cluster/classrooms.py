@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 import ray
+from ray.exceptions import RayError
 from ray.train import ControllerError
 from rich.console import Console
 
@@ -22,6 +24,7 @@ from raykd.cluster.node_checks import NodeChecks
 from raykd.cluster.placement import Nodes, PlacedClassroom, Placement
 from raykd.cluster.resources import Plan, living_nodes
 from raykd.cluster.trainer import classroom_trainer, lacked_resources, lost_storage, reason_of
+from raykd.cluster.watchdog import HEALTH_CHECK_TIMEOUT, HEALTH_CHECKS
 from raykd.config import ClusterSettings
 
 logger = logging.getLogger(__name__)
@@ -93,6 +96,8 @@ class Classrooms:
 
     def __enter__(self) -> Self:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
+        # A worker whose threads do not run, as it is stopped, for instance, can be seen to hang by Ray Train alone.
+        os.environ[HEALTH_CHECK_TIMEOUT] = str(HEALTH_CHECKS * self._settings.stall_seconds)
         self.broker = start_broker(self.name, self._settings.lease_seconds)
         first = self._placement.update(self._nodes(), time.monotonic())
         ray.get(self.broker.expect.remote(len(first.opened)))
@@ -111,8 +116,12 @@ class Classrooms:
             self._closing.set()
             if self._node_checks is not None:
                 self._node_checks.close()
-        ray.get(self.broker.close.remote("the run ended"))
-        self._tell_notices()
+        try:
+            ray.get(self.broker.close.remote("the run ended"), timeout=CLOSING_SECONDS)
+            self._tell_notices()
+        except RayError:  # Ray itself has died; what is raised already says so
+            logger.debug("the broker could not be closed", exc_info=True)
+            return
         end = time.monotonic() + CLOSING_SECONDS
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0.0))
@@ -182,9 +191,9 @@ class Classrooms:
         trainer = classroom_trainer(
             room,
             self._plan,
+            self._settings,
             broker=self.name,
             storage=str(self._storage),
-            restarts=self._settings.restarts,
             usage_seconds=self._usage.seconds if self._usage else 0.0,
         )
         try:
@@ -212,7 +221,7 @@ class Classrooms:
                 self._say(f"{room.name} is given up: {reason_of(error)}")
                 if self._placement.exhausted:
                     lacks = "reaches cluster.storage" if lost_storage(error) else "is left"
-                    self._interrupt(f"no classroom {lacks}: the run ends here")
+                    self.interrupt(f"no classroom {lacks}: the run ends here")
 
     def _may_start_again(self, room: PlacedClassroom, error: Exception) -> bool:
         """Faults count anew after progress: a run of days sees more of them than one classroom may have in a row."""
@@ -233,11 +242,14 @@ class Classrooms:
             self._say(f"no classroom is left: waiting for a node that can carry one, {limit:g} s at the most")
         if now - self._empty_since < limit:
             return
-        self._interrupt(f"no node has come within {limit:g} s (cluster.wait_seconds): the run ends here")
+        self.interrupt(f"no node has come within {limit:g} s (cluster.wait_seconds): the run ends here")
 
-    def _interrupt(self, reason: str) -> None:
-        """End the run so that it can be resumed."""
-        self._closing.set()
+    def interrupt(self, reason: str) -> None:
+        """End the run so that it can be resumed, and say why; only the first call counts."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
         self._say(reason)
         if self._in_main_thread:
             # As Ctrl-C does: trials stay open for --resume, instead of failing one after the other.

@@ -1,10 +1,10 @@
-"""Checks that nodes can use the folders that a run's workers share, before a classroom opens there."""
+"""Checks that nodes can use the folders and files that a run's workers share, before a classroom opens there."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raykd.cluster.resources import Plan, living_nodes, room_for
 from raykd.config import Experiment
 from raykd.errors import RaykdError
+from raykd.fingerprints import file_digest
 from raykd.places import shared_folder, teachers_folder
 from raykd.storage import StorageError, check_writable, delete, is_url, read, write
 
@@ -31,6 +32,8 @@ NODES_NAMED = 3
 
 ADVICE = {
     "data.root": "copy it to every node, share it, or name a URL, which each node fetches once",
+    "student.weights": "copy that file to every node, or put it where all nodes see it",
+    "teacher.model.weights": "copy that file to every node, or put it where all nodes see it",
     "cluster.storage": "mount it there too and let the workers write, or name an object store's URL (s3://, gs://)",
 }
 OWN_FOLDERS = (
@@ -39,12 +42,26 @@ OWN_FOLDERS = (
 
 
 @dataclass(frozen=True)
-class FolderProblem:
-    """What a node cannot do with a folder that it needs.
+class Needed:
+    """A folder or file that workers read.
 
-    - setting: that names the folder
+    - setting: that names it
+    - path: of it
+    - digest: sha256 (hex) that the file must have. None: any
+    """
+
+    setting: str
+    path: str
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class FolderProblem:
+    """What a node cannot do with a folder or file that it needs.
+
+    - setting: that names it
     - folder: path or URL
-    - problem: the rest of a sentence that begins with the folder
+    - problem: the rest of a sentence that begins with it
     """
 
     setting: str
@@ -62,13 +79,13 @@ class NodeChecks:
 
     Args:
         folders: Paths or URLs that workers read and write, with the setting that names each.
-        data: A folder that workers read. None: none, or each node fetches its own.
+        needed: What workers read besides.
         plan: What a worker needs.
     """
 
-    def __init__(self, folders: Mapping[str, str], data: str | None, plan: Plan) -> None:
+    def __init__(self, folders: Mapping[str, str], needed: Sequence[Needed], plan: Plan) -> None:
         self._folders = folders
-        self._data = data
+        self._needed = needed
         self._plan = plan
         self._driver_node = ray.get_runtime_context().get_node_id()
         self._tasks: dict[str, tuple[ray.ObjectRef[Any], float]] = {}
@@ -130,7 +147,7 @@ class NodeChecks:
         ends = time.monotonic() + ANSWER_SECONDS
         for node in new:
             pinned = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-            self._tasks[node] = (pinned.remote(dict(self._folders), self._data, name, content), ends)
+            self._tasks[node] = (pinned.remote(dict(self._folders), tuple(self._needed), name, content), ends)
 
     def _collect(self, timeout: float) -> None:
         if not self._tasks:
@@ -182,15 +199,19 @@ def check_nodes(experiment: Experiment, plan: Plan, *, folder: str | None = None
         folders[teachers_folder(experiment)] = "cluster.storage" if stored else "teacher.cache"
     data = experiment.data
     # What is fetched, each node fetches for itself.
-    root = str(data.root) if isinstance(data.root, Path) and not data.download else None
-    node_checks = NodeChecks(folders, root, plan)
+    fetched = data.download or not isinstance(data.root, Path)
+    needed = [] if fetched else [Needed("data.root", str(data.root))]
+    models = {"student.weights": experiment.student, "teacher.model.weights": experiment.teacher.model}
+    for setting, model in models.items():
+        needed += [Needed(setting, path, digest) for path, digest in model.digests.items()]
+    node_checks = NodeChecks(folders, needed, plan)
     node_checks.check()
     return node_checks
 
 
 def check_folders(
     folders: Mapping[str, str],
-    data: str | None,
+    needed: Sequence[Needed],
     name: str,
     content: bytes,
     clock: Callable[[], float] = time.monotonic,
@@ -200,7 +221,7 @@ def check_folders(
 
     Args:
         folders: Paths or URLs with the setting that names each; in each lies a token.
-        data: A folder that must be readable, or None.
+        needed: What must be readable.
         name: Of the token.
         content: Of the token.
         clock: A monotonic time in seconds.
@@ -218,8 +239,12 @@ def check_folders(
             return FolderProblem(setting, folder, f"cannot be used ({str(error).splitlines()[0]})")
         except (RaykdError, OSError):
             return FolderProblem(setting, folder, "cannot be written")
-    if data is not None and not os.access(data, os.R_OK):
-        return FolderProblem("data.root", data, "cannot be read" if Path(data).exists() else "is not seen")
+    for each in needed:
+        if not os.access(each.path, os.R_OK):
+            there = Path(each.path).exists()
+            return FolderProblem(each.setting, each.path, "cannot be read" if there else "is not seen")
+        if each.digest is not None and file_digest(each.path) != each.digest:
+            return FolderProblem(each.setting, each.path, "is another file")
     return None
 
 

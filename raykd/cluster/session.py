@@ -16,6 +16,8 @@ from contextlib import contextmanager
 import ray
 from ray.exceptions import AuthenticationError
 
+from raykd.cluster.authentication import make_private_token
+from raykd.cluster.watch import ended_with, services
 from raykd.config import ClusterSettings
 from raykd.errors import RaykdError
 
@@ -51,7 +53,7 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
     """Connect to the cluster, or start a local one and stop it afterwards. An open connection is used as it is.
 
     Raises:
-        RaykdError: the cluster does not answer, or refuses this driver.
+        RaykdError: the cluster does not answer, refuses this driver, or has died.
     """
     if ray.is_initialized():
         yield
@@ -59,11 +61,8 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _connect(settings.address)
-    try:
-        with _sigterm_as_interrupt():
-            yield
-    finally:
-        ray.shutdown()
+    with ended_with(services, ray.shutdown), _sigterm_as_interrupt():
+        yield
 
 
 def _connect(address: str | None) -> None:
@@ -74,18 +73,25 @@ def _connect(address: str | None) -> None:
     """
     head = address or os.environ.get("RAY_ADDRESS")
     _check_reachable(head)
+    if head is None:
+        make_private_token()
     with _captured_stderr(head is not None) as captured:
         try:
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
             return
-        except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
+        except Exception as error:  # of many kinds, down to this one where Ray does not start in time
             # Ray says only that it failed, and why on standard error.
             refused = isinstance(error, AuthenticationError) or "InvalidAuthToken" in captured()
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
     if refused:
         raise RaykdError(f"{head or 'Ray'} refuses this driver: its token is missing or wrong\n{TOKEN_HELP}")
+    if head is None:
+        raise RaykdError(
+            f"Ray does not start here: {reason}\ntry again when this machine is less busy, or join a cluster by "
+            "cluster.address"
+        )
     raise RaykdError(
-        f"cannot connect to {head or 'a local cluster'}: {reason}\n"
+        f"cannot connect to {head}: {reason}\n"
         "check cluster.address or RAY_ADDRESS: HOST:6379 of the head node, not the http address that jobs are sent to"
     )
 
@@ -96,8 +102,15 @@ def _check_reachable(address: str | None) -> None:
     Raises:
         RaykdError: nothing does.
     """
-    match = re.fullmatch(r"\[?([\w.:-]+?)\]?:(\d+)", address or "")
-    if match is None:
+    if address is None or address in ("auto", "local"):
+        return
+    match = re.fullmatch(r"(?:ray://)?\[?([\w.:-]+?)\]?:(\d+)", address)
+    if match is None and (address.startswith(("http://", "https://", "ray://")) or "://" not in address):
+        raise RaykdError(
+            f"{address!r} is no cluster's address (cluster.address or RAY_ADDRESS)\n"
+            "give HOST:6379 of the head node, or ray://HOST:10001; the http address is the one that jobs are sent to"
+        )
+    if match is None:  # Ray's plugins have addresses of their own
         return
     try:
         socket.create_connection((match[1], int(match[2])), CONNECT_SECONDS).close()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from raykd.cluster.gloo import ClusterTorchConfig
 from raykd.cluster.placement import PlacedClassroom
+from raykd.cluster.process_group import ClusterTorchConfig
 from raykd.cluster.resources import Plan, worker_resources
 from raykd.cluster.worker import WorkerConfig, work_until_closed
+from raykd.config import ClusterSettings
 from raykd.storage import StorageError
 
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -21,19 +23,21 @@ NODE_ID_LABEL = "ray.io/node-id"
 
 
 def classroom_trainer(
-    room: PlacedClassroom, plan: Plan, *, broker: str, storage: str, restarts: int, usage_seconds: float
+    room: PlacedClassroom, plan: Plan, settings: ClusterSettings, *, broker: str, storage: str, usage_seconds: float
 ) -> TorchTrainer:
     """The trainer whose `fit` runs a classroom until the broker closes it; Ray Train restarts its workers after faults.
 
     Args:
         room: Its name and nodes.
         plan: What each worker may use.
+        settings: How often Ray Train restarts the workers, and when one hangs.
         broker: The broker's name.
         storage: Folder for Ray Train's own files, a path or URL, seen by all nodes.
-        restarts: How often Ray Train restarts the workers.
         usage_seconds: See `WorkerConfig`.
     """
-    worker = WorkerConfig(broker, room.name, plan.seats, plan.threads_per_worker, usage_seconds)
+    worker = WorkerConfig(
+        broker, room.name, plan.seats, plan.threads_per_worker, settings.stall_seconds, os.getcwd(), usage_seconds
+    )
     return TorchTrainer(
         work_until_closed,
         train_loop_config=asdict(worker),
@@ -49,7 +53,7 @@ def classroom_trainer(
             storage_path=storage,
             # Without its resources Ray Train would retry for ever; `Classrooms` opens it elsewhere instead.
             failure_config=FailureConfig(  # type: ignore[call-arg]
-                max_failures=restarts, controller_failure_limit=0
+                max_failures=settings.restarts, controller_failure_limit=0
             ),
             worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
         ),

@@ -1,10 +1,15 @@
-"""The loop of a classroom's workers under Ray Train: poll the broker, do as it asks, report, poll again."""
+"""The loop of a classroom's workers under Ray Train: poll the broker, do as it asks, report, poll again.
+
+A worker ends by an error, which ends the others, too, and Ray Train starts all of them anew. Before, it tells the
+broker why, unless that may be a student's own fault.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +20,24 @@ import torch
 
 from raykd.cluster.session import NAMESPACE
 from raykd.cluster.usage import gpu_usage, node_usage
+from raykd.cluster.watchdog import start_watchdog
+from raykd.imports import work_in
 from raykd.training.classroom import Classroom
-from raykd.training.messages import Report, WorkerCommands, WorkerPoll
+from raykd.training.messages import Fault, Report, WorkerCommands, WorkerPoll
 from raykd.training.team import Team
 
 HEARTBEAT_SECONDS = 5.0
+
+FAULT_SECONDS = 30.0
+"""How long a worker that ends waits for the broker to hear why."""
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
     """Which broker and classroom a worker belongs to, and what it may use: Ray Train's config of the train loop.
 
+    - stall_seconds: see `ClusterSettings`
+    - folder: the driver's, from which the user's own code sees relative paths
     - usage_seconds: between two measurements of how busy its node is; 0: none are made
     """
 
@@ -33,6 +45,8 @@ class WorkerConfig:
     classroom: str
     seats: int
     threads: int
+    stall_seconds: float
+    folder: str
     usage_seconds: float = 0.0
 
 
@@ -40,26 +54,35 @@ def work_until_closed(config: dict[str, Any]) -> None:
     """Run one worker of a classroom until the broker closes it; `config` holds the fields of `WorkerConfig`."""
     worker = WorkerConfig(**config)
     torch.set_num_threads(worker.threads)
+    # Ray Train has just put it into a folder of its own.
+    work_in(worker.folder)
     # Results travel as reports; a worker's own lines would only disturb the user's.
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     team = Team.of_process_group(ray.train.torch.get_device())
     if worker.usage_seconds:
         threading.Thread(target=_report_usage, args=(worker, team.device), name="usage", daemon=True).start()
     classroom = Classroom(team)
-    connection = _BrokerConnection(worker) if team.rank == 0 else None
-    if connection:
+    connection = _BrokerConnection(worker)
+    if team.rank == 0:
+        connection.start_heartbeat()
         logging.getLogger("raykd").addHandler(connection)
+    start_watchdog(team.watch, worker.stall_seconds, connection.tell)
     reports: tuple[Report, ...] = ()
     while True:
-        received = connection.poll(classroom.seated, reports) if connection else None
+        received = connection.poll(classroom.seated, reports) if team.rank == 0 else None
         commands: WorkerCommands = team.broadcast(received)
         if commands.close:
             return
-        reports = classroom.follow(commands)
+        try:
+            reports = classroom.follow(commands)
+        except Exception as error:
+            if (fault := classroom.fault(error, commands)) is not None:
+                connection.tell(fault)
+            raise
 
 
 class _BrokerConnection(logging.Handler):
-    """The first worker's connection to the broker, with a heartbeat beside it while an epoch runs.
+    """A worker's connection to the broker; the first one has a heartbeat beside it while an epoch runs.
 
     As a handler it passes raykd's warnings on, which only the driver can show to the user.
     """
@@ -68,6 +91,9 @@ class _BrokerConnection(logging.Handler):
         super().__init__(logging.WARNING)
         self._worker = worker
         self._broker: Any = ray.get_actor(worker.broker, namespace=NAMESPACE)
+
+    def start_heartbeat(self) -> None:
+        """Send heartbeats from a thread of their own, as long as the process lives."""
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def poll(self, seated: tuple[str, ...], reports: tuple[Report, ...]) -> WorkerCommands:
@@ -75,12 +101,16 @@ class _BrokerConnection(logging.Handler):
         commands: WorkerCommands = ray.get(self._broker.poll.remote(worker_poll))
         return commands
 
+    def tell(self, fault: Fault) -> None:
+        """Say why this worker ends. A broker that does not hear it takes it for a death like any other."""
+        with suppress(Exception):
+            ray.get(self._broker.record_fault.remote(self._worker.classroom, fault), timeout=FAULT_SECONDS)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a warning on."""
         self._broker.record_notice.remote(record.getMessage())
 
     def _beat(self) -> None:
-        """Send heartbeats as long as the process lives."""
         while True:
             self._broker.heartbeat.remote(self._worker.classroom)
             time.sleep(HEARTBEAT_SECONDS)

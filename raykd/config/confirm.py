@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from raykd.settings import Count, Settings
+from raykd.settings import Count, Name, Settings
 
 
 class ConfirmSettings(Settings):
     """How a study's best settings are confirmed on the test split."""
 
-    name: str = Field(default="confirm", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name = "confirm"
     """Name of the confirm: its folder below the study's, and its MLflow run."""
     top: Count = 1
     """How many of the study's trials are confirmed, best first. The first of them is the winner that is judged."""

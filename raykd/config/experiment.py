@@ -67,7 +67,10 @@ class Experiment(TrainingSpec):
         return self.model_copy(
             update={
                 "data": self.data.model_copy(update={"root": root, "cache": data_cache}),
-                "teacher": self.teacher.model_copy(update={"cache": cache, "source": source}),
+                "student": self.student.with_absolute_path(),
+                "teacher": self.teacher.model_copy(
+                    update={"cache": cache, "source": source, "model": self.teacher.model.with_absolute_path()}
+                ),
                 "study": self.study.model_copy(update={"output": output}),
                 "cluster": self.cluster.model_copy(update={"storage": storage}),
             }
@@ -99,7 +102,7 @@ class Experiment(TrainingSpec):
         full, dropped = generous.knowledge == "full", generous.wrong == "drop"
         target_weight = generous.target_weight if generous.knowledge == "decoupled" else 0.0
         decoupled = MethodSettings.of(Dkd(target_weight=target_weight, non_target_weight=generous.weight))
-        std = TemperatureSettings(policy="std", multiplier=generous.multiplier)
+        std = TemperatureSettings(policy="std", multiplier=generous.multiplier, floor=generous.floor)
         constant = TemperatureSettings(policy="constant", value=generous.value)
         return TrainingSpec(
             data=self.teacher_data,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 import tyro
 from pydantic import Field, model_validator
 
-from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings, Share
+from raykd.settings import Address, Count, CountOrZero, Name, NonNegative, Positive, Settings, Share
 
 Goal: TypeAlias = Literal["accuracy", "parameters", "latency"]
 
@@ -16,7 +16,7 @@ Goal: TypeAlias = Literal["accuracy", "parameters", "latency"]
 class StudySettings(Settings):
     """How the hyperparameters are searched."""
 
-    name: str = Field(default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name = "study"
     """Name of the study: its folder below `output`, its MLflow experiment and its Optuna study."""
     output: Path = Path("outputs")
     """Folder that holds one folder per study."""
@@ -58,9 +58,11 @@ class StudySettings(Settings):
     """How often a trial that was lost to a fault is tried again from its last epoch."""
     resume: Annotated[bool, tyro.conf.arg(aliases=["--resume"])] = False
     """Continue the study of this name where it was interrupted; a finished study is not run again."""
+    retry_failed: bool = False
+    """With resume: run the trials that failed again, from the beginning, as new trials with the same settings."""
 
     @model_validator(mode="after")
-    def _objectives_and_scheduler_agree(self) -> Self:
+    def _settings_agree(self) -> Self:
         if "accuracy" not in self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError("study.objectives must name accuracy, and no objective twice")
         if len(self.objectives) > 1 and self.patience is not None:
@@ -70,6 +72,8 @@ class StudySettings(Settings):
                 f"study.scheduler {self.scheduler} would stop small students for their accuracy alone: "
                 "with several study.objectives use none"
             )
+        if self.retry_failed and not self.resume:
+            raise ValueError("study.retry_failed runs the failed trials of a study that is resumed: add --resume")
         return self
 
     @property
@@ -85,7 +89,7 @@ class ClusterSettings(Settings):
 
     address: str | None = None
     """Ray cluster to join. None: the cluster this script was submitted to or RAY_ADDRESS names, else a local one."""
-    storage: str | None = None
+    storage: Annotated[str | None, Address] = None
     """What all nodes must see (students, teachers, Ray's own files) lies below this: a folder that they share, or an
     object store's URL (s3://, gs://, abfs://). None: in study.output and teacher.cache, which they must share then."""
     classrooms: Count | None = None
@@ -106,6 +110,9 @@ class ClusterSettings(Settings):
     """How often each classroom may be restarted after faults, as long as none of its students makes progress."""
     lease_seconds: Positive = 30.0
     """A classroom that has not reported for this many seconds loses its students to the others."""
+    stall_seconds: Positive = 300.0
+    """A classroom is restarted if a batch takes longer than this many seconds, and longer than 20 times the slowest so
+    far of its epoch. All else (loading, compiling, first batches) may take 6 times as long."""
     wait_seconds: NonNegative | None = None
     """How long to wait for nodes. None: not at the start; 600 for one to come back when the last classroom is lost."""
 
@@ -121,5 +128,8 @@ class TrackingSettings(Settings):
     """Log the best student as an MLflow model under the parent run."""
     system_seconds: NonNegative = 10.0
     """Seconds between two measurements of CPU, memory and GPUs of the workers' nodes, for the parent run. 0: none."""
+    required: bool = False
+    """Refuse to start while `uri` does not answer. Otherwise the run starts, keeps in its folder what is to be logged,
+    and sends it when the server is there; `raykd sync STUDY` sends what is left in the end."""
     timeout_seconds: Positive = 10.0
     """Longest wait for one call to the tracking server; the study itself never waits."""

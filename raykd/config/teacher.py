@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import tyro
 from pydantic import Field, model_validator
 
 from raykd.config.training_spec import ModelSettings, TrainingSettings
-from raykd.settings import Count, CountOrZero, NonNegative, Positive, Settings, Share
+from raykd.settings import Address, Count, CountOrZero, NonNegative, Positive, Settings, Share
 
 Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]
 """The ways in which a generous teacher may differ from the paper's."""
@@ -17,7 +18,8 @@ Ablation = Literal["fixed_temperature", "full_kl", "full_dkd", "masked"]
 class GenerousSettings(Settings):
     """How a generous teacher absorbs the standard teacher's knowledge (Image and Vision Computing 150, 105199).
 
-    The defaults are the paper's loss; `knowledge`, `policy` and `wrong` are its ablations.
+    The defaults are the paper's loss, but for the `floor`, which matters while the logits hardly differ yet;
+    `knowledge`, `policy` and `wrong` are its ablations.
     """
 
     knowledge: Literal["non_target", "full", "decoupled"] = "non_target"
@@ -33,6 +35,9 @@ class GenerousSettings(Settings):
     """std: temperature multiplier m."""
     value: Positive = 4.0
     """constant: the temperature."""
+    floor: Share = 0.1
+    """std: share of the standard teacher's deviation that the generous one's counts as at least (temperature.floor);
+    the paper has none (0)."""
     wrong: Literal["keep", "drop"] = "keep"
     """keep: learn from all answers of the standard teacher; drop: from its right ones only, each weighing the same."""
     warmup_epochs: CountOrZero = 20
@@ -53,10 +58,13 @@ class TeacherSettings(Settings):
     new images. Held-out images are answered by the mean of all. None: one teacher that has seen all."""
     label_noise: Share | None = None
     """As data.label_noise, of the teacher's training alone. None: what data.label_noise says."""
-    source: str | None = None
+    source: Annotated[str | None, Address] = None
     """A finished teacher to take as it is instead of training one: a checkpoint file of `teacher.model`, its weights by
     name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,
     runs:/ID/NAME; modules that are not raykd's get images in [0, 1]). A generous teacher is taught by it."""
+    trust: Annotated[bool, tyro.conf.arg(aliases=["--trust"])] = False
+    """Load `source` even if it is a pickled network, which runs whatever code its maker has put into it. It is asked
+    again at every run: no file of a study says it."""
     cache: Path = Path("~/.cache/raykd")
     """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see, unless
     cluster.storage holds the teachers."""

@@ -18,10 +18,15 @@ from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.knowledge.schedule import ScheduleSettings
 from raykd.knowledge.temperature import TemperatureSettings
-from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share, divided
+from raykd.settings import Address, Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share, divided
 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 """Data sets that `data.download` can fetch."""
+
+LIBRARIES = ("torchvision/", "timm/")
+"""Prefixes of networks that have weights by name."""
+WEIGHTS_SUFFIXES = (".pt", ".pth", ".safetensors")
+"""Endings of files of weights."""
 
 LOCAL_SETTINGS = ("root", "download", "cache", "loader_processes")
 """Settings of the data that decide where and how it is read, not what it is."""
@@ -35,6 +40,7 @@ LATER_SETTINGS = {
     "data.left_out": None,
     "training.compile": False,
     "schedule.hand_over": "rectified",
+    "temperature.floor": 0.0,
 }
 """Settings that are younger than the first cached teachers, and their values before that."""
 
@@ -44,7 +50,7 @@ class DataSettings(Settings):
 
     name: str = "digits"
     """digits, fashion_mnist, cifar10, cifar100, imagenet, folder, or an import path `package.module:function`."""
-    root: str | Path | None = None
+    root: Annotated[str | Path | None, Address] = None
     """Folder that holds the data set's files, or a URL that each node fetches once into `cache`: an archive (.tar,
     .tar.gz, .tgz, .zip) at http(s)://, or a folder or archive at s3://, gs://, abfs:// or file://. None: where the data
     set is usually found on this machine."""
@@ -87,6 +93,12 @@ class DataSettings(Settings):
     @field_validator("root")
     @classmethod
     def _folder_or_url(cls, root: str | Path | None) -> str | Path | None:
+        try:
+            str(root).encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                "the path is not UTF-8, and could not be recorded: name the folder by a link whose path is"
+            ) from None
         return Path(root) if isinstance(root, str) and "://" not in root else root
 
     @model_validator(mode="after")
@@ -121,6 +133,31 @@ class ModelSettings(Settings):
     weights: str | None = None
     """Weights to start from: a name of torchvision's (IMAGENET1K_V1, DEFAULT) or timm's for their own models, or a file
     (.pt, .pth, .safetensors) for any model. None: fresh."""
+    digests: Annotated[dict[str, str], tyro.conf.Suppress] = Field(default_factory=dict)
+    """sha256 (hex) of each file that `weights` names, or would as a choice of the search, by its path. A run fills it
+    in: the same path may hold other weights tomorrow, and the same weights may move."""
+
+    @property
+    def weights_file(self) -> str | None:
+        """The file that `weights` is; None where there are none, or a library's by name."""
+        weights = self.weights
+        by_name = self.name.startswith(LIBRARIES)
+        if weights is None or not by_name or "/" in weights or weights.endswith(WEIGHTS_SUFFIXES):
+            return weights
+        return None
+
+    @property
+    def weights_identity(self) -> str | None:
+        """What the weights are, wherever they lie: a file's digest where it is known, else `weights`."""
+        digest = self.digests.get(self.weights or "")
+        return self.weights if digest is None else f"sha256:{digest}"
+
+    def with_absolute_path(self) -> ModelSettings:
+        """The same for processes elsewhere: a file of weights that is seen from here is named by its whole path."""
+        file = None if self.weights_file is None else Path(self.weights_file).expanduser()
+        if file is None or not file.exists():
+            return self
+        return self.model_copy(update={"weights": str(file.absolute())})
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
@@ -200,7 +237,7 @@ class ObjectiveSettings(Settings):
 
 
 UNUSED: dict[str, Any] = {
-    "temperature": TemperatureSettings(policy="std", multiplier=1.0, value=4.0, loss_weight="temperature"),
+    "temperature": TemperatureSettings(policy="std", multiplier=1.0, value=4.0, loss_weight="temperature", floor=0.0),
     "bias": BiasSettings(form="pair", strength=0.5, denominator="subset"),
     "schedule": ScheduleSettings(form="cosine", hand_over="rectified"),
 }
@@ -258,6 +295,8 @@ class TrainingSpec(Settings):
         content = self.model_dump(mode="json")
         for name in LOCAL_SETTINGS:
             del content["data"][name]
+        del content["student"]["digests"]
+        content["student"]["weights"] = self.student.weights_identity
         del content["training"]["stacking"]
         del content["bank"]
         if self.needs_teacher and self.bank.mode == "on" and self.bank.precision != "float32":
@@ -271,6 +310,8 @@ class TrainingSpec(Settings):
         if dkd := content["method"].get("dkd"):
             del dkd["non_target_share"]
             dkd["target_weight"], dkd["non_target_weight"] = cast(Any, self.method).dkd.weights
+        if self.temperature.policy == "constant":
+            content["temperature"]["floor"] = LATER_SETTINGS["temperature.floor"]
         for name, neutral in LATER_SETTINGS.items():
             *sections, last = name.split(".")
             section = reduce(getitem, sections, content)

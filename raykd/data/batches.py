@@ -74,14 +74,24 @@ def training_batches(
     Raises:
         RaykdError: Fewer images in a batch than workers; while iterating: an image file that cannot be decoded.
     """
-    size = min(batch_size, len(data.split("train")))
+    size = shared_batch(len(data.split("train")), batch_size, workers)
+    plan = Plan(data, "train", size, torch.device(device), rank, workers)
+    return StreamedTraining(plan) if data.streamed else InMemoryTraining(plan)
+
+
+def shared_batch(images: int, batch_size: int, workers: int) -> int:
+    """The size of a global batch of a training split of so many images.
+
+    Raises:
+        RaykdError: Fewer images in a batch than workers.
+    """
+    size = min(batch_size, images)
     if size < workers:
         raise RaykdError(
             f"a batch of {size} images cannot be shared by {workers} workers: raise training.batch_size "
             "or lower cluster.workers"
         )
-    plan = Plan(data, "train", size, torch.device(device), rank, workers)
-    return StreamedTraining(plan) if data.streamed else InMemoryTraining(plan)
+    return size
 
 
 def evaluation_batches(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from raykd.config import DataSettings
 from raykd.data.download import download
@@ -16,6 +17,7 @@ from raykd.data.fetch import fetched_once, local_root
 from raykd.data.image_data import ArraySplit
 from raykd.data.source import Source, array_split
 from raykd.errors import RaykdError
+from raykd.imports import told
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,18 @@ def _split(folder: Path, files: tuple[str, ...], layout: Layout) -> ArraySplit:
     images, labels = [], []
     for path in (folder / file for file in files):
         pixels = _field(path, "data", np.ndarray)
-        classes = np.asarray(_field(path, layout.labels, list), np.int64)
+        classes = _whole_numbers(path, _field(path, layout.labels, list))
         if pixels.dtype != np.uint8 or pixels.shape != (len(classes), 3 * 32 * 32):
             raise RaykdError(f"{path} does not hold one label and 3x32x32 bytes an image: get the file anew")
         images.append(pixels.reshape(-1, 3, 32, 32))
         labels.append(classes)
     return array_split(np.concatenate(images), np.concatenate(labels))
+
+
+def _whole_numbers(path: Path, labels: list[Any]) -> npt.NDArray[np.int64]:
+    if not all(isinstance(label, int) and abs(label) < 2**31 for label in labels):
+        raise RaykdError(f"{path}: not all of its labels are whole numbers: get the file anew")
+    return np.array(labels, np.int64)
 
 
 def _folder(settings: DataSettings, layout: Layout) -> Path:
@@ -104,7 +112,7 @@ def _field(path: Path, field: str, kind: type) -> Any:
         raise RaykdError(f"{path} is missing: unpack the archive anew") from error
     except Exception as error:
         # A damaged pickle may raise anything.
-        raise RaykdError(f"cannot read {path} ({type(error).__name__}: {error}): unpack the archive anew") from error
+        raise RaykdError(f"cannot read {path} ({told(error)}): unpack the archive anew") from error
     if not isinstance(value, kind):
         raise RaykdError(f"{path}: {field!r} is no {kind.__name__}: unpack the archive anew")
     return value

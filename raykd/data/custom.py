@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from raykd.config import DataSettings
@@ -13,7 +14,7 @@ from raykd.data.fetch import local_root
 from raykd.data.image_data import ArraySplit
 from raykd.data.source import Source, array_split
 from raykd.errors import RaykdError
-from raykd.imports import import_object, takes
+from raykd.imports import import_object, takes, told
 
 CONTRACT = "it must return (images, labels), or a dict of such pairs under train, validation and test"
 KEYS = ("train", "validation", "test", "class_names")
@@ -37,7 +38,14 @@ def read_custom(settings: DataSettings) -> Source:
     function = import_object(settings.name, "data.name")
     if not callable(function):
         raise RaykdError(f"{label} is no function: {CONTRACT}")
-    returned = function(root=local_root(settings)) if takes(function, "root") else function()
+    root = {"root": local_root(settings)} if takes(function, "root") else {}
+    try:
+        returned = function(**root)
+    except RaykdError:
+        raise
+    except (Exception, SystemExit) as error:
+        # A user's function raises anything.
+        raise RaykdError(f"{label} failed: {told(error)}") from error
     parts: Mapping[str, Any] = returned if isinstance(returned, Mapping) else {"train": returned}
     if unknown := [str(key) for key in parts if key not in KEYS]:
         raise RaykdError(f"{label}: the returned dict has {', '.join(unknown)}; known: {', '.join(KEYS)}")
@@ -50,14 +58,23 @@ def read_custom(settings: DataSettings) -> Source:
     names = parts.get("class_names")
     if names is None:
         names = range(1 + max(int(split.labels.max()) for split in splits.values()))
+    elif isinstance(names, str) or not isinstance(names, Iterable):
+        raise RaykdError(f"{label}: class_names must be a list of names, not {type(names).__name__}")
     height = splits["train"].images.shape[2]
     return Source(splits, tuple(map(str, names)), crop_padding=height // 8, horizontal_flip=True)
+
+
+def _array(part: Any) -> npt.NDArray[Any]:
+    return part.numpy(force=True) if isinstance(part, torch.Tensor) else np.asarray(part)
 
 
 def _split(pair: Any, label: str) -> ArraySplit:
     if not isinstance(pair, Sequence) or len(pair) != 2:
         raise RaykdError(f"{label}: {type(pair).__name__} is no pair (images, labels): {CONTRACT}")
-    images, labels = (part.numpy(force=True) if isinstance(part, torch.Tensor) else np.asarray(part) for part in pair)
+    try:
+        images, labels = (_array(part) for part in pair)
+    except (TypeError, ValueError) as error:
+        raise RaykdError(f"{label}: images and labels must be arrays: {told(error)}") from error
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise RaykdError(
             f"{label}: images must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), not {images.dtype} {images.shape}"

@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from raykd.config import DataSettings
+from raykd.data.image_files import is_hidden
+from raykd.data.split_names import split_name
 from raykd.errors import RaykdError
 from raykd.storage import file_system
 
@@ -59,16 +61,18 @@ def local_root(settings: DataSettings) -> Path | None:
         return root
     cache = settings.cache.expanduser()
     name = hashlib.sha256(root.encode()).hexdigest()[:16]
+    try:
+        source = _source(root)
+    except OSError as error:
+        whole = [copy for copy in cache.glob(f"{name}-*") if copy.suffix not in (".part", ".archive")]
+        copies = sorted(whole, key=lambda copy: copy.stat().st_mtime)
+        if not copies:
+            raise _unreachable(f"data.root {root}", error) from error
+        log.warning("data.root %s: %s; the copy fetched before is used", root, _reason(error))
+        return _inner(copies[-1])
+    folder = cache / f"{name}-{source.version}"
+    # A lock's file is written only where there is something to fetch.
     with _locked(cache, name):
-        try:
-            source = _source(root)
-        except OSError as error:
-            copies = sorted(cache.glob(f"{name}-*"), key=lambda copy: copy.stat().st_mtime)
-            if not copies:
-                raise _unreachable(f"data.root {root}", error) from error
-            log.warning("data.root %s: %s; the copy fetched before is used", root, _reason(error))
-            return _inner(copies[-1])
-        folder = cache / f"{name}-{source.version}"
         if not folder.exists():
             log.warning("fetching data.root %s into %s", root, folder)
             with _moved_when_whole(folder, f"data.root {root}") as new:
@@ -265,9 +269,10 @@ def _moved_when_whole(folder: Path, what: str) -> Iterator[Path]:
 
 def _inner(folder: Path) -> Path:
     """The folder, or the only one in it: archives hold their files with or without one around them."""
-    inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    inside = [path for path in folder.iterdir() if not is_hidden(path.name)]
     only = inside[0] if len(inside) == 1 else folder
-    return only if only.is_dir() and only.name != "train" else folder
+    named = split_name(only.name)
+    return only if only.is_dir() and not (named and named.split == "train") else folder
 
 
 def _unreachable(what: str, error: OSError) -> RaykdError:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from raykd.data.image_files import Ignored
 from raykd.data.noise import noisy
 from raykd.data.rows import Rows, fold_numbers
 from raykd.errors import unknown_name
@@ -150,12 +151,14 @@ class ImageData:
         splits: ``train``, ``validation`` and ``test``; all in memory or all streamed.
         true_labels: Labels of the training split without label noise, int64 (N,), on the CPU.
         loader_processes: Processes per worker that decode streamed images.
+        ignored: What lies in its folders and was not read. None: it is not in class folders.
     """
 
     info: DataInfo
     splits: Mapping[str, Split]
     true_labels: Tensor
     loader_processes: int
+    ignored: Ignored | None = None
 
     @property
     def streamed(self) -> bool:

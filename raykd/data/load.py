@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import psutil
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,7 +18,7 @@ from raykd.data.folders import read_folder, read_imagenet
 from raykd.data.image_data import ArraySplit, DataInfo, FileSplit, ImageData, Split, fingerprint
 from raykd.data.source import Source
 from raykd.data.splits import complete_splits
-from raykd.errors import unknown_name
+from raykd.errors import RaykdError, unknown_name
 from raykd.seeds import seed_of
 
 SOURCES: dict[str, Callable[[DataSettings], Source]] = {
@@ -46,12 +47,18 @@ def load_data(settings: DataSettings) -> ImageData:
     """
     source = _reader(settings.name)(settings)
     splits = complete_splits(source.splits, source.class_names, settings)
+    _check_memory(splits, settings.image_size)
     splits = {name: _resized(split, settings.image_size) for name, split in splits.items()}
     train = splits["train"]
     if isinstance(train, ArraySplit):
         channels, height, width = train.images.shape[1:]
         mean, std = mean_and_std(train.images)
         padding = source.crop_padding if settings.crop_padding is None else settings.crop_padding
+        if padding >= min(height, width) and settings.crop_padding is not None:
+            raise RaykdError(
+                f"data.crop_padding {padding} of images of {height} x {width}: a crop may miss the whole image: "
+                f"give less than {min(height, width)}"
+            )
     else:
         channels, height, width = 3, settings.image_size or STREAMED_SIZE, settings.image_size or STREAMED_SIZE
         mean, std, padding = IMAGENET_MEAN, IMAGENET_STD, 0
@@ -71,7 +78,7 @@ def load_data(settings: DataSettings) -> ImageData:
         crop_padding=padding,
         horizontal_flip=source.horizontal_flip if flip is None else flip,
     )
-    data = ImageData(info, splits, train.labels, settings.loader_processes)
+    data = ImageData(info, splits, train.labels, settings.loader_processes, source.ignored)
     if settings.held_out == "test":
         data = data.with_validation_in_train()
     if settings.label_noise:
@@ -102,6 +109,19 @@ def _reader(name: str) -> Callable[[DataSettings], Source]:
     if name not in SOURCES:
         raise unknown_name("data set", name, [*SOURCES, "package.module:function"], where="data.name")
     return SOURCES[name]
+
+
+def _check_memory(splits: Mapping[str, Split], size: int | None) -> None:
+    """Refuse a size at which the images of this machine's data do not fit into its memory."""
+    if size is None:
+        return
+    needed = sum(len(s) * s.images.shape[1] * size**2 for s in splits.values() if isinstance(s, ArraySplit))
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise RaykdError(
+            f"data.image_size {size}: the images would take {needed / 2**30:,.1f} GiB of memory, and "
+            f"{available / 2**30:,.1f} GiB are free: give a smaller size"
+        )
 
 
 def _resized(split: Split, size: int | None) -> Split:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from raykd.data.image_data import ArraySplit, Split
+from raykd.data.image_files import Ignored
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class Source:
         class_names: Names in the order of the labels.
         crop_padding: Its usual augmentation: pixels of zero padding for the random crop.
         horizontal_flip: Its usual augmentation: flips left to right.
+        ignored: What lies in its folders and was not read. None: it is not in class folders.
     """
 
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
     crop_padding: int
     horizontal_flip: bool
+    ignored: Ignored | None = None
 
 
 def array_split(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -> ArraySplit:

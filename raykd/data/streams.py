@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from raykd.data.decoding import decoded
 from raykd.data.image_data import DataInfo, FileSplit
 from raykd.data.plan import Batch, Plan
 from raykd.errors import RaykdError
@@ -42,7 +42,7 @@ class TrainingStream(Dataset[Item]):
 
     def __getitem__(self, address: tuple[int, int]) -> Item:
         view, index = address
-        image = decode(self._split, index)
+        image = decoded(self._split.path(index))
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reseed the GPUs, whose state is not put back here.
             torch.default_generator.manual_seed(seed_of("stream", self._seed, view, index))
@@ -63,21 +63,7 @@ class EvaluationStream(Dataset[Item]):
         self._split = split
 
     def __getitem__(self, index: int) -> Item:
-        return self._transform(decode(self._split, index)), int(self._split.labels[index]), index
-
-
-def decode(split: FileSplit, index: int) -> Image.Image:
-    """An image of a split, in RGB.
-
-    Raises:
-        RaykdError: The file is missing or damaged.
-    """
-    path = split.path(index)
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RaykdError(f"cannot read the image {path} ({error}): replace or delete it") from error
+        return self._transform(decoded(self._split.path(index))), int(self._split.labels[index]), index
 
 
 class StreamedTraining:

@@ -16,9 +16,9 @@ from rich.console import Console
 from raykd.deploy.agreement import BATCH_SIZES, Agreement, Images, agreement, images_for
 from raykd.deploy.formats import CARD, FORMATS, FormatName, check_packages
 from raykd.deploy.source import FinishedModel, find_model
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.models import Classifier
-from raykd.models.weights import shortened
+from raykd.storage import local_path
 from raykd.training.folder import description
 from raykd.training.saved import load_model
 
@@ -29,6 +29,8 @@ def export(
     formats: tuple[FormatName, ...],
     tolerance: float,
     console: Console | None = None,
+    *,
+    trust: bool = False,
 ) -> Path:
     """Export a finished model, and return the folder with the files and their card.
 
@@ -41,16 +43,17 @@ def export(
         formats: Names of `FORMATS`.
         tolerance: Largest difference of logits that is accepted, in units of the model's largest logit.
         console: Where it prints its results. None: standard output.
+        trust: See `raykd.load_model`.
 
     Raises:
-        RaykdError: There is no such model, a package is missing, the network cannot be expressed in a format, or an
-            exported file's logits are not the model's.
+        RaykdError: There is no such model, it is pickled and not trusted, a package is missing, the network cannot be
+            expressed in a format, or an exported file's logits are not the model's.
     """
     console = console or Console(soft_wrap=True, highlight=False)
     check_packages(formats)
     _check_output(output)
     finished = find_model(model)
-    classifier = load_model(finished.folder)
+    classifier = load_model(finished.folder, trust=trust)
     model_description = description(finished.folder)
     assert model_description is not None
     images = images_for(model_description)
@@ -135,6 +138,9 @@ def _file_facts(name: FormatName, path: Path, agreed: Agreement, images: Images)
 
 
 def _check_output(output: Path) -> None:
+    there = next(each for each in (local_path(output).absolute(), *output.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise RaykdError(f"--output {output} lies below {there}, which is a file: name a new folder")
     if output.exists() and not (output / CARD).exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RaykdError(f"--output {output} holds something other than an earlier export: name a new folder")
 

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from raykd.config import ModelSettings
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.models import Classifier, build_model, load_state
-from raykd.models.weights import shortened
 from raykd.training.saved import plain_state
 
 FormatName = Literal["torch_export", "onnx", "safetensors"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -13,11 +16,11 @@ from raykd.deploy.source import FinishedModel, best_student
 from raykd.errors import RaykdError
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.tracking.address import check_tracking, quiet, reason, short_calls, tracking_uri
-from raykd.tracking.model import save_student
+from raykd.tracking.model import OWN, is_intact, save_student
 from raykd.tracking.parent_run import parent_run
 from raykd.tracking.registry import Version, check_names, register_student
 from raykd.tracking.tracker import SAVED_STUDENT
-from raykd.training.folder import description
+from raykd.training.folder import description, keep_model, model_files
 from raykd.training.saved import load_model
 
 
@@ -80,10 +83,34 @@ def _register(
     if run is None:
         server = hide_password(settings.uri or "")
         raise RaykdError(f"{server} has no run of the study {recorded.folder}: --resume it to deliver it")
-    path = recorded.folder / SAVED_STUDENT
-    if not path.exists():
-        model = description(best.folder)
-        assert model is not None
-        metadata = {key: best.provenance[key] for key in ("study", "trial")}
-        save_student(load_model(best.folder), images_for(model).pixels[:1], path, metadata)
-    return register_student(client, run.info.experiment_id, run.info.run_id, path, name, alias, best.provenance)
+    with TemporaryDirectory() as folder:
+        # A copy, as a resumed study may replace what it has saved at any moment.
+        saved = _saved(recorded, best, Path(folder))
+        return register_student(client, run.info.experiment_id, run.info.run_id, saved, name, alias, best.provenance)
+
+
+def _saved(recorded: RecordedStudy, best: FinishedModel, folder: Path) -> Path:
+    """The best student as an MLflow model, below a folder: as the study has saved it, if that is still this student.
+
+    Raises:
+        RaykdError: The best student is another one by now.
+    """
+    copy, digest = folder / SAVED_STUDENT, best.provenance.get("model_digest")
+    with suppress(OSError):
+        shutil.copytree(recorded.folder / SAVED_STUDENT, copy)
+        if digest is not None and saved_weights(copy) == digest:
+            return copy
+    own = folder / OWN
+    keep_model(best.folder, own)
+    model = description(own)
+    if model is None or model.get("weights") != digest:
+        raise RaykdError(f"the best student of {recorded.folder} has changed meanwhile: run this again")
+    metadata = {key: best.provenance[key] for key in ("study", "trial")}
+    save_student(load_model(own), images_for(model).pixels[:1], copy, metadata, model_files(own))
+    return copy
+
+
+def saved_weights(path: Path) -> str | None:
+    """Digest of the weights of a student in a folder of `save_student`; None if it is not known, or damaged."""
+    model = description(path / OWN)
+    return None if model is None or not is_intact(path) else model.get("weights")

@@ -10,7 +10,7 @@ from raykd.places import BEST, SETTINGS, TEACHER, TRIALS, shared_folder
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.provenance import Origin, provenance_of_model, provenance_of_student
 from raykd.results.trial_summary import TrialSummary
-from raykd.storage import below
+from raykd.storage import below, local_path
 from raykd.training.folder import description
 
 
@@ -31,7 +31,7 @@ def find_model(model: str | Path) -> FinishedModel:
     Raises:
         RaykdError: There is none.
     """
-    folder = Path(model).expanduser()
+    folder = local_path(model)
     if description(folder) is None:
         if folder.is_dir() and not (folder / SETTINGS).exists() and any(folder.iterdir()):
             raise RaykdError(f"no finished model in {folder}, and it is not a study's folder either")

@@ -188,7 +188,8 @@ class Objective:
         """Return what is distilled from the answers; `counts` [2] are right and wrong samples of all workers."""
         samples = counts.sum()
         right_count, wrong_count = self._denominators(counts)
-        student_temperature, teacher_temperature = self.temperature.of(student), self.temperature.of(teacher)
+        teacher_temperature = self.temperature.of(teacher)
+        student_temperature = self.temperature.of_student(student, teacher_temperature)
         answers = Answers(
             student=student / student_temperature,
             teacher=self._repaired(teacher / teacher_temperature, is_wrong, labels),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from raykd.settings import Positive, Settings
+from raykd.settings import Positive, Settings, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,12 @@ class TemperatureSettings(Settings):
     sample, each network by its own logits, and gradients flow through it, as in Generous Teacher (Image and Vision
     Computing 150, 2024) and logit standardisation (arXiv 2403.01427, section 4: subtracting the mean as well changes
     no softmax).
+
+    At a student's logits s, a loss w KL(p || q) at T = m std(s) has a gradient of at most sqrt(2) w / (m std(s)):
+    without bound for a network whose logits hardly differ yet, as after a small head. So the student's standard
+    deviation counts as at least `floor` of the teacher's, which bounds it by 1 / floor times what a student that
+    spreads as its teacher gets. Below the floor the loss is that of constant temperatures, convex in s, and its minimum
+    is on the floor: s = floor * teacher. Above it, loss and gradient are the papers' to the bit.
     """
 
     policy: Literal["std", "constant"] = "constant"
@@ -28,6 +34,9 @@ class TemperatureSettings(Settings):
     """std: multiple of the standard deviation."""
     value: Positive = 4.0
     """constant: the temperature."""
+    floor: Share = 0.1
+    """std: share of the teacher's standard deviation that the student's counts as at least, sample by sample: without
+    it (0, as in the papers), near-zero logits get gradients without bound."""
     loss_weight: Literal["temperature", "multiplier"] = "temperature"
     """std: what is squared to weigh each sample's loss: its temperature (NormKD, Generous Teacher) or the multiplier
     (logit standardisation)."""
@@ -39,11 +48,15 @@ class TemperatureSettings(Settings):
         """
         if self.policy == "constant":
             return logits.new_full((logits.shape[0], 1), self.value)
-        if logits.shape[1] < 2:
-            raise ValueError("the std temperature needs at least 2 classes")
-        # Clamped before the root, whose slope at 0 is infinite: a constant row gets a gradient of 0, not NaN.
-        variance = logits.var(dim=1, keepdim=True).clamp(min=SMALLEST_STD**2)
-        return self.multiplier * variance.sqrt()
+        return std_temperature(logits, self.multiplier)
+
+    def of_student(self, logits: Tensor, teacher_temperature: Tensor) -> Tensor:
+        """Return the temperature [B, 1] of every row of a student's logits [B, C], whose teacher's is [B, 1].
+
+        std: where the logits spread less than `floor` of the teacher's, the temperature is as if they spread so much.
+        """
+        own = self.of(logits)
+        return own if self.policy == "constant" else floored(own, teacher_temperature, self.floor)
 
     def squared_weight(self, teacher_temperature: Tensor) -> Tensor:
         """Return the factor [B] that makes up for the small gradients of hot logits, from T [B, 1].
@@ -54,3 +67,20 @@ class TemperatureSettings(Settings):
         if self.policy == "std" and self.loss_weight == "multiplier":
             return temperature.new_full(temperature.shape, self.multiplier**2)
         return temperature.square()
+
+
+def std_temperature(logits: Tensor, multiplier: float) -> Tensor:
+    """Return the multiplier times the unbiased standard deviation of every row of logits [B, C], as [B, 1].
+
+    Raises ValueError if C < 2.
+    """
+    if logits.shape[1] < 2:
+        raise ValueError("the std temperature needs at least 2 classes")
+    # Clamped before the root, whose slope at 0 is infinite: a constant row gets a gradient of 0, not NaN.
+    variance = logits.var(dim=1, keepdim=True).clamp(min=SMALLEST_STD**2)
+    return multiplier * variance.sqrt()
+
+
+def floored(student_temperature: Tensor, teacher_temperature: Tensor, floor: float) -> Tensor:
+    """Return the student's std temperature [B, 1], at least `floor` of the teacher's [B, 1]."""
+    return student_temperature.maximum(floor * teacher_temperature)

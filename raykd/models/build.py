@@ -25,7 +25,7 @@ from raykd.models import (
     vgg,
     wide_resnet,
 )
-from raykd.models.weights import SUFFIXES, check_file, load_state, read_state
+from raykd.models.weights import check_file, load_state, read_state
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     **resnet.FAMILY,
@@ -58,9 +58,9 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
         RaykdError: Unknown name, import path that cannot be imported, arguments that the builder does not take, a
             builder that returns no ``nn.Module``, or weights that cannot be loaded or do not fit.
     """
-    file = _weights_file(settings)
+    file = settings.weights_file
     if file is not None:
-        check_file(file)
+        check_file(file, settings.digests.get(file))
     builder = _builder(settings.name, None if file else settings.weights)
     given: dict[str, Any] = {"num_classes": num_classes}
     if takes(builder, "in_channels"):
@@ -71,7 +71,8 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
         kind = type(network).__name__
         raise RaykdError(f"model {settings.name!r}: the builder must return a torch.nn.Module, not {kind}")
     if file is not None and torch.get_default_device().type != "meta":
-        load_state(network, read_state(file), f"{settings.name}: weights {file}", exact=False)
+        state = read_state(file, settings.digests.get(file))
+        load_state(network, state, f"{settings.name}: weights {file}", exact=False)
     return network
 
 
@@ -84,7 +85,7 @@ def normalisation(settings: ModelSettings) -> Normalisation | None:
         RaykdError: Unknown torchvision or timm model, or unknown weights.
     """
     library, name = _library(settings.name)
-    if library is None or settings.weights is None or _weights_file(settings) is not None:
+    if library is None or settings.weights is None or settings.weights_file is not None:
         return None
     wanted: Normalisation = LIBRARIES[library].normalisation_of(name, settings.weights)
     return wanted
@@ -96,7 +97,7 @@ def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: 
     Raises:
         RaykdError: What `build_model` refuses, and weights for another number of classes.
     """
-    file = _weights_file(settings)
+    file = settings.weights_file
     if file is None and settings.weights is not None:
         library, name = _library(settings.name)
         assert library is not None
@@ -136,14 +137,6 @@ def _description(builder: Callable[..., nn.Module]) -> str:
         network = builder(num_classes=100)
     words = (inspect.getdoc(network) or "").partition(":")[0]
     return f"{words}, {parameter_count(network):,} parameters with 100 classes"
-
-
-def _weights_file(settings: ModelSettings) -> str | None:
-    """The file that the weights are in, or None where they have none: fresh, or by a library's name."""
-    weights = settings.weights
-    if weights is None or _library(settings.name)[0] is None or "/" in weights or weights.endswith(SUFFIXES):
-        return weights
-    return None
 
 
 def _library(name: str) -> tuple[str | None, str]:

@@ -22,7 +22,7 @@ def scaled(channels: int, width: float, *, multiple: int = 1, least: int = 4) ->
         RaykdError: ``width`` is no positive number.
     """
     if not (isinstance(width, int | float) and 0 < width < math.inf):
-        raise RaykdError(f"width must be a positive number, not {width!r}")
+        raise RaykdError(f"width must be a positive number, not {width!r}: correct it among the model's arguments")
     return max(least, multiple * round(channels * width / multiple))
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raykd.errors import RaykdError, unknown_name
-from raykd.models.weights import shortened
+from raykd.errors import RaykdError, shortened, unknown_name
 
 DEFAULT = "DEFAULT"
 

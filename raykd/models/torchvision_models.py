@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import nn
 
-from raykd.errors import RaykdError, unknown_name
-from raykd.models.weights import shortened
+from raykd.errors import RaykdError, shortened, unknown_name
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
@@ -104,7 +106,8 @@ def _pretrained(name: str, chosen: Any, num_classes: int, in_channels: int, argu
         # They rescale three channels by themselves.
         options["transform_input"] = False
     try:
-        network: nn.Module = torchvision.models.get_model(name, weights=chosen, progress=False, **options)
+        with _weights_only():
+            network: nn.Module = torchvision.models.get_model(name, weights=chosen, progress=False, **options)
     except (TypeError, ValueError) as error:
         raise RaykdError(f"torchvision/{name} with {chosen.name} refuses the arguments {arguments}: {error}") from error
     except OSError as error:
@@ -113,7 +116,7 @@ def _pretrained(name: str, chosen: Any, num_classes: int, in_channels: int, argu
             f"torchvision/{name}: the weights {chosen.name} could not be loaded: {shortened(error)}\n"
             f"download {chosen.url} into {folder} where the internet can be reached"
         ) from error
-    except (RuntimeError, UnpicklingError, EOFError) as error:
+    except (RuntimeError, UnpicklingError, EOFError, LookupError) as error:
         file = f"{torch.hub.get_dir()}/checkpoints/{chosen.url.rpartition('/')[2]}"
         raise RaykdError(
             f"torchvision/{name}: weights {chosen.name} do not load: {shortened(error)}\n"
@@ -129,6 +132,21 @@ def _pretrained(name: str, chosen: Any, num_classes: int, in_channels: int, argu
     if in_channels != 3:
         adapt_first_convolution(network, in_channels, f"torchvision/{name}", keep=True)
     return network
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Let torch unpickle nothing but weights meanwhile: torchvision does not ask it for that."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _replace_head(network: nn.Module, fresh: nn.Module, num_classes: int, own_classes: int) -> None:

@@ -10,27 +10,34 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from raykd.errors import RaykdError
+from raykd.config.training_spec import WEIGHTS_SUFFIXES
+from raykd.errors import RaykdError, shortened
+from raykd.fingerprints import file_digest
+from raykd.storage import DamagedError, StorageError
 
-SUFFIXES = (".pt", ".pth", ".safetensors")
+SUFFIXES = WEIGHTS_SUFFIXES
 NESTINGS = ("model", "state_dict", "net", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.", "network.")
 COUNTER = "num_batches_tracked"
 """Batch norm's counter, which old files lack; torch takes it for 0 then."""
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(path: str | Path, digest: str | None = None) -> dict[str, Tensor]:
     """The weights in a file, by name, on the CPU.
 
     Args:
         path: A .safetensors file, or anything that ``torch.save`` wrote. A state dict may lie inside a checkpoint, as
             its ``model``, ``state_dict``, ``net`` or ``model_state_dict``; the prefixes of data-parallel and compiled
             networks and of `Classifier` are dropped.
+        digest: sha256 (hex) that the file must have. None: any.
 
     Raises:
         RaykdError: No such file, one that cannot be read, or no weights in it.
+        DamagedError: It is another file than the one that the run was begun with.
     """
-    check_file(path)
+    check_file(path, digest)
+    if digest is not None:
+        _check_digest(path, digest)
     try:
         if Path(path).suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path, device="cpu")
@@ -48,22 +55,33 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def check_file(path: str | Path) -> None:
+def check_file(path: str | Path, digest: str | None = None) -> None:
     """Refuse a file that does not exist.
+
+    Args:
+        path: Of the file.
+        digest: Given where the run was begun with the file.
 
     Raises:
         RaykdError: It is missing, or a folder.
+        StorageError: The same of a file that the run was begun with: no student is to blame.
     """
-    if not Path(path).is_file():
-        by_name = (
-            "" if str(path).endswith(SUFFIXES) else ", and only torchvision/ and timm/ models have weights by name"
-        )
-        raise RaykdError(f"weights {path}: no such file, seen from {Path.cwd()}{by_name}")
+    if Path(path).is_file():
+        return
+    missing = f"weights {path}: no such file, seen from {Path.cwd()}"
+    if digest is not None:
+        raise StorageError(f"{missing}, although the run was begun with it: give it back")
+    by_name = "" if str(path).endswith(SUFFIXES) else ", and only torchvision/ and timm/ models have weights by name"
+    raise RaykdError(f"{missing}{by_name}")
 
 
-def shortened(error: Exception) -> str:
-    """Another library's error message, on one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200]
+def _check_digest(path: str | Path, digest: str) -> None:
+    try:
+        same = file_digest(path) == digest
+    except OSError as error:
+        raise StorageError(f"weights {path}: cannot be read: {error.strerror or error}") from error
+    if not same:
+        raise DamagedError(f"weights {path}: the file here is not the one that the run was begun with: give that back")
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:

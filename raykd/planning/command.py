@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 
-from raykd.command_line import parse
+from raykd.command_line import parse, read_words
 from raykd.config import DataSettings, Experiment
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
@@ -23,6 +23,7 @@ from raykd.planning.forecast import Nodes, Task, forecasts
 from raykd.planning.measured import measured_costs
 from raykd.planning.table import as_data, show
 from raykd.search.space_file import load_space
+from raykd.storage import local_path
 from raykd.study.bank import bank_line, stored_count
 from raykd.study.folder import with_lasting_paths
 from raykd.study.preflight import check_held_out
@@ -70,9 +71,9 @@ def main(arguments: Sequence[str]) -> None:
         RaykdError: Something in the settings is wrong.
     """
     if {"-h", "--help"} & set(arguments):
-        tyro.cli(Options, args=["--help"], prog="raykd plan")
-    options, rest = tyro.cli(Options, args=list(arguments), prog="raykd plan", return_unknown_args=True)
-    experiment = with_lasting_paths(parse(Experiment(), "", rest))
+        read_words(Options, ["--help"], "raykd plan")
+    options, rest = read_words(Options, arguments, "raykd plan")
+    experiment = with_lasting_paths(parse(Experiment(), "", rest, [each.name for each in fields(Options)]))
     _check(options)
     check_held_out(experiment, "validation")
     task, origin = plan_task(experiment, options)
@@ -114,12 +115,14 @@ def _check(options: Options) -> None:
     for name in ("seconds_per_epoch", "teacher_seconds_per_epoch", "data_seconds_per_epoch"):
         value = getattr(options, name)
         flag = f"--{name.replace('_', '-')}"
-        if value is not None and (value < 0 or (value == 0 and name == "seconds_per_epoch")):
-            raise RaykdError(f"{flag} must be above 0, got {value:g}")
+        if value is not None and not (0 <= value < math.inf and (value > 0 or name != "seconds_per_epoch")):
+            raise RaykdError(f"{flag} must be a number above 0, not {value:g}")
         if value and options.seconds_per_epoch is None:
             raise RaykdError(f"{flag} needs --seconds-per-epoch; without it all costs are measured")
     if options.seconds_per_epoch is not None and options.data_seconds_per_epoch > options.seconds_per_epoch:
         raise RaykdError("--data-seconds-per-epoch is a part of --seconds-per-epoch and cannot be more")
+    if options.json is not None and not local_path(options.json).parent.is_dir():
+        raise RaykdError(f"--json {options.json}: there is no such folder: make it, or name another file")
 
 
 def _teacher_epochs(experiment: Experiment) -> tuple[float, float]:

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-COLOURS: dict[Finding, str] = {"shown": "#1b7837", "refuted": "#b2182b", "not shown": "#777777"}
+COLOURS: dict[Finding, str] = {
+    "shown": "#1b7837",
+    "refuted": "#b2182b",
+    "not shown": "#777777",
+    "seeds missing": "#c7c7c7",
+}
 AGAINST_WRONG_SHARE = (("drop", "kd"), ("pair 0.5", "kd"), ("paper", "kd"), ("honest", "kd"))
 """What is drawn against the share of training images that the standard teacher answers wrongly."""
 MARKERS = "osD^v<>Pp*Xh8dH"
@@ -80,7 +85,7 @@ def differences(record: ClaimsRecord) -> Figure:
     widest = max((100 * abs(each.difference.mean) for each in outcomes), default=1.0)
     columns[0].set_xlim(-1.2 * widest, 1.2 * widest)
     figure.supxlabel("difference of test accuracy, points, with its 95 % interval", fontsize=9)
-    figure.legend(handles=_findings(), loc="outside upper right", ncols=3, fontsize=8)
+    figure.legend(handles=_findings(), loc="outside upper right", ncols=len(COLOURS), fontsize=8)
     return figure
 
 

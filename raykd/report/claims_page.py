@@ -11,7 +11,7 @@ from pathlib import Path
 
 from raykd.errors import RaykdError
 from raykd.report.claims_figures import draw, figure_files
-from raykd.results.claims import LEVEL, ClaimsRecord, Outcome, StudentRecord, summary
+from raykd.results.claims import FINDINGS, LEVEL, ClaimsRecord, Outcome, StudentRecord, summary
 from raykd.results.questions import QUESTIONS, TEACHER, Question
 from raykd.results.statistics import Estimate, interval, percent, spread
 
@@ -22,7 +22,7 @@ alone; a test keeps it current. The record is what `python experiments/reproduce
 first lines of that file, was written down before the first run. Differences are in points of accuracy, seed by seed,
 with their standard deviation and 95 % interval. p is two-sided and corrected by Holm's method over a question's
 comparisons under one condition. A claim is **shown** where p is below {level:g}, **refuted** where its opposite is;
-everything else is not shown.
+everything else is not shown. Where students are missing, there is no verdict.
 """
 PICTURES = """![Differences of test accuracy, every comparison under every condition]({differences})
 
@@ -102,7 +102,7 @@ def _overview(record: ClaimsRecord, outcomes: Sequence[Outcome]) -> str:
     for variant in record.variants:
         counts = summary(each for each in outcomes if each.variant == variant)
         rows.append([variant, *map(str, counts.values())])
-    return "## How many comparisons came out how\n\n" + table(["condition", "shown", "refuted", "not shown"], rows)
+    return "## How many comparisons came out how\n\n" + table(["condition", *FINDINGS], rows)
 
 
 def _answer(name: str, question: Question, outcomes: Sequence[Outcome]) -> str:
@@ -117,7 +117,7 @@ def _answer(name: str, question: Question, outcomes: Sequence[Outcome]) -> str:
                 spread(outcome.difference, "+"),
                 interval(outcome.difference, "+"),
                 "-" if outcome.p is None else "<0.001" if outcome.p < 0.001 else f"{outcome.p:.3f}",
-                finding if finding == "not shown" else f"**{finding}**",
+                f"**{finding}**" if finding in ("shown", "refuted") else finding,
             ]
         )
     figures = {FIGURES[outcome.comparison.figure] for outcome in outcomes}

@@ -6,6 +6,7 @@ python -m raykd.report.methods_page > docs/methods.md
 from __future__ import annotations
 
 from raykd.knowledge.methods import METHODS
+from raykd.knowledge.temperature import TemperatureSettings
 from raykd.report.combinations import KIND_DESCRIPTIONS
 from raykd.report.explanation import Explanation, explain
 from raykd.report.terminal import shell_lines
@@ -32,13 +33,38 @@ the labels of the same images (default), to repaired answers alone (rectified, a
 hardly wrong, distillation fades), or nowhere, as right answers keep theirs (right).
 """
 
+FLOORS = """## Students whose logits hardly differ yet
+
+The std temperature (and so a generous teacher's), logit_standardisation and dist divide the student's answers by their
+own deviation, so that their scale is free. For a loss w KL(p || q) at T = m std(s), with w = T_teacher^2 or m^2, the
+gradient at the student's logits s is (w / T) times the part of q - p across s: at most sqrt(2) w / (m std(s)), and
+without bound as std(s) goes to 0. The papers' networks start at about a tenth of their teacher's deviation, where this
+does little harm. Small heads do not: torchvision's mobilenet_v3_small and squeezenet1_1 start at about 0.004 of it,
+their first steps are hundreds of times too large, and they may never recover.
+
+So the student's deviation counts as at least `floor` (default {floor:g}) times the teacher's, sample by sample:
+T = m max(std(s), floor std(teacher)).
+
+- The gradient is at most 1 / floor times what a student gets whose logits spread as its teacher's do.
+- Above the floor, loss and gradient are the papers' to the bit. To scale both networks' logits alike still changes
+  nothing.
+- Below it, the loss is that of constant temperatures, convex in s. Its minimum is on the floor, at s = floor * teacher:
+  the student is led out of there. Value and slope across s have no jump at the floor.
+
+`temperature.floor` is that of the std temperature, `teacher.generous.floor` that of a generous teacher, and
+logit_standardisation and dist have their own. dist, under every temperature, compares centred probabilities: their
+lengths, of each sample and of each class, get the same floor. A floor of 0 is the papers' form; so the commands "as
+published" below differ from the papers only in the first steps of networks whose logits hardly differ.
+"""
+
 
 def methods_page() -> str:
     """The whole page, in Markdown."""
     explanations = [explain(name) for name in METHODS]
     contents = ["| method | |", "| --- | --- |"]
     contents += [f"| [{method.name}](#{method.name}) | {KIND_DESCRIPTIONS[method.kind]} |" for method in explanations]
-    return "\n".join([HEAD, *contents, "", *map(_section, explanations)])
+    floors = FLOORS.format(floor=TemperatureSettings().floor)
+    return "\n".join([HEAD, *contents, "", floors, *map(_section, explanations)])
 
 
 def _section(method: Explanation) -> str:

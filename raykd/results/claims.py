@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from raykd.records import read_json, write_json
 from raykd.results.questions import QUESTIONS, TEACHER, Comparison
 from raykd.results.statistics import Estimate
-from raykd.storage import replacing
 
 LEVEL = 0.05
 """Of Holm's correction, over the comparisons of one question under one condition."""
 
-Finding = Literal["shown", "refuted", "not shown"]
+Finding = Literal["shown", "refuted", "not shown", "seeds missing"]
+FINDINGS: tuple[Finding, ...] = get_args(Finding)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ class Outcome:
 
     @property
     def finding(self) -> Finding:
-        """Whether the claim is shown, its opposite is shown, or neither."""
+        """Whether the claim is shown, its opposite is shown, or neither; nothing before all students are measured."""
+        if self.difference.missing:
+            return "seeds missing"
         if self.p is None or self.p >= LEVEL:
             return "not shown"
         return "shown" if self.difference.mean > 0 else "refuted"
@@ -90,16 +92,16 @@ class ClaimsRecord:
     @classmethod
     def read(cls, file: Path) -> ClaimsRecord:
         """The record in a file; an empty one if there is no file."""
-        if not file.exists():
-            return cls()
-        content = json.loads(file.read_text(encoding="utf-8"))
-        tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
-        return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+
+        def made_of(content: Any) -> ClaimsRecord:
+            tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
+            return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+
+        return read_json(file, made_of, "delete it: it is made again of the trained students") or cls()
 
     def write(self, file: Path) -> None:
         """Replace the file, in one move."""
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(file, asdict(self))
 
     @property
     def variants(self) -> list[str]:
@@ -116,14 +118,20 @@ class ClaimsRecord:
             for question in QUESTIONS.values():
                 found = [(each, self._difference(variant, each)) for each in question.comparisons]
                 known = [(each, difference) for each, difference in found if difference is not None]
-                corrected = holm([difference.p for _, difference in known])
+                # What is not measured yet counts as a comparison: its seeds may not make others easier to show.
+                corrected = holm([1.0 if difference.missing else difference.p for _, difference in known])
                 for (each, difference), p in zip(known, corrected, strict=True):
-                    yield Outcome(each, variant, difference, p)
+                    yield Outcome(each, variant, difference, None if difference.missing else p)
+
+    def seeds(self, variant: str) -> int:
+        """Under how many seeds every contender has a student, once all are measured."""
+        measured = {student.seed for student in self.students if student.variant == variant}
+        return int(self.about.get("seeds", len(measured)))
 
     def _difference(self, variant: str, comparison: Comparison) -> Estimate | None:
         names = (comparison.better, comparison.than)
         better, than = (self._figures(variant, name, comparison.figure) for name in names)
-        return Estimate.of_differences(better, than)
+        return Estimate.of_differences(better, than, wanted=self.seeds(variant))
 
     def _figures(self, variant: str, name: str, figure: str) -> dict[int, float]:
         """By seed; of a teacher, its accuracy."""
@@ -146,7 +154,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def summary(outcomes: Iterable[Outcome]) -> dict[Finding, int]:
     """How many comparisons came out how."""
-    counts: dict[Finding, int] = {"shown": 0, "refuted": 0, "not shown": 0}
+    counts = dict.fromkeys(FINDINGS, 0)
     for outcome in outcomes:
         counts[outcome.finding] += 1
     return counts

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from raykd.places import PLAIN
-from raykd.results.contender import ContenderRow, images_seen
+from raykd.results.contender import ContenderRow, images_seen, without_students
 from raykd.results.frames import html_table, text_table
 from raykd.results.statistics import percent, spread
 from raykd.results.tables import show_narrow
@@ -129,7 +129,7 @@ class ComparisonResult:
                 f"{row.name}_students": float(len(row.students)),
             }
             estimates = {"accuracy": row.accuracy, "best_accuracy": row.best_accuracy}
-            if row is not standard:
+            if row is not standard and not row.missing and not standard.missing:
                 estimates["gain"] = row.over(standard)
             for name, estimate in estimates.items():
                 if estimate is not None:
@@ -151,7 +151,7 @@ class ComparisonResult:
             percent(row.wrong_share),
             "-" if row.seconds is None else f"{row.seconds:.1f}",
             "-" if ratio is None else f"{ratio:.2f}",
-            spread(row.accuracy) + row.missing(self.seeds),
+            spread(row.accuracy),
             percent(None if row.best_accuracy is None else row.best_accuracy.mean),
             spread(gain, "+"),
         ]
@@ -163,6 +163,11 @@ class ComparisonResult:
             "standard: of the differences, seed by seed. Wrong share: of the teacher's answers to the training images.",
             f"One of the {images} validation images is {100 / images:.2f} points. The test split was not touched.",
         ]
+        if lacking := without_students(self.rows):
+            notes.append(
+                f"students that have not finished: {lacking}. Their teachers are not compared fairly yet: --resume "
+                "trains them again"
+            )
         standard, generous = self.row(STANDARD), self.row(GENEROUS)
         if ratio := self.cost_ratio(generous):
             assert generous.seconds_per_image is not None

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from raykd.places import PLAIN
 from raykd.results.contender import ContenderRow, images_seen
-from raykd.results.statistics import Estimate
+from raykd.results.statistics import Estimate, Verdict
 from raykd.tracking import Address
 
 TEST = "test_accuracy"
@@ -111,7 +111,7 @@ class StudentRow(ContenderRow):
     @property
     def seconds(self) -> Estimate | None:
         """Of each student's class, over all of its epochs."""
-        return Estimate.of(student["seconds"] for student in self.students.values())
+        return self.estimate(student["seconds"] for student in self.students.values())
 
     @property
     def images(self) -> int | None:
@@ -121,7 +121,24 @@ class StudentRow(ContenderRow):
 
     def over_teacher(self, teacher: TeacherRow) -> Estimate | None:
         """By how much its students' last accuracy exceeds a teacher's one number."""
-        return Estimate.of(student["metrics"][TEST] - teacher.accuracy for student in self.students.values())
+        return self.estimate(student["metrics"][TEST] - teacher.accuracy for student in self.students.values())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether the winner beats those that it is held against.
+
+    - difference: by how much it exceeds them; None if there are no students to compare, or it is not known whom
+    - missing: contenders that a verdict needs and whose students have not all finished
+    """
+
+    difference: Estimate | None
+    missing: tuple[StudentRow, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is shown; nothing while students are missing."""
+        return "not shown" if self.difference is None or self.missing else self.difference.verdict
 
 
 @dataclass(frozen=True)
@@ -156,37 +173,57 @@ class ConfirmResult:
 
     @property
     def best_baseline(self) -> StudentRow | None:
-        """The baseline of the highest mean here; of equals the simpler one. None if none has finished."""
-        finished = [(row.accuracy.mean, row) for row in self.rows if row.baseline and row.accuracy is not None]
-        return max(finished, key=lambda each: each[0])[1] if finished else None
+        """The baseline of the highest mean here, of those whose students have all finished; None if there are none.
 
-    def answers(self) -> dict[str, Estimate | None]:
-        """By how much the winner exceeds the plain student, the best baseline, and each teacher; by what they are."""
-        best = self.best_baseline
-        answers: dict[str, Estimate | None] = {}
-        if best is None or best.name != PLAIN:
-            answers["the plain student"] = self.winner.over(self.row(PLAIN))
-        if best is not None:
-            plain = best.name == PLAIN
-            name = "the plain student, which is the best baseline" if plain else f"the best baseline, {best.name}"
-            answers[name] = self.winner.over(best)
-        return answers | {f"the {each.name} teacher": self.winner.over_teacher(each) for each in self.teachers}
+        Of equals it is the simpler one.
+        """
+        whole = [row for row in self.rows if row.baseline and not row.missing]
+        means = [(row.accuracy.mean, row) for row in whole if row.accuracy is not None]
+        return max(means, key=lambda each: each[0])[1] if means else None
+
+    @property
+    def unfinished_baselines(self) -> tuple[StudentRow, ...]:
+        """Baselines of whom students are missing: any of them might be the best one."""
+        return tuple(row for row in self.rows if row.baseline and row.missing)
+
+    def answers(self) -> dict[str, Answer]:
+        """Whether the winner beats the plain student, the best baseline, and each teacher; by what they are."""
+        best, plain, unfinished = self.best_baseline, self.row(PLAIN), self.unfinished_baselines
+        answers = {}
+        if best is not plain or unfinished:
+            answers["the plain student"] = self._against(plain)
+        if unfinished:
+            if best is not None and best is not plain:
+                answers[f"{best.name}, the best of the baselines that have finished"] = self._against(best)
+            # Which one it is, nobody knows yet.
+            answers["the best baseline"] = Answer(None, unfinished)
+        elif best is not None:
+            name = (
+                "the plain student, which is the best baseline" if best is plain else f"the best baseline, {best.name}"
+            )
+            answers[name] = self._against(best)
+        lacking = (self.winner,) if self.winner.missing else ()
+        of_teachers = {f"the {each.name} teacher": self.winner.over_teacher(each) for each in self.teachers}
+        return answers | {name: Answer(difference, lacking) for name, difference in of_teachers.items()}
+
+    def _against(self, row: StudentRow) -> Answer:
+        return Answer(self.winner.over(row), tuple(each for each in (self.winner, row) if each.missing))
 
     def summary(self) -> dict[str, float]:
-        """All that the table shows, as metrics; what is not known is left out."""
-        best = self.best_baseline
+        """All that the table shows, as metrics; what is not known, as while students are missing, is left out."""
+        best = None if self.unfinished_baselines else self.best_baseline
         metrics: dict[str, float | None] = {"test_images": float(self.images)}
         for teacher in self.teachers:
             metrics[f"{teacher.name} teacher/{TEST}"] = teacher.accuracy
         for row in self.rows:
             estimates = {TEST: row.accuracy, f"best_{TEST}": row.best_accuracy, "class_seconds": row.seconds}
             if best is not None and row is not best:
-                estimates["over_best_baseline"] = row.over(best)
+                estimates["over_best_baseline"] = None if row.missing else row.over(best)
             for name, each in estimates.items():
                 if each is not None:
                     metrics |= {f"{row.name}/{name}": each.mean, f"{row.name}/{name}_sd": each.sd}
             metrics[f"{row.name}/students"] = float(len(row.students))
-        if best is not None and (difference := self.winner.over(best)) is not None:
+        if best is not None and not self.winner.missing and (difference := self.winner.over(best)) is not None:
             metrics |= {
                 "winner_over_best_baseline": difference.mean,
                 "winner_over_best_baseline_low": difference.low,
@@ -214,10 +251,11 @@ class ConfirmResult:
                 for each in self.teachers
             ],
             "students": [_as_data(row, best) for row in self.rows],
+            "missing": {row.name: list(row.missing) for row in self.rows if row.missing},
             "best_baseline": None if best is None else best.name,
             "winner": self.winner.name,
             "answers": {
-                against: None if each is None else asdict(each) | {"beats": each.verdict}
+                against: None if each.difference is None else asdict(each.difference) | {"beats": each.verdict}
                 for against, each in self.answers().items()
             },
         }

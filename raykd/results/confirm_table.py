@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from raykd.results.confirm import PUBLISHED_EPOCHS, ConfirmResult, StudentRow, TeacherRow
+from raykd.results.confirm import PUBLISHED_EPOCHS, Answer, ConfirmResult, StudentRow, TeacherRow
+from raykd.results.contender import without_students
 from raykd.results.statistics import Estimate, interval, p_value, percent, spread
 from raykd.results.tables import show_narrow
 
@@ -42,18 +43,21 @@ def markdown(result: ConfirmResult) -> str:
 def findings(result: ConfirmResult) -> list[str]:
     """Whether the winner beats each of those it is held against: one sentence each."""
     name = result.winner.name
-    return [f"Does {name} beat {against}? {_answer(difference)}" for against, difference in result.answers().items()]
+    return [f"Does {name} beat {against}? {_answer(answer)}" for against, answer in result.answers().items()]
 
 
-def _answer(difference: Estimate | None) -> str:
-    if difference is None:
-        return "Not shown: there are no students to compare."
+def _answer(answer: Answer) -> str:
+    difference = answer.difference
+    if answer.missing:
+        known = "" if difference is None else f" ({percent(difference.mean, '+')} points {_over(difference)})"
+        return f"No verdict{known}: students are missing, {without_students(answer.missing)}."
+    assert difference is not None
     points = f"{percent(difference.mean, '+')} points"
     if difference.low is None or difference.high is None:
         why = "of a single seed" if difference.count == 1 else f"in each of {difference.count} seeds"
         return f"Not shown: {points} {why}, without any spread, from which no interval follows."
     known = f"{points}, 95 % interval {interval(difference, '+')}, p {p_value(difference)}"
-    known += f", over {difference.count} seeds"
+    known += f", {_over(difference)}"
     match difference.verdict:
         case "yes":
             return f"Yes: {known}."
@@ -63,6 +67,10 @@ def _answer(difference: Estimate | None) -> str:
             needed = difference.seeds_needed
             more = f" About {needed} seeds would show such a difference (power 80 %)." if needed else ""
             return f"Not shown: {known}.{more}"
+
+
+def _over(difference: Estimate) -> str:
+    return f"over {difference.count} seed{'s' if difference.count > 1 else ''}"
 
 
 def _title(result: ConfirmResult) -> str:
@@ -95,7 +103,7 @@ def _student_cells(row: StudentRow, result: ConfirmResult) -> Sequence[str]:
     ratio = None if row.teacher_parameters is None else row.teacher_parameters / row.parameters
     return (
         f"{row.name}{mark}",
-        spread(row.accuracy) + row.missing(len(result.fixed.seeds)),
+        spread(row.accuracy),
         interval(row.accuracy),
         spread(difference, "+"),
         interval(difference, "+"),
@@ -127,6 +135,10 @@ def _notes(result: ConfirmResult) -> list[str]:
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in trained.items()
         )
         notes.append(f"the search has tuned the winner's training as well, unlike the baselines': {own}")
+    if lacking := without_students(result.rows):
+        notes.append(
+            f"students that have not finished: {lacking}. There is no verdict on these: --resume trains them again"
+        )
     if result.others:
         others = ", ".join(map(str, result.others))
         notes.append(f"this test split is no longer fresh: it was used by {others}, too")

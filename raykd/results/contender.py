@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ class ContenderRow:
     """One contender's finished students. A subclass says which metric is compared.
 
     - name: of the contender
+    - seeds: under which it was to have students
     - students: descriptions of the finished students (see `raykd.training.folder`), by seed
     """
 
@@ -22,6 +23,7 @@ class ContenderRow:
     """Accuracy on the split that the students are measured on, as a share."""
 
     name: str
+    seeds: Sequence[int]
     students: Mapping[int, Mapping[str, Any]]
 
     @property
@@ -32,20 +34,33 @@ class ContenderRow:
     @property
     def accuracy(self) -> Estimate | None:
         """Of the students after their last epoch; None if none has finished."""
-        return Estimate.of(self.accuracies.values())
+        return self.estimate(self.accuracies.values())
 
     @property
     def best_accuracy(self) -> Estimate | None:
         """Of the students after the epoch that is best on this very split, and so too good."""
-        return Estimate.of(student["metrics"][f"best_{self.metric}"] for student in self.students.values())
+        return self.estimate(student["metrics"][f"best_{self.metric}"] for student in self.students.values())
 
     def over(self, other: ContenderRow) -> Estimate | None:
         """By how much the students' last accuracy exceeds that of another's, over the seeds that both have."""
-        return Estimate.of_differences(self.accuracies, other.accuracies)
+        return Estimate.of_differences(self.accuracies, other.accuracies, wanted=len(self.seeds))
 
-    def missing(self, seeds: int) -> str:
-        """Such as " (2 of 3)" where not all students have finished; else nothing."""
-        return f" ({len(self.students)} of {seeds})" if len(self.students) < seeds else ""
+    def estimate(self, numbers: Iterable[float]) -> Estimate | None:
+        """The estimate from one number of each seed that is known; None of none."""
+        return Estimate.of(numbers, wanted=len(self.seeds))
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The seeds whose students have not finished."""
+        return tuple(seed for seed in self.seeds if seed not in self.students)
+
+
+def without_students(rows: Iterable[ContenderRow]) -> str:
+    """Whose students are missing, in words, such as "kd of seed 3, dkd of seeds 1, 2"; empty if nobody's are."""
+    lacking = [row for row in rows if row.missing]
+    return ", ".join(
+        f"{row.name} of seed{'s' if len(row.missing) > 1 else ''} {', '.join(map(str, row.missing))}" for row in lacking
+    )
 
 
 def images_seen(description: Mapping[str, Any]) -> int:

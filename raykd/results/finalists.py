@@ -6,20 +6,19 @@ mean over seeds that the search did not use.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from raykd.places import FINALISTS, PLAIN, label
+from raykd.records import read_json, write_json
 from raykd.results.statistics import Estimate, interval, p_value, percent, spread
-from raykd.storage import replacing
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ class Finalist:
         """By how much the search's figure lies above the mean over further seeds."""
         return None if self.search is None or not self.accuracies else self.search - fmean(self.accuracies.values())
 
-    def over(self, other: Finalist) -> Estimate | None:
-        """By how much its accuracy exceeds another's, over the seeds that both have."""
-        return Estimate.of_differences(self.accuracies, other.accuracies)
+    def over(self, other: Finalist, seeds: int) -> Estimate | None:
+        """By how much its accuracy exceeds another's, over the seeds that both have, of the seeds that there are."""
+        return Estimate.of_differences(self.accuracies, other.accuracies, wanted=seeds)
 
 
 @dataclass(frozen=True)
@@ -82,19 +81,34 @@ class Finalists:
         Simplest are start points, then those with fewer settings. Only trials whose students have all finished count;
         None if there are none.
         """
-        whole = [row for row in self.rows if row.name != PLAIN and len(row.accuracies) == self.seeds]
+        whole = [row for row in self.rows if row.name != PLAIN and self._is_whole(row)]
         ranked = sorted(whole, key=lambda row: fmean(row.accuracies.values()), reverse=True)
         if not ranked:
             return None
-        close = [row for row in ranked if _is_close(ranked[0].over(row))]
+        close = [row for row in ranked if _is_close(ranked[0].over(row, self.seeds))]
         return min(close, key=lambda row: (row.start is None, row.settings))
 
     @property
     def best_baseline(self) -> Finalist | None:
-        """Of the start points and the plain student, apart from the winner, the one with the highest mean."""
+        """Of the start points and the plain student, apart from the winner, the one with the highest mean.
+
+        Only those whose students have all finished count; None if there are none.
+        """
+        whole = [row for row in self._baselines if self._is_whole(row)]
+        return max(whole, key=lambda row: fmean(row.accuracies.values()), default=None)
+
+    @property
+    def unfinished_baselines(self) -> list[Finalist]:
+        """Start points and the plain student of whom students are missing: they might be the best baseline."""
+        return [row for row in self._baselines if not self._is_whole(row)]
+
+    @property
+    def _baselines(self) -> list[Finalist]:
         winner = self.winner
-        known = [row for row in self.rows if row.is_baseline and row != winner and row.accuracies]
-        return max(known, key=lambda row: fmean(row.accuracies.values()), default=None)
+        return [row for row in self.rows if row.is_baseline and row != winner]
+
+    def _is_whole(self, row: Finalist) -> bool:
+        return len(row.accuracies) == self.seeds
 
     def sentences(self) -> Iterator[str]:
         """What came out, in words."""
@@ -106,9 +120,14 @@ class Finalists:
             f"The winner is {winner.label}: {spread(winner.accuracy)} % over {self.seeds} further seeds. "
             f"The search's {percent(winner.search)} % was one student's: {percent(winner.luck, '+')} points of it luck."
         )
+        unfinished = self.unfinished_baselines
+        for row in self.rows:
+            if not self._is_whole(row):
+                what = f"Against {row.label} there is no verdict" if row in unfinished else f"{row.label} is left out"
+                yield f"{what}: {len(row.accuracies)} of its {self.seeds} students have finished."
         if baseline is None:
             return
-        difference = winner.over(baseline)
+        difference = winner.over(baseline, self.seeds)
         if difference is not None:
             verdict = {"yes": "better", "no": "worse", "not shown": "not shown to be better"}[difference.verdict]
             known = difference.low is not None
@@ -133,23 +152,28 @@ class Finalists:
         """The table's rows: name, accuracy in the search and over the seeds, and the difference from the winner."""
         winner = self.winner
         for row in self.rows:
-            missing = f" ({len(row.accuracies)} of {self.seeds})" if len(row.accuracies) < self.seeds else ""
-            against = "winner" if row == winner else "-" if winner is None else spread(row.over(winner), "+")
-            yield row.label, percent(row.search), spread(row.accuracy) + missing, against
+            accuracy = Estimate.of(row.accuracies.values(), wanted=self.seeds)
+            against = (
+                "winner" if row == winner else "-" if winner is None else spread(row.over(winner, self.seeds), "+")
+            )
+            yield row.label, percent(row.search), spread(accuracy), against
 
     def write(self, folder: Path) -> None:
         """Keep them in a study's folder."""
-        with replacing(folder / FINALISTS) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(folder / FINALISTS, asdict(self))
 
     @classmethod
-    def of(cls, folder: Path) -> Self | None:
-        """Those of a study's folder; None if it has none yet."""
-        file = folder / FINALISTS
-        if not file.exists():
-            return None
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
+    def of(cls, folder: Path) -> Finalists | None:
+        """Those of a study's folder; None if it has none yet.
+
+        Raises:
+            DamagedError: their record is damaged.
+        """
+
+        def made_of(content: Any) -> Finalists:
+            return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
+
+        return read_json(folder / FINALISTS, made_of, "--resume the study, which writes it again")
 
 
 def _from_data(row: Mapping[str, Any]) -> Finalist:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.places import PLAIN, SETTINGS, TEACHER, fold_name
+from raykd.records import read_json
 from raykd.results.folds import over_folds
 from raykd.results.study import StudyResult
 from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
-from raykd.settings_io import load_experiment
+from raykd.settings_io import load_saved, override
+from raykd.storage import local_path
 from raykd.tracking.address import address_of
 from raykd.training.folder import description
 
@@ -40,14 +42,49 @@ class RecordedStudy:
         Raises:
             RaykdError: it has no teacher yet.
         """
-        teacher_file = self.folder / TEACHER
-        if not teacher_file.exists():
-            raise RaykdError(f"study {self.folder} has no teacher yet: continue it by --resume")
-        teacher = json.loads(teacher_file.read_text(encoding="utf-8"))
+        teacher = recorded_teacher(self.folder)
         place = address_of(self.experiment.tracking, self.folder)
         folds = range(self.experiment.data.folds or 1)
         plain = over_folds([description(self.folder / fold_name(PLAIN, fold)) for fold in folds])
         return StudyResult.of(self.folder, self.study, teacher, plain, place)
+
+
+def recorded_teacher(folder: Path) -> dict[str, Any]:
+    """The description of a study's teacher, and its folder, as the study's folder has them.
+
+    Raises:
+        RaykdError: it has no teacher yet, or the record is damaged.
+    """
+
+    def made_of(content: Any) -> dict[str, Any]:
+        return dict(content) | {"folder": str(content["folder"])}
+
+    teacher = read_json(folder / TEACHER, made_of, "--resume the study, which writes it again")
+    if teacher is None:
+        raise RaykdError(f"study {folder} has no teacher yet: continue it by --resume")
+    return teacher
+
+
+def study_folder(study: str | Path, output: Path | None = None) -> Path:
+    """The folder of a study, or of a run of another kind.
+
+    Args:
+        study: The folder, or the study's name below `output`.
+        output: Holds one folder a study. None: the default of `study.output`.
+
+    Raises:
+        RaykdError: there is no such study.
+    """
+    output = output or StudySettings().output
+    folder = local_path(study)
+    if not (folder / SETTINGS).exists():
+        folder = output.expanduser() / study
+    if not (folder / SETTINGS).exists():
+        known = [file.parent.name for file in sorted(output.expanduser().glob(f"*/{SETTINGS}"))]
+        if not known:
+            raise RaykdError(f"no study {str(study)!r}: neither is it a study's folder, nor is there one in {output}")
+        raise unknown_name("study", str(study), known, str(output))
+    return folder.absolute()
 
 
 def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStudy:
@@ -60,17 +97,9 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
     Raises:
         RaykdError: there is no such study, the folder holds a run of another kind, or its storage does not answer.
     """
-    output = output or StudySettings().output
-    folder = Path(study).expanduser()
-    if not (folder / SETTINGS).exists():
-        folder = output.expanduser() / study
-    if not (folder / SETTINGS).exists():
-        known = [file.parent.name for file in sorted(output.expanduser().glob(f"*/{SETTINGS}"))]
-        if not known:
-            raise RaykdError(f"no study {str(study)!r}: neither is it a study's folder, nor is there one in {output}")
-        raise unknown_name("study", str(study), known, str(output))
-    folder = folder.absolute()
-    experiment = load_experiment(folder / SETTINGS, Experiment())
+    folder = study_folder(study, output)
+    # Whom to trust is not for a file to say.
+    experiment = override(load_saved(folder / SETTINGS), {"teacher.trust": False})
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
     settings = experiment.study
     place = study_storage(settings, folder)

@@ -25,8 +25,10 @@ class Estimate:
 
     - count: how many numbers
     - mean, sd: of them; sd is the sample standard deviation, None of a single number
-    - low, high: the 95 % interval of the mean; None of a single number, or of equal ones, from which none follows
+    - low, high: the 95 % interval of the mean; None of a single number, or of equal ones, from which none follows, and
+      where numbers are missing: those that are there may be the better ones, as students that diverge leave none
     - p: two-sided, of the hypothesis that the true mean is 0; None as the interval is
+    - missing: how many numbers there should be besides
     """
 
     count: int
@@ -35,28 +37,42 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    missing: int = 0
 
     @classmethod
-    def of(cls, numbers: Iterable[float]) -> Estimate | None:
-        """The estimate from these numbers; None of none."""
+    def of(cls, numbers: Iterable[float], wanted: int | None = None) -> Estimate | None:
+        """The estimate from these numbers; None of none.
+
+        Args:
+            numbers: One of each seed that is known.
+            wanted: How many there should be. None: as many as there are.
+        """
         values = list(numbers)
         if not values:
             return None
-        mean = fmean(values)
+        mean, missing = fmean(values), max((wanted or 0) - len(values), 0)
         if len(values) == 1:
-            return cls(1, mean)
-        if max(values) - min(values) < EQUAL:
-            return cls(len(values), mean, sd=0.0)
+            return cls(1, mean, missing=missing)
+        sd = 0.0 if max(values) - min(values) < EQUAL else stdev(values)
+        if sd == 0 or missing:
+            return cls(len(values), mean, sd, missing=missing)
         from scipy import stats
 
         test = stats.ttest_1samp(values, 0.0)
         interval = test.confidence_interval(CONFIDENCE)
-        return cls(len(values), mean, stdev(values), float(interval.low), float(interval.high), float(test.pvalue))
+        return cls(len(values), mean, sd, float(interval.low), float(interval.high), float(test.pvalue))
 
     @classmethod
-    def of_differences(cls, first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
-        """By how much the first numbers exceed the second, seed by seed, over the seeds that both have."""
-        return cls.of(first[seed] - second[seed] for seed in sorted(first.keys() & second.keys()))
+    def of_differences(
+        cls, first: Mapping[int, float], second: Mapping[int, float], wanted: int | None = None
+    ) -> Estimate | None:
+        """By how much the first numbers exceed the second, seed by seed, over the seeds that both have.
+
+        Args:
+            first, second: By seed.
+            wanted: How many seeds both should have. None: as many as they have.
+        """
+        return cls.of((first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())), wanted)
 
     @property
     def verdict(self) -> Verdict:
@@ -70,9 +86,9 @@ class Estimate:
         """With how many seeds such a mean, under such a deviation, would be distinguished from 0 with 80 % probability.
 
         The power of the two-sided t-test, from the noncentral t distribution. None if mean or deviation is 0 or
-        unknown, or if there were more than `MOST_SEEDS`.
+        unknown, if numbers are missing, or if there were more than `MOST_SEEDS`.
         """
-        if not self.sd or abs(self.mean) < EQUAL:
+        if not self.sd or self.missing or abs(self.mean) < EQUAL:
             return None
         from scipy import stats
 
@@ -92,10 +108,15 @@ def percent(share: float | None, sign: str = "") -> str:
 
 
 def spread(estimate: Estimate | None, sign: str = "") -> str:
-    """Mean and sample standard deviation in percent, such as "84.64±0.46"; "-" for None."""
+    """Mean and sample standard deviation in percent, such as "84.64±0.46"; "-" for None.
+
+    Where numbers are missing, it says of how many they are: "84.64±0.46 (2 of 3)".
+    """
     if estimate is None:
         return "-"
-    return percent(estimate.mean, sign) + ("" if estimate.sd is None else f"±{100 * estimate.sd:.2f}")
+    deviation = "" if estimate.sd is None else f"±{100 * estimate.sd:.2f}"
+    whole = estimate.count + estimate.missing
+    return percent(estimate.mean, sign) + deviation + (f" ({estimate.count} of {whole})" if estimate.missing else "")
 
 
 def interval(estimate: Estimate | None, sign: str = "") -> str:

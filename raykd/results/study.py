@@ -18,7 +18,7 @@ from raykd.results.finalists import Finalists
 from raykd.results.frames import epochs_frame, html_table, text_table, trials_frame
 from raykd.results.pareto import FRONT, front_table
 from raykd.results.statistics import percent
-from raykd.results.trial_summary import TrialSummary, ranked
+from raykd.results.trial_summary import TrialSummary, ranked, summaries
 from raykd.search.goals import goals_of
 from raykd.storage import below
 from raykd.tracking import Address
@@ -66,11 +66,13 @@ class StudyResult:
         place: Address,
     ) -> StudyResult:
         """The outcome as the study's record has it."""
-        begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != optuna.trial.TrialState.WAITING]
-        trials = tuple(map(TrialSummary.of, begun))
+        known = study.get_trials(deepcopy=False)
+        waiting = optuna.trial.TrialState.WAITING
+        begun = [pair for pair in zip(summaries(known), known, strict=True) if pair[1].state != waiting]
+        trials = tuple(each for each, _ in begun)
         goals = goals_of(study)
         unbeaten = {trial.number for trial in study.best_trials} if len(goals) > 1 else set()
-        front = [each for each, trial in zip(trials, begun, strict=True) if trial.number in unbeaten]
+        front = [each for each, trial in begun if trial.number in unbeaten]
         pareto = tuple(sorted(front, key=lambda trial: trial.accuracy or 0.0, reverse=True))
         return cls(folder, trials, teacher, plain, place, goals, pareto, Finalists.of(folder))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,11 @@ from optuna.trial import FrozenTrial
 from raykd.places import label, trial_name
 from raykd.search.goals import GOALS
 from raykd.search.outcome import outcome_of_trial
+from raykd.search.retries import retried
 from raykd.search.start_points import settings_of, start_of
+
+RETRIED = "retried"
+"""State of a trial that failed and was tried again under another number; also of its run in MLflow."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class TrialSummary:
     """One trial.
 
     - name: as in folders and MLflow
-    - state: finished, stopped early, diverged, failed or interrupted
+    - state: finished, stopped early, diverged, failed, interrupted, or retried: it failed, and another trial, with the
+      same settings, has taken its place
     - values: the searched settings by dotted name, and those that a start point sets besides
     - accuracy: on the validation split after its last epoch, or None
     - best_accuracy, best_epoch: of its best epoch
@@ -27,6 +32,7 @@ class TrialSummary:
     - seconds: of its class, while it was trained
     - parameters, latency_ms: of its student, if they are goals of the study (see `raykd.search.student_size`)
     - error: why it failed, or None
+    - retry: the name of the trial that has taken its place, or None
     - start: the name of the start point that it is, or None
     """
 
@@ -41,16 +47,17 @@ class TrialSummary:
     parameters: int | None = None
     latency_ms: float | None = None
     error: str | None = None
+    retry: str | None = None
     start: str | None = None
 
     @classmethod
-    def of(cls, trial: FrozenTrial) -> TrialSummary:
-        """The summary of an Optuna trial."""
+    def of(cls, trial: FrozenTrial, retry: int | None = None) -> TrialSummary:
+        """The summary of an Optuna trial; `retry` is the number of the trial that tries it again, if one does."""
         accuracies = trial.intermediate_values
         last, outcome = max(accuracies, default=0), outcome_of_trial(trial)
         return cls(
             name=trial_name(trial.number),
-            state=outcome.state,
+            state=outcome.state if retry is None else RETRIED,
             values=settings_of(trial),
             accuracy=accuracies.get(last),
             best_accuracy=trial.user_attrs.get("best_validation_accuracy"),
@@ -60,6 +67,7 @@ class TrialSummary:
             parameters=trial.user_attrs.get(GOALS["parameters"].key),
             latency_ms=trial.user_attrs.get(GOALS["latency"].key),
             error=outcome.reason,
+            retry=None if retry is None else trial_name(retry),
             start=start_of(trial),
         )
 
@@ -72,6 +80,12 @@ class TrialSummary:
     def settings(self) -> str:
         """The searched settings in a line."""
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.values.items())
+
+
+def summaries(trials: Sequence[FrozenTrial]) -> list[TrialSummary]:
+    """The summaries of a study's trials."""
+    again = retried(trials)
+    return [TrialSummary.of(trial, again.get(trial.number)) for trial in trials]
 
 
 def ranked(trials: Iterable[TrialSummary]) -> list[TrialSummary]:

@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from raykd.config import Goal
 from raykd.search.goals import GOALS
 from raykd.search.plateau import ENDED
+from raykd.search.retries import retried, waiting_retries
 from raykd.search.sampler import SeededByTrial
-from raykd.search.storage import open_storage
+from raykd.search.storage import errors_told, open_storage
 
 
 def startup_trials(trials: int) -> int:
@@ -51,24 +52,33 @@ def open_study(
         RaykdError: the storage cannot be used.
     """
     startup = 10 if trials is None else startup_trials(trials)
-    study = optuna.create_study(
-        storage=open_storage(storage),
-        study_name=name,
-        directions=[GOALS[goal].direction for goal in goals],
-        sampler=SeededByTrial(seed, startup, earlier),
-        pruner=optuna.pruners.NopPruner(),  # Tune's scheduler decides who is stopped
-        load_if_exists=True,
-    )
-    if study.metric_names is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([GOALS[goal].key for goal in goals])
-    return study
+    with errors_told(storage):
+        opened = open_storage(storage)
+        # Optuna would write a record before it finds that a study is not new, and this one may be read only.
+        if name not in optuna.study.get_all_study_names(opened):
+            directions = [GOALS[goal].direction for goal in goals]
+            optuna.create_study(storage=opened, study_name=name, directions=directions, load_if_exists=True)
+        study = optuna.load_study(
+            storage=opened,
+            study_name=name,
+            sampler=SeededByTrial(seed, startup, earlier),
+            pruner=optuna.pruners.NopPruner(),  # Tune's scheduler decides who is stopped
+        )
+        if study.metric_names is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([GOALS[goal].key for goal in goals])
+        return study
 
 
 def remaining_trials(study: Study, trials: int) -> int:
-    """Of so many trials of a study, those that have not ended; where the search ended early, interrupted ones."""
+    """Of so many trials of a study, those that have not ended; where the search ended early, those that had begun.
+
+    A failed trial that is tried again does not count.
+    """
     if ENDED in study.user_attrs:
-        return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return len(running) + len(waiting_retries(study))
     ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return trials - len(study.get_trials(deepcopy=False, states=ended))
+    again = retried(study.get_trials(deepcopy=False))
+    return trials - len(study.get_trials(deepcopy=False, states=ended)) + len(again)

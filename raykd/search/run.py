@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from ray import tune
+from ray.tune.execution import class_cache
 
 from raykd.cluster.resources import TRIAL_CPUS
 from raykd.places import RAY, shared_folder
@@ -20,7 +21,7 @@ from raykd.search.searcher import OptunaSearcher
 from raykd.search.space import SearchSpace
 from raykd.search.start_points import IsStartPoint, StartPoint
 from raykd.search.trial import StudentTrial, TrialContext
-from raykd.storage import below, is_url
+from raykd.storage import StorageError, below, is_url
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def search(
     sizes: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None,
     start: Sequence[StartPoint] | None = None,
     plateau: Plateau | None = None,
+    on_fault: Callable[[str], object] | None = None,
 ) -> None:
     """Run those trials of a study that have not ended.
 
@@ -48,6 +50,10 @@ def search(
         seats: How many may run at once, at this moment. None: as many as the context says.
         ended: Whether the run ends here, see `raykd.search.searcher.OptunaSearcher`. None: it does not.
         sizes, start, plateau: See `raykd.search.searcher.OptunaSearcher`. Start points are trained to the last epoch.
+        on_fault: See there.
+
+    Raises:
+        StorageError: Tune cannot write its files.
     """
     experiment = context.experiment
     settings = experiment.study
@@ -59,7 +65,15 @@ def search(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearcher(
-                study, space, settings.trials, seats=seats, ended=ended, sizes=sizes, start=start, plateau=plateau
+                study,
+                space,
+                settings.trials,
+                seats=seats,
+                ended=ended,
+                sizes=sizes,
+                start=start,
+                plateau=plateau,
+                on_fault=on_fault,
             ),
             scheduler=scheduler,
             num_samples=trials,
@@ -82,12 +96,12 @@ def search(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train._internal.storage").addFilter(_in_a_line)
     try:
-        with _signals_as_before():
+        with _signals_as_before(), _secrets_stay_here():
             tuner.fit()
-    except OSError:
+    except OSError as error:
         # At its end Tune lists its files. The outcome of the trials is in the study's own record.
         if not is_url(ray_folder):
-            raise
+            raise StorageError(f"{ray_folder} cannot be written: {error.strerror or error}") from error
         logger.debug("Tune could not list its files", exc_info=True)
 
 
@@ -103,6 +117,20 @@ def _signals_as_before() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _secrets_stay_here() -> Iterator[None]:
+    """Let Tune copy no AWS_* into its trials' runtime environment, which Ray logs in clear and shows to all its users.
+
+    Trials have them from their node's environment, as classrooms do.
+    """
+    copied = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in copied if not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = copied
 
 
 def _in_a_line(record: logging.LogRecord) -> bool:

@@ -7,9 +7,9 @@ handed out again under its number and with its values.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-import pickle
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
@@ -26,9 +27,15 @@ from raykd.search.goals import goals_of, values_of
 from raykd.search.names import METRIC, OUTSIDE, START_SETTINGS, TIME, TRIAL
 from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
 from raykd.search.plateau import ENDED, Plateau
+from raykd.search.retries import retried, waiting_retries
 from raykd.search.space import SearchSpace, Value
 from raykd.search.start_points import StartPoint, enqueue, experiment_itself
 from raykd.search.storage import recorded_together
+from raykd.storage import StorageError
+from raykd.tracking.address import reason
+
+STORAGE_FAULTS = (StorageError, StorageInternalError, OSError)
+"""What a journal or a database raises when it cannot be written."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +79,7 @@ class OptunaSearcher(Searcher):
             it is no goal of the study.
         start: What a new study begins with. None: the experiment's own settings.
         plateau: Says when to end the search early. None: never.
+        on_fault: Called when the record cannot be written: its trials stay open, and the run should end. None: nobody.
     """
 
     def __init__(
@@ -87,6 +95,7 @@ class OptunaSearcher(Searcher):
         sizes: Callable[[Mapping[str, Value]], Mapping[str, float]] | None = None,
         start: Sequence[StartPoint] | None = None,
         plateau: Plateau | None = None,
+        on_fault: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
         self._study = study
@@ -98,6 +107,7 @@ class OptunaSearcher(Searcher):
         self._sizes = sizes
         self._start = ((experiment_itself(space),) if start is None else tuple(start))[:trials]
         self._plateau = plateau
+        self._on_fault = on_fault
         self._goals = goals_of(study)
         self._running: dict[str, _Running] = {}
         self._interrupted: deque[FrozenTrial] = deque()
@@ -105,8 +115,8 @@ class OptunaSearcher(Searcher):
         self._take_over({})
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher; seats, their end and sizes belong to this process.
-        return self.__dict__ | {"_seats": None, "_ended": None, "_sizes": None}
+        # Tune pickles its searcher; these belong to this process.
+        return self.__dict__ | {"_seats": None, "_ended": None, "_sizes": None, "_on_fault": None}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The config of a trial: an interrupted one first, the start points in a new study, then what Optuna asks.
@@ -117,17 +127,11 @@ class OptunaSearcher(Searcher):
             return Searcher.FINISHED
         if self._seats is not None and len(self._running) >= self._seats():
             return None
-        # All values are on the disk before the trial is handed out; values recorded before are read, not drawn again.
-        with recorded_together(self._study):
-            trial = self._next_trial()
-            if trial is None:
-                return Searcher.FINISHED
-            values: dict[str, Any] = dict(trial.user_attrs.get(START_SETTINGS, {}))
-            if OUTSIDE not in trial.user_attrs:
-                values |= self._space.sample(trial)
-            self._note_size(trial, values)
-        self._running[trial_id] = _Running(trial, self._reported(trial.number))
-        return {**values, TRIAL: trial.number}
+        try:
+            return self._suggested(trial_id)
+        except STORAGE_FAULTS as error:
+            self._tell_fault(error)
+            return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record the metric of an epoch. Epochs already recorded, as delivered again after a fault, are passed over."""
@@ -136,6 +140,8 @@ class OptunaSearcher(Searcher):
             return
         try:
             self._report(running, result)
+        except STORAGE_FAULTS as error:
+            self._tell_fault(error)
         except Exception:
             # An exception here would end the sweep; one missing value does not.
             _log.exception("a result of trial %d could not be recorded", running.trial.number)
@@ -149,6 +155,8 @@ class OptunaSearcher(Searcher):
         try:
             with recorded_together(self._study):
                 self._finish(running, result or {}, error)
+        except STORAGE_FAULTS as fault:
+            self._tell_fault(fault)
         except Exception:
             _log.exception("the end of trial %d could not be recorded; --resume runs it again", running.trial.number)
 
@@ -162,11 +170,30 @@ class OptunaSearcher(Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Write the state for Tune's experiment snapshot."""
-        Path(checkpoint_path).write_bytes(pickle.dumps(self.get_state()))
+        Path(checkpoint_path).write_text(json.dumps(self.get_state()), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
         """Read the state from Tune's experiment snapshot."""
-        self.set_state(pickle.loads(Path(checkpoint_path).read_bytes()))
+        self.set_state(json.loads(Path(checkpoint_path).read_text(encoding="utf-8")))
+
+    def _suggested(self, trial_id: str) -> dict[str, Any] | str:
+        # All values are on the disk before the trial is handed out; values recorded before are read, not drawn again.
+        with recorded_together(self._study):
+            trial = self._next_trial()
+            if trial is None:
+                return Searcher.FINISHED
+            values: dict[str, Any] = dict(trial.user_attrs.get(START_SETTINGS, {}))
+            if OUTSIDE not in trial.user_attrs:
+                values |= self._space.sample(trial)
+            self._note_size(trial, values)
+        self._running[trial_id] = _Running(trial, self._reported(trial.number))
+        return {**values, TRIAL: trial.number}
+
+    def _tell_fault(self, error: Exception) -> None:
+        """Say that the record cannot be written, which is no trial's fault."""
+        _log.debug("the study's record cannot be written", exc_info=True)
+        if self._on_fault is not None:
+            self._on_fault(f"the study's record cannot be written: {reason(error)}")
 
     def _same_space(self) -> None:
         space = {row.name: row.range for row in self._space.describe()}
@@ -196,7 +223,8 @@ class OptunaSearcher(Searcher):
             return self._reopened(self._interrupted.popleft())
         enqueue(self._study, self._start)
         known = self._study.get_trials(deepcopy=False)
-        if sum(trial.state != TrialState.WAITING for trial in known) >= self._budget or self._has_ended():
+        begun = sum(trial.state != TrialState.WAITING for trial in known) - len(retried(known))
+        if not waiting_retries(self._study) and (begun >= self._budget or self._has_ended()):
             return None
         return self._study.ask()
 

@@ -48,6 +48,7 @@ from raykd.search.space import (
 )
 from raykd.settings_io import friendly, override, read_yaml, resolve_setting, setting_value
 from raykd.shipped import shipped
+from raykd.storage import local_path
 
 Number: TypeAlias = StrictInt | StrictFloat
 D = TypeVar("D", bound=Distribution)
@@ -100,7 +101,8 @@ def _start_points(content: Any, file: str, base: Experiment) -> dict[str, dict[s
     """The further start points of a file, each checked by laying it over the experiment."""
     points = {} if content is None else content
     if not isinstance(points, dict) or not all(
-        isinstance(name, str) and isinstance(values, dict) and values for name, values in points.items()
+        isinstance(name, str) and isinstance(values, dict) and values and all(isinstance(each, str) for each in values)
+        for name, values in points.items()
     ):
         example = "{strong_repair: {bias.form: pair, bias.strength: 0.9}}"
         raise RaykdError(f"{file}: {START} must name settings for each start point, such as {example}")
@@ -125,8 +127,8 @@ def space_names() -> list[str]:
 
 
 def _find(name_or_path: str) -> Path:
-    path = Path(name_or_path).expanduser()
-    is_path = len(path.parts) > 1
+    path = local_path(name_or_path)
+    is_path = "/" in name_or_path or path.suffix in (".yaml", ".yml")
     if path.is_file() and (is_path or path.suffix):
         return path
     if is_path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileOpenLock
 from optuna.study import Study
@@ -22,6 +23,7 @@ from raykd.database_urls import is_readable, scheme, sqlite_file, with_absolute_
 from raykd.errors import RaykdError
 from raykd.places import JOURNAL, SETTINGS
 from raykd.search.journal import Journal
+from raykd.storage import DamagedError, StorageError
 from raykd.tracking.address import reason
 
 if TYPE_CHECKING:
@@ -81,13 +83,14 @@ def open_storage(storage: Path | str) -> BaseStorage:
 
     Raises:
         RaykdError: the database does not answer, refuses the user, or holds something else.
+        StorageError: the journal is damaged, or the disk is full, or refuses.
     """
     if isinstance(storage, Path):
-        path = str(storage.expanduser().absolute())
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        _cut_off_torn_line(Path(path), JournalFileOpenLock(path))
-        with _errors_in_a_line(path):
-            return Journal(path)
+        path = storage.expanduser().absolute()
+        with _journal_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _cut_off_torn_line(path)
+            return Journal(str(path))
     with _errors_in_a_line(storage):
         return _Database(storage, engine_kwargs=_engine_options(storage))
 
@@ -140,7 +143,8 @@ def study_names(storage: Path | str) -> list[str]:
     else:
         file = sqlite_file(storage)
         exists = (file is None or file.exists()) and _has_optunas_tables(storage)
-    return optuna.study.get_all_study_names(open_storage(storage)) if exists else []
+    with errors_told(storage):
+        return optuna.study.get_all_study_names(open_storage(storage)) if exists else []
 
 
 @contextmanager
@@ -184,37 +188,69 @@ def _engine_options(address: str) -> dict[str, Any]:
     return {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": True}
 
 
+def errors_told(storage: Path | str) -> AbstractContextManager[None]:
+    """A context in which errors of a storage become RaykdErrors of a line or two."""
+    if isinstance(storage, Path):
+        return _journal_errors(storage.expanduser().absolute())
+    return _errors_in_a_line(storage)
+
+
 @contextmanager
 def _errors_in_a_line(storage: Path | str) -> Iterator[None]:
     """Turn the errors of a storage into a RaykdError of one line."""
     setting = f"study.storage {without_password(str(storage))}"
+    known = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
     try:
         yield
     except ModuleNotFoundError as error:
         raise RaykdError(f"{setting}: pip install 'raykd[postgresql]' ({error.name})") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, _sql_error()) as error:
+    except known + _sql_errors() as error:
         advice = "correct the address, or start the server"
         if "no password supplied" in str(error) or "password authentication" in str(error):
             advice = "set PGPASSWORD, or put the password into ~/.pgpass"
+        if "malformed" in str(error) or "not a database" in str(error):
+            advice = "bring back a copy of the file, or correct the address"
+            raise DamagedError(f"{setting} is damaged: {reason(error)}\n{advice}") from None
         raise RaykdError(f"{setting}: {reason(error)}: {advice}") from None
 
 
-def _sql_error() -> type[Exception]:
+def _sql_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    return SQLAlchemyError
+    return SQLAlchemyError, StorageInternalError
 
 
-def _cut_off_torn_line(journal: Path, lock: JournalFileOpenLock) -> None:
-    """Cut off a last line of which only a part was written: Optuna would append to it and fail to read the file."""
-    if not journal.exists():
+@contextmanager
+def _journal_errors(journal: Path) -> Iterator[None]:
+    """Turn the errors of a journal into a StorageError of a line or two."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{journal} cannot be used: {error.strerror or error}") from error
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, AssertionError):
+        # Each record is what was written, but Optuna cannot put them together.
+        raise DamagedError(
+            f"{journal} is damaged: records are missing from it\n"
+            "bring back a copy, or name another place with --study.storage or --study.output"
+        ) from None
+
+
+def _cut_off_torn_line(journal: Path) -> None:
+    """Cut off a last line of which only a part was written: Optuna would append to it and fail to read the file.
+
+    A journal whose lines are whole is not touched: it may lie where nothing can be written.
+    """
+    if not journal.exists() or _is_whole(journal):
         return
+    lock = JournalFileOpenLock(str(journal))
     lock.acquire()
     try:
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        if not _is_whole(journal):
             _log.warning("%s ended in the middle of a line; that line is dropped", journal)
-            os.truncate(journal, whole)
+            os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
     finally:
         lock.release()
+
+
+def _is_whole(journal: Path) -> bool:
+    return journal.read_bytes()[-1:] in (b"", b"\n")

@@ -17,7 +17,7 @@ from raykd.places import TRIALS, fold_name, shared_folder, trial_name
 from raykd.search.folds import merged
 from raykd.search.names import METRIC, TRIAL
 from raykd.settings_io import override
-from raykd.storage import below
+from raykd.storage import StorageError, below
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.teacher_cache import teachers
 
@@ -69,7 +69,9 @@ class StudentTrial(tune.Trainable):
             if not self._seats:
                 self._seats = tuple(StudentClient(self._broker, request) for request in self._requests())
             report = self._report()
-        except RunEnded as end:
+        except (RunEnded, StorageError) as end:
+            if isinstance(end, StorageError):  # no fault of the student's; as a notice, the user sees it
+                self._broker.record_notice.remote(str(end))
             name = trial_name(self._number)
             report = Report(name, ticket="", epoch=self._epoch, failure=str(end), interrupted=True)
         result: dict[str, Any] = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +12,22 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import track
 
+from raykd.command_line import run_command
 from raykd.config import Experiment, TeacherSettings
 from raykd.data import DataInfo, WholeViews, load_data, training_batches
 from raykd.errors import RaykdError, unknown_name
-from raykd.places import TEACHER, teachers_folder
-from raykd.results.load import recorded_study
+from raykd.places import teachers_folder
+from raykd.results.load import recorded_study, recorded_teacher
 from raykd.results.tables import show_narrow
 from raykd.settings_io import override
-from raykd.storage import below, files_below, name_of
+from raykd.storage import below, check_creatable, files_below, name_of
+from raykd.tracking.load_model import untrusted
 from raykd.training.bank.bank import Bank, BankSize, about_views
 from raykd.training.bank.parts import StoredViews, clear, stored_views
 from raykd.training.build import autocast_type
 from raykd.training.cross_fitting import load_teacher
 from raykd.training.folder import description
+from raykd.training.saved import is_pickled
 from raykd.training.teacher_cache import teachers
 from raykd.training.team import Team
 
@@ -90,17 +92,16 @@ def list_(
     show_narrow(console, "stored answers of teachers", headings, rows, notes)
 
 
-def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
+def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None, trust: bool = False) -> None:
     """Compute and store the answers of a study's teacher to all views that are not stored yet, in this process.
 
     Args:
         study: Folder of a study whose teacher is trained, or its name below --output.
         output: Folder of the studies. None: outputs.
+        trust: As teacher.trust.
     """
     recorded = recorded_study(study, output)
-    experiment, file = recorded.experiment, recorded.folder / TEACHER
-    if not file.exists():
-        raise RaykdError(f"study {recorded.folder} has no teacher yet: continue it by --resume")
+    experiment, folder = recorded.experiment, recorded_teacher(recorded.folder)["folder"]
     if experiment.bank.mode == "off":
         raise RaykdError(f"study {recorded.folder} has bank.mode off: its trials would not read what is stored")
     team = Team(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -111,7 +112,11 @@ def build(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = 
         console.print(NONE_LIVE)
         return
     precision = autocast_type(experiment.training, team.device)
-    folder = json.loads(file.read_text(encoding="utf-8"))["folder"]
+    # A study's folder may come from somebody else, and name a teacher of his.
+    model = description(folder)
+    if model is not None and is_pickled(model) and not trust:
+        raise untrusted(f"the teacher in {folder}", "--trust")
+    check_creatable(folder, "the teacher's folder")
     teacher = load_teacher(folder, data, experiment.data.seed, precision, team.device)
     bank = Bank(experiment.bank, teacher, images, data.info, team)
     size = BankSize.of(experiment.bank, data.info, experiment.training.epochs)
@@ -158,11 +163,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         RaykdError: there is no such study or teacher, or the storage does not answer.
     """
-    commands: dict[str, Callable[..., None]] = {"build": build, "list": list_, "clear": clear_}
-    words = list(arguments) or ["--help"]
-    if not words[0].startswith("-") and words[0] not in commands:
-        raise unknown_name("command", words[0], commands, "raykd bank")
-    tyro.extras.subcommand_cli_from_dict(commands, prog="raykd bank", description=__doc__, args=words)
+    run_command({"build": build, "list": list_, "clear": clear_}, arguments, "raykd bank", __doc__ or "")
 
 
 def _experiment(cache: Path, storage: str | None) -> Experiment:

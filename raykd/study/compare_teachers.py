@@ -128,4 +128,4 @@ def _contender(
 
 def _row(contest: Contest, contender: Contender) -> ComparedTeacher:
     teacher = description(contender.chain[-1].folder) if contender.chain else None
-    return ComparedTeacher(contender.name, contest.finished(contender), teacher)
+    return ComparedTeacher(contender.name, tuple(contender.students), contest.finished(contender), teacher)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import ray
 
 from raykd.cluster.resources import Plan
 from raykd.config import Experiment
 from raykd.data import DataInfo
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
+from raykd.imports import work_in
 from raykd.places import teachers_folder
-from raykd.storage import below, name_of
-from raykd.training.external_teacher import fetch_external_teacher
-from raykd.training.folder import description
-from raykd.training.saved import is_whole
+from raykd.storage import DamagedError, below, name_of, read, write
+from raykd.tracking.load_model import untrusted
+from raykd.training.external_teacher import HOW_TO_TRUST, fetch_external_teacher
+from raykd.training.folder import MODULE, description
+from raykd.training.saved import is_pickled, is_whole
 
 RECORD = "teacher.txt"
 """File of a run's folder that names its external teacher's folder in the cache."""
@@ -25,17 +31,24 @@ def with_external_teacher(experiment: Experiment, info: DataInfo) -> Experiment:
     emptied.
 
     Raises:
-        RaykdError: the teacher cannot be had, or is another one than the resumed run was begun with.
+        RaykdError: the teacher cannot be had, is pickled and not trusted, or is another one than the resumed run was
+            begun with.
     """
-    teacher, source, record = experiment.teacher, experiment.teacher.source, experiment.folder / RECORD
+    teacher, source = experiment.teacher, experiment.teacher.source
     if source is None:
         return experiment
-    begun = record.read_text().strip() if experiment.study.resume and record.exists() else None
+    begun = _begun_with(experiment.folder) if experiment.study.resume else None
     folder = below(teachers_folder(experiment), begun or "")
-    known = (description(folder) or {}).get("data", {}).get("fingerprint") == info.fingerprint
+    model = description(folder)
+    known = model is not None and model["data"]["fingerprint"] == info.fingerprint
+    if model is not None and is_pickled(model) and not teacher.trust:
+        raise untrusted(f"teacher.source {source}: its {MODULE}", HOW_TO_TRUST)
     if begun is None or not known or not is_whole(folder):
-        folder = fetch_external_teacher(source, teacher.model, info, teachers_folder(experiment), experiment.tracking)
-    if begun not in (None, name_of(folder)):
+        folder = fetch_external_teacher(
+            source, teacher.model, info, teachers_folder(experiment), experiment.tracking, trust=teacher.trust
+        )
+    # Earlier releases named pickled teachers by the first half of these names.
+    if begun is not None and not name_of(folder).startswith(begun):
         raise RaykdError(
             f"teacher.source {source}: teacher or data are others than those that {experiment.folder} was begun with:\n"
             "give those back, or name another study with --study.name"
@@ -43,10 +56,27 @@ def with_external_teacher(experiment: Experiment, info: DataInfo) -> Experiment:
     return experiment.model_copy(update={"teacher": teacher.model_copy(update={"source": folder})})
 
 
+def _begun_with(folder: Path) -> str | None:
+    """The name of the folder in the cache that a run's record has; None: it has no record.
+
+    Raises:
+        DamagedError: the record is not what was written.
+    """
+    content = read(folder, RECORD)
+    if content is None:
+        return None
+    if (name := re.fullmatch(rb"([\w.-]+)\n", content)) is None:
+        raise DamagedError(
+            f"{folder / RECORD} is damaged: it is not what was written\n"
+            "delete it, if teacher.source still holds the teacher that this run was begun with"
+        )
+    return name[1].decode()
+
+
 def remember_external_teacher(experiment: Experiment) -> None:
     """Write into the run's folder which external teacher it has, so that a resumed run has the same."""
     if experiment.teacher.source is not None:
-        (experiment.folder / RECORD).write_text(f"{name_of(experiment.teacher.source)}\n")
+        write(experiment.folder, RECORD, f"{name_of(experiment.teacher.source)}\n".encode())
 
 
 def evaluate_on_cluster(experiment: Experiment, plan: Plan) -> None:
@@ -59,19 +89,19 @@ def evaluate_on_cluster(experiment: Experiment, plan: Plan) -> None:
     if folder is None or (description(folder) or {}).get("metrics"):
         return
     evaluate = ray.remote(num_cpus=plan.cpus_per_worker, num_gpus=plan.gpus_per_worker)(_evaluate)
-    failure: str | None = ray.get(evaluate.remote(folder, experiment, plan.threads_per_worker))
+    failure: str | None = ray.get(evaluate.remote(folder, experiment, plan.threads_per_worker, os.getcwd()))
     if failure is not None:
         raise RaykdError(failure)
 
 
-def _evaluate(folder: str, experiment: Experiment, threads: int) -> str | None:
+def _evaluate(folder: str, experiment: Experiment, threads: int, driver_folder: str) -> str | None:
     """What went wrong, or None."""
     import torch
 
-    from raykd.models.weights import shortened
     from raykd.training.external_teacher import evaluate_external_teacher
 
     torch.set_num_threads(threads)
+    work_in(driver_folder)
     try:
         if description(folder) is None:
             return f"{folder} is not seen from every node: set cluster.storage to what all nodes share"

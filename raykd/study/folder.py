@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,10 @@ from raykd.config import Experiment
 from raykd.database_urls import sqlite_file, with_absolute_path, without_password
 from raykd.errors import RaykdError
 from raykd.places import SETTINGS, TEACHER
+from raykd.records import write_json
 from raykd.search.storage import database_connection, storage_address, study_storage
-from raykd.settings_io import load_experiment, save_experiment, setting_names, setting_value
-from raykd.storage import replacing
+from raykd.settings_io import load_saved, save_experiment, setting_names, setting_value
+from raykd.storage import StorageError
 
 LOCK = "driver.lock"
 """File of a run's folder that its process holds locked; the kernel frees it however the process ends."""
@@ -28,6 +28,7 @@ MAY_CHANGE = (
     "study.trials",
     "study.output",
     "study.retries",
+    "study.retry_failed",
     "comparison.",
     "confirm.",
     "claims.parts",
@@ -35,6 +36,7 @@ MAY_CHANGE = (
     "cluster.",
     "tracking.",
     "teacher.cache",
+    "teacher.trust",
     "data.download",
     "data.cache",
     "bank.budget",
@@ -77,6 +79,7 @@ def without_passwords(experiment: Experiment) -> Experiment:
     """The experiment as it is written: others may read the folder, and MLflow.
 
     Accounts are then taken from the environment: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD.
+    That a pickled teacher is trusted is the user's word at each run, and is not written either.
     """
     study, uri = experiment.study, experiment.tracking.uri
     if uri is not None:
@@ -86,7 +89,10 @@ def without_passwords(experiment: Experiment) -> Experiment:
         "warm_start": tuple(map(without_password, study.warm_start)),
     }
     tracking = experiment.tracking.model_copy(update={"uri": uri})
-    return experiment.model_copy(update={"study": study.model_copy(update=addresses), "tracking": tracking})
+    teacher = experiment.teacher.model_copy(update={"trust": False})
+    return experiment.model_copy(
+        update={"study": study.model_copy(update=addresses), "teacher": teacher, "tracking": tracking}
+    )
 
 
 @contextmanager
@@ -102,7 +108,7 @@ def locked_folder(experiment: Experiment) -> Iterator[None]:
     with ExitStack() as stack:
         made = [each for each in (folder, *folder.parents) if not each.exists()]
         stack.callback(_remove_what_was_not_begun, folder, made)
-        stack.enter_context(_locked(folder / LOCK, experiment))
+        stack.enter_context(_locked(folder / LOCK, experiment, "study.output"))
         yield
 
 
@@ -122,7 +128,8 @@ def locked_optuna_storage(experiment: Experiment) -> Iterator[None]:
         if file is None:
             stack.enter_context(_locked_in_database(str(storage), experiment))
         elif experiment.study.storage is not None:
-            stack.enter_context(_locked(file.with_name(f"{file.name}.{experiment.study.name}.lock"), experiment))
+            lock = file.with_name(f"{file.name}.{experiment.study.name}.lock")
+            stack.enter_context(_locked(lock, experiment, "study.storage"))
         yield
 
 
@@ -144,29 +151,45 @@ def check_folder(experiment: Experiment, kind: str = "study") -> None:
             f"{kind} {experiment.study.name!r} exists in {experiment.folder}: add --resume to go on with it, "
             f"or name another with --{kind}.name"
         )
-    _check_same(load_experiment(settings, Experiment()), without_passwords(experiment), settings, kind)
+    _check_same(load_saved(settings), without_passwords(experiment), settings, kind)
 
 
 def begin_folder(experiment: Experiment) -> Path:
     """Make the run's folder, with the resolved settings in it, and return it."""
-    experiment.folder.mkdir(parents=True, exist_ok=True)
-    save_experiment(without_passwords(experiment), experiment.folder / SETTINGS)
+    # What failed is run again once, not at each later launch.
+    study = experiment.study.model_copy(update={"retry_failed": False})
+    begun = experiment.model_copy(update={"study": study})
+    save_experiment(without_passwords(begun), experiment.folder / SETTINGS)
     return experiment.folder
 
 
 def remember_trained_teacher(folder: Path, teacher: Mapping[str, Any]) -> None:
     """Write the description of a study's teacher, and its folder, into the study's folder."""
-    with replacing(folder / TEACHER) as temporary:
-        temporary.write_text(json.dumps(teacher, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / TEACHER, teacher)
 
 
 @contextmanager
-def _locked(file: Path, experiment: Experiment) -> Iterator[None]:
+def _locked(file: Path, experiment: Experiment, setting: str) -> Iterator[None]:
+    """Hold a lock's file; `setting` names its folder.
+
+    Raises:
+        RaykdError: another process holds it.
+        StorageError: the disk is full, or refuses.
+    """
+    lock = FileLock(file, timeout=0)
     try:
-        with FileLock(file, timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise _refused(experiment, str(file)) from None
+    except OSError as error:
+        raise StorageError(
+            f"{file.parent} cannot be written: {error.strerror or error}\n"
+            f"let this user write there, or name another folder with --{setting}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -200,9 +223,19 @@ def _check_same(begun: Experiment, now: Experiment, file: Path, kind: str) -> No
     for name in setting_names():
         if name.startswith(MAY_CHANGE) and name != MUST_STAY:
             continue
-        before, after = setting_value(begun, name), setting_value(now, name)
+        before, after = _compared(begun, name), _compared(now, name)
         if before != after:
             raise RaykdError(
                 f"{name} is {after}, but the {kind} was begun with {before} ({file}):\n"
                 f"resume with the same settings, or name another {kind} with --{kind}.name"
             )
+
+
+def _compared(experiment: Experiment, name: str) -> Any:
+    """What must stay of a setting: of weights in files their content, wherever they lie by now."""
+    for section, model in (("student", experiment.student), ("teacher.model", experiment.teacher.model)):
+        if name == f"{section}.weights":
+            return model.weights_identity
+        if name == f"{section}.digests":
+            return sorted(model.digests.values())
+    return setting_value(experiment, name)

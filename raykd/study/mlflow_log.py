@@ -17,7 +17,9 @@ from raykd.config import Experiment
 from raykd.data import DataInfo
 from raykd.places import SETTINGS, TRIALS, trial_name
 from raykd.results.study import StudyResult
+from raykd.results.trial_summary import RETRIED
 from raykd.search.names import METRIC
+from raykd.search.retries import retry_of
 from raykd.search.start_points import start_of
 from raykd.settings_io import override, save_experiment
 from raykd.storage import name_of
@@ -103,8 +105,13 @@ class TrialLog:
         provenance = self._provenance
         tags, artifacts = dict(provenance.tags), []
         try:
-            if start := start_of(self._study.get_trials(deepcopy=False)[number]):
+            trial = self._study.get_trials(deepcopy=False)[number]
+            if start := start_of(trial):
                 tags["raykd.start"] = start
+            if (failed := retry_of(trial)) is not None:
+                tags["raykd.retry_of"] = trial_name(failed)
+                # Its run stays as it was, FAILED and with its reason.
+                self._tracker.tags({"raykd.state": RETRIED, "raykd.retry": trial_name(number)}, trial_name(failed))
             experiment = override(provenance.experiment, values)
             tags["raykd.seed"] = str(experiment.training.seed)
             if experiment.training_spec().needs_teacher:
@@ -141,6 +148,8 @@ def log_outcome(tracker: Tracker, result: StudyResult) -> None:
     """Log what came of a study to its parent run: figures to sort by, and a description to read."""
     states = [trial.state for trial in result.trials]
     counts = {state: states.count(state) for state in dict.fromkeys(states)}
+    if RETRIED in counts:
+        counts.setdefault("failed", 0)  # what an earlier launch has logged no longer holds
     metrics = {f"trials_{state.replace(' ', '_')}": float(count) for state, count in counts.items()}
     beside = []
     for name, title, model in (("teacher", "teacher", result.teacher), ("plain", "plain student", result.plain)):
@@ -155,10 +164,12 @@ def log_outcome(tracker: Tracker, result: StudyResult) -> None:
     if result.finalists is not None and (winner := result.finalists.winner) and winner.accuracy:
         metrics["winner_mean_accuracy"] = winner.accuracy.mean
         baseline = result.finalists.best_baseline
-        if baseline is not None and (difference := winner.over(baseline)):
+        if baseline is not None and not result.finalists.unfinished_baselines:
+            difference = winner.over(baseline, result.finalists.seeds)
+            assert difference is not None
             metrics["winner_over_best_baseline"] = difference.mean
         best += f" ({winner.accuracy.mean:.2%} over {winner.accuracy.count} further seeds)"
-    ended = ", ".join(f"{count} {state}" for state, count in counts.items())
+    ended = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     # MLflow's page shows four lines.
     note = f"{best} ({', '.join(beside)}).\n\n{len(states)} trials: {ended}. Validation split, last epoch."
     tracker.study_metrics(metrics)

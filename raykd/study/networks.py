@@ -7,10 +7,9 @@ from torch import nn
 
 from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.models import build_model
-from raykd.models.weights import shortened
-from raykd.training.saved import load_model
+from raykd.training.saved import load_cached_model
 
 
 def student_network(experiment: Experiment, info: DataInfo) -> nn.Module:
@@ -29,8 +28,19 @@ def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
         RaykdError: it cannot be built or loaded as the settings say.
     """
     if experiment.teacher.source is not None and experiment.teacher.kind == "standard":
-        return load_model(experiment.teacher.source).network
+        return load_cached_model(experiment.teacher.source).network
     return _network(experiment.teacher.model, info)
+
+
+def check_start_weights(settings: ModelSettings, info: DataInfo) -> None:
+    """Load the file that a network starts from once, where there is one.
+
+    Raises:
+        RaykdError: it cannot be read, or its weights do not fit the network.
+    """
+    if settings.weights_file is not None:
+        with torch.random.fork_rng(devices=[]):
+            build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
 
 
 def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:
@@ -39,6 +49,6 @@ def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:
             return build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
     except RaykdError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A builder of the user's raises anything.
         raise RaykdError(f"model {settings} cannot be built: {shortened(error)}") from error

@@ -13,16 +13,18 @@ from optuna.trial import FixedTrial
 from torch import nn
 
 from raykd.config import Experiment, ModelSettings
-from raykd.data import DataInfo, load_data
+from raykd.data import DataInfo, inspected, load_data
+from raykd.data.batches import shared_batch
 from raykd.errors import RaykdError
 from raykd.models import build_model, parameter_count
 from raykd.search.space import SearchSpace
 from raykd.settings_io import override
 from raykd.study.external_teacher import with_external_teacher
-from raykd.study.networks import student_network, teacher_network
+from raykd.study.networks import check_start_weights, student_network, teacher_network
 from raykd.training.build import build_objective
 from raykd.training.external_teacher import check_answers
 from raykd.training.hint_layers import find_hint_layers
+from raykd.training.used_layers import check_all_used
 
 Role = Literal["teacher", "student"]
 Split = Literal["validation", "test"]
@@ -31,6 +33,8 @@ CHOICES = ("method.name", "method.beside", "student.name", "teacher.model.name")
 """Searched settings whose choices are checked, each with each of the others."""
 PARTS = (*CHOICES, "student.arguments.", "method.arguments.", "teacher.kind")
 """Searched settings on which the check depends; those that are no choices take their default."""
+PARTS_OF_START = (*PARTS, "student.", "method.", "teacher.model.")
+"""The same among the settings of a space's own start points, which may set what cannot be searched."""
 TEACHER_TRAINING = ("teacher.model.", "teacher.training.")
 """Settings of a teacher that is trained here."""
 
@@ -42,12 +46,14 @@ class Preflight:
     - experiment: with an external teacher's folder in the cache as `teacher.source`
     - data: what is learnt from
     - streamed: whether images are decoded from files as they are needed
+    - images: what the plan says about images in files, by the name of the line
     - parameters: number of each network's parameters
     """
 
     experiment: Experiment
     data: DataInfo
     streamed: bool
+    images: dict[str, str]
     parameters: dict[Role, int]
 
 
@@ -80,8 +86,12 @@ def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split =
         experiment = with_external_teacher(experiment, info)
     networks: dict[Role, Callable[[Experiment, DataInfo], nn.Module]]
     networks = {"teacher": teacher_network, "student": student_network}
+    training = {"teacher": experiment.teacher.training, "student": experiment.training}
+    for role in roles:
+        if role == "student" or experiment.teacher.source is None:
+            shared_batch(info.split_sizes["train"], training[role].batch_size, experiment.cluster.workers)
     parameters = {role: parameter_count(build(experiment, info)) for role, build in networks.items() if role in roles}
-    return Preflight(experiment, info, data.streamed, parameters)
+    return Preflight(experiment, info, data.streamed, inspected(data), parameters)
 
 
 def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None = None) -> None:
@@ -112,6 +122,10 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
             student = networks.student(variant)
             teacher = networks.teacher(variant) if spec.needs_teacher else None
             layers = find_hint_layers(spec, student, teacher, info, labels)
+            if variant.cluster.workers > 1:
+                check_all_used(student, layers.student if layers else (), info, f"student {variant.student}")
+                if teacher is not None and variant.teacher.source is None:
+                    check_all_used(teacher, (), info, f"teacher.model {variant.teacher.model}")
             build_objective(spec, layers.shapes if layers else None)
         except RaykdError as error:
             raise RaykdError(f"{chosen}{error}") from error
@@ -147,6 +161,7 @@ class _Networks:
             # Not all operations work on the meta device: what fails there may work with memory.
             network = _with_memory(settings, self._info)
             check_answers(network, self._info, name)
+        check_start_weights(settings, self._info)
         return network
 
     def _once(self, key: str, build: Callable[[], nn.Module]) -> nn.Module:
@@ -181,6 +196,9 @@ def _variants(experiment: Experiment, space: SearchSpace | None) -> Iterator[tup
             seen.append(values)
             chosen = ", ".join(f"{name} {values[name]}" for name in choices if name in values)
             yield override(experiment, values, space.source), f"{space.source}: {chosen}: " if chosen else ""
+    for name, settings in space.start.items():
+        if any(setting.startswith(PARTS_OF_START) for setting in settings):
+            yield override(experiment, settings, space.source), f"{space.source}: start, {name}: "
 
 
 def _check_searched(experiment: Experiment, space: SearchSpace) -> None:

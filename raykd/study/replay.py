@@ -180,6 +180,7 @@ def _experiment(trial: RecordedTrial, output: Path) -> Experiment:
             "study.output": output,
             "study.storage": None,
             "study.resume": False,
+            "teacher.trust": False,
             "tracking.uri": None,
             "cluster.address": None,
             "cluster.classrooms": 1,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from raykd.cluster.classrooms import Classrooms, Usage
@@ -30,24 +31,30 @@ from raykd.cluster.client import RunEnded
 from raykd.cluster.node_checks import NodeChecks, check_nodes
 from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.config import ClusterSettings, Experiment
-from raykd.data import DataInfo
-from raykd.errors import RaykdError
-from raykd.places import RAY, SETTINGS, check_storage, shared_folder
-from raykd.progress import standard_output
+from raykd.config import ClusterSettings, Experiment, TrackingSettings
+from raykd.data import DataInfo, some_of
+from raykd.errors import FAILED, RaykdError
+from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
+from raykd.progress import CountProgress, standard_output
 from raykd.search.space import SearchSpace
-from raykd.storage import below
+from raykd.storage import StorageError, below, check_creatable, disk_error
 from raykd.study.bank import bank_line
 from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
 from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse
-from raykd.tracking import Tracker, check_tracking
+from raykd.study.start_weights import with_weights_digests
+from raykd.tracking import ServerAway, Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
+from raykd.training.teacher_cache import teachers
 
 Kind = Literal["tune", "distill", "train_teacher", "compare_teachers", "confirm", "claims", "replay"]
 """Of a job; the tag `raykd.kind` in MLflow."""
+
+
+_BRIEF_SECONDS = 3.0
+"""What MLflow takes no longer for in the end is not told of."""
 
 
 class Session:
@@ -70,9 +77,16 @@ class Session:
         self._kind = kind
         self._parameters = checked.parameters
         self._streamed = checked.streamed
+        self._images = checked.images
         self._stack = stack
         self._tracker: Tracker | None = None
         self._cluster: tuple[Resources, Plan, NodeChecks] | None = None
+        self._begun = False
+
+    def failed(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Tell an error that ends this session from one that was found before anything was begun; see `errors`."""
+        if self._begun and isinstance(error, RaykdError):
+            error.exit_code = FAILED
 
     @property
     def plan(self) -> Plan | None:
@@ -105,6 +119,8 @@ class Session:
                 external teacher cannot answer there.
         """
         cluster = settings or self.experiment.cluster
+        if "teacher" in self._parameters and untrained(teachers(self.experiment, self.data.fingerprint)):
+            check_creatable(teachers_folder(self.experiment), "teacher.cache")
         self._stack.enter_context(ray_session(cluster))
         resources, plan = wait_for_resources(cluster, students, self.console)
         plan = replace(plan, seats=max(plan.seats, at_least))
@@ -133,6 +149,7 @@ class Session:
             tags: Besides those that every run has.
             artifacts: Files besides the settings.
         """
+        self._begun = True
         provenance = self.provenance
         all_tags = {"raykd.kind": self._kind, **(tags or {}), **provenance.tags}
         files = [self.folder / SETTINGS, *artifacts]
@@ -146,6 +163,7 @@ class Session:
             lines: What the plan says about this job, by name.
         """
         assert self._cluster is not None
+        self._begun = True
         resources, plan, node_checks = self._cluster
         self._show_plan({**(lines or {}), "cluster": str(resources), "plan": str(plan), "results": str(self.folder)})
         usage = Usage(self.experiment.tracking.system_seconds, self._tracker.usage) if self._tracker else None
@@ -171,7 +189,10 @@ class Session:
         if teacher.folds is not None:
             names["teacher"] += f", {teacher.folds} of them, each trained without a fold of the images"
         table = Table.grid(padding=(0, 2))
-        table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes")
+        classes = escape(some_of(info.class_names))
+        table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes ({classes})")
+        for name, text in self._images.items():
+            table.add_row(f"[bold]{name}", escape(text))
         for role, count in self._parameters.items():
             smaller = ""
             if role == "student" and "teacher" in self._parameters:
@@ -210,22 +231,56 @@ def open_session(
         RaykdError: something in the settings is wrong, the folder was begun with others or is in use by another
             process, or the run was interrupted; one or two lines say what to do.
     """
-    experiment = with_lasting_paths(experiment)
+    console = console or standard_output()
+    experiment = with_weights_digests(with_lasting_paths(experiment), space)
     check_storage(experiment)
     checked = preflight(experiment, roles, held_out)
     if rehearsed and "student" in roles:
         rehearse(checked.experiment, checked.data, space)
-    check_tracking(experiment.tracking)
-    with ExitStack() as stack:
+    _check_tracking(experiment.tracking, console)
+    with _disk_told_of(experiment), ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))
         check_folder(experiment, "confirm" if kind == "confirm" else "study")
-        yield Session(checked, experiment, kind, console or standard_output(), stack)
+        session = Session(checked, experiment, kind, console, stack)
+        stack.push(session.failed)
+        yield session
+
+
+@contextmanager
+def _disk_told_of(experiment: Experiment) -> Iterator[None]:
+    """Errors of the disk end a run in a sentence, and one that was begun can be resumed."""
+    try:
+        yield
+    except (StorageError, OSError) as error:
+        message = str(error) if isinstance(error, StorageError) else disk_error(error)
+        if message is None or "\n" in message:
+            raise
+        begun = (experiment.folder / SETTINGS).exists()
+        if begun:
+            message += "\nnothing is lost: when that is mended, the same command with --resume goes on"
+        told = StorageError(message)
+        told.exit_code = FAILED if begun else told.exit_code
+        raise told from error
 
 
 def untrained(requests: Iterable[TrainRequest]) -> list[TrainRequest]:
     """Those whose finished models are not there, or were never evaluated."""
     # An external teacher that was fetched again has no metrics before it is evaluated.
     return [request for request in requests if not (description(request.folder) or {}).get("metrics")]
+
+
+def _check_tracking(settings: TrackingSettings, console: Console) -> None:
+    """Refuse an address that cannot be right; a server that is away is only told of, unless it is required."""
+    try:
+        check_tracking(settings)
+    except ServerAway as away:
+        if settings.required:
+            raise
+        _print(
+            console,
+            f"MLflow at {away.uri}: {away.reason}. The run starts, and sends what it has to log when the server is "
+            "there; --tracking.required would refuse to start.",
+        )
 
 
 @contextmanager
@@ -235,6 +290,9 @@ def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
     try:
         yield tracker
         tracker.end_study("finished")
+    except StorageError:
+        tracker.end_study("interrupted")
+        raise
     except (KeyboardInterrupt, RunEnded):
         tracker.end_study("interrupted")
         raise RaykdError("interrupted; nothing is lost: the same command with --resume goes on") from None
@@ -242,5 +300,12 @@ def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
         tracker.end_study("failed")
         raise
     finally:
-        if undelivered := tracker.close():
-            console.print(f"MLflow: {undelivered}", soft_wrap=True, highlight=False)
+        title = "MLflow (Ctrl-C stops waiting)"
+        with CountProgress(console, title, tracker.waiting, "events sent", _BRIEF_SECONDS) as progress:
+            undelivered = tracker.close(show=progress.left)
+        if undelivered:
+            _print(console, f"MLflow: {undelivered}")
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False, markup=False)

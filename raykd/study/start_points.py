@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from raykd.config import Experiment, TrainingSpec
-from raykd.errors import unknown_name
+from raykd.errors import RaykdError, unknown_name
 from raykd.knowledge.methods import METHODS
 from raykd.places import PLAIN
 from raykd.search.space import SearchSpace
@@ -43,7 +43,10 @@ def start_points(experiment: Experiment, space: SearchSpace) -> list[StartPoint]
     Raises:
         RaykdError: `study.start` names what there is not.
     """
-    known = _known(experiment, space)
+    ours = _known(experiment, space)
+    for name in space.start.keys() & ours:
+        raise RaykdError(f"{space.source}: start, {name}: raykd has a start point of this name: give it another")
+    known = ours | {name: partial(override, experiment, values) for name, values in space.start.items()}
     names = experiment.study.start
     if names is None:
         host = experiment.method.name
@@ -63,13 +66,12 @@ def start_points(experiment: Experiment, space: SearchSpace) -> list[StartPoint]
 
 
 def _known(experiment: Experiment, space: SearchSpace) -> dict[str, Callable[[], Experiment]]:
-    """How each start point's experiment is made, by its name."""
+    """How the experiment of each start point that raykd has is made, by its name."""
     return {
         EXPERIMENT: lambda: override(experiment, space.defaults()),
         PLAIN: lambda: experiment.model_copy(update=_plain(experiment)),
         **{name: partial(as_published, experiment, name) for name in METHODS if METHODS[name].published},
         **{name: partial(paper, experiment, name) for name in PAPERS},
-        **{name: partial(override, experiment, values) for name, values in space.start.items()},
     }
 
 

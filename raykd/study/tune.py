@@ -17,15 +17,16 @@ from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.database_urls import without_password
 from raykd.errors import RaykdError
-from raykd.places import TRIALS, shared_folder
+from raykd.places import TRIALS, shared_folder, trial_name
 from raykd.progress import RunProgress
 from raykd.results.folds import over_folds
 from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
-from raykd.results.trial_summary import TrialSummary
+from raykd.results.trial_summary import summaries
 from raykd.search.goals import check_goals
 from raykd.search.optuna_study import open_study, remaining_trials
 from raykd.search.plateau import ENDED, Plateau
+from raykd.search.retries import failed_trials, retry_failed
 from raykd.search.run import search
 from raykd.search.space import SearchSpace
 from raykd.search.space_file import load_space
@@ -42,14 +43,15 @@ from raykd.study.folder import (
     without_passwords,
 )
 from raykd.study.folds import Fold, folds_of
+from raykd.study.kept import is_kept, repair_plain, repair_trials, say
 from raykd.study.mlflow_log import TrialLog, log_outcome
 from raykd.study.session import Session, open_session, untrained
 from raykd.study.start_points import start_points
 from raykd.study.train import train_teachers
 from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
-from raykd.training.folder import description, keep_model
-from raykd.training.saved import is_whole, load_model
+from raykd.training.folder import description, keep_model, model_files
+from raykd.training.saved import load_model
 
 PARAMETERS = (
     "data.name",
@@ -82,10 +84,12 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     experiment = with_lasting_paths(experiment)
     space = load_space(experiment.study.space, without_passwords(experiment))
     check_goals(experiment.study.objectives, space)
+    start_points(experiment, space)  # It says what study.start should not name.
     check_optuna_storage(experiment)
     with open_session(experiment, "tune", console, space=space) as session, locked_optuna_storage(experiment):
         earlier = earlier_trials(experiment, space, session.data.fingerprint)
         folds = folds_of(session.experiment, session.data.fingerprint)
+        repair_plain(folds, session.console)
         if _is_unfinished(session.experiment, folds):
             session.open_cluster(experiment.study.trials * len(folds), at_least=len(folds))
         session.make_folder()
@@ -112,13 +116,14 @@ def _is_unfinished(experiment: Experiment, folds: Sequence[Fold]) -> bool:
         return True
     networks = [network for fold in folds for network in (*fold.chain, fold.plain)]
     study = _open_study(experiment)
-    if untrained(networks) or remaining_trials(study, experiment.study.trials) > 0:
+    again = experiment.study.retry_failed and failed_trials(study)
+    if untrained(networks) or again or remaining_trials(study, experiment.study.trials) > 0:
         return True
     return bool(_final(experiment, study, folds).open_work)
 
 
 def _final(experiment: Experiment, study: optuna.Study, folds: Sequence[Fold]) -> Final:
-    return Final(experiment, [TrialSummary.of(trial) for trial in study.get_trials(deepcopy=False)], folds)
+    return Final(experiment, summaries(study.get_trials(deepcopy=False)), folds)
 
 
 class _Study:
@@ -132,6 +137,7 @@ class _Study:
         self._experiment = session.experiment
         self._shared = shared_folder(session.experiment)
         self._study = _open_study(session.experiment, as_trials(earlier, space))
+        self._again = retry_failed(self._study) if session.experiment.study.retry_failed else []
         self._start = start_points(session.experiment, space)
         remember_settings(self._study, session.experiment, session.data.fingerprint)
         goals = session.experiment.study.objectives
@@ -158,6 +164,9 @@ class _Study:
         }
         if len(self._folds) > 1:
             lines["folds"] = f"{len(self._folds)}: a trial's accuracy is the mean of as many students, one on each"
+        if self._again:
+            names = ", ".join(map(trial_name, self._again))
+            lines["again"] = f"{names}, which failed, as new trials"
         lines["start"] = ", ".join(point.name for point in self._start[: settings.trials])
         if settings.finalists and len(settings.objectives) == 1:
             lines["finalists"] = (
@@ -203,7 +212,9 @@ class _Study:
         plain = over_folds([description(fold.plain.folder) for fold in self._folds])
         if finalists := self._final.outcome(plain):
             finalists.write(session.folder)
-        result = StudyResult.of(session.folder, self._study, self._teacher(), plain, tracker.describe())
+        teacher = self._teacher()
+        remember_trained_teacher(session.folder, teacher)
+        result = StudyResult.of(session.folder, self._study, teacher, plain, tracker.describe())
         trained = session.plan is not None
         if ended := self._study.user_attrs.get(ENDED):
             session.console.print(f"the search ended early: {ended}", highlight=False)
@@ -212,8 +223,11 @@ class _Study:
         if result.best is None:
             result.show(session.console)
             raise RaykdError(f"no trial finished; {below(self._shared, TRIALS)} holds what is known of each")
-        if trained or not is_whole(result.best_folder):
+        if trained:
             self._keep(result)
+        elif not is_kept(result, self._experiment, self._folds):
+            self._keep(result)
+            say(session.console, f"best student: what lay in {result.best_folder} was damaged; it is copied again")
         result.show(session.console)
         return result
 
@@ -245,6 +259,7 @@ class _Study:
                 self._sizes,
                 self._start,
                 plateau,
+                lambda reason: classrooms.interrupt(f"{reason}: the run ends here"),
             )
 
     def _teacher(self) -> dict[str, Any]:
@@ -257,6 +272,7 @@ class _Study:
     def _keep(self, result: StudyResult) -> None:
         """Copy the best student, the plain one and the Pareto front into the study's folder, and log them."""
         tracker, folder = self._session.tracker, self._session.folder
+        repair_trials(result, self._experiment, self._session.data, self._session.console)
         result.keep_best(self._shared)
         if result.plain is not None and self._experiment.cluster.storage is not None:
             for fold in self._folds:
@@ -267,4 +283,5 @@ class _Study:
         assert result.best is not None
         example = next(iter(evaluation_batches(load_data(self._experiment.data), "validation", batch_size=1)))
         metadata = {"study": self._experiment.study.name, "trial": result.best.name}
-        tracker.log_student(load_model(result.best_folder), example.pixels, metadata)
+        best = result.best_folder
+        tracker.log_student(load_model(best), example.pixels, metadata, model_files(best))

@@ -6,7 +6,6 @@ in the study's folder, so that a resumed study learns from the same trials, even
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,16 +19,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from raykd.config import Experiment
 from raykd.database_urls import split_study, without_password
 from raykd.errors import RaykdError, unknown_name
+from raykd.records import read_json, write_json
 from raykd.results.load import recorded_study
 from raykd.search.goals import goals_of
 from raykd.search.space import SearchSpace, Value, takes
 from raykd.search.start_points import is_outside
 from raykd.search.storage import open_storage, storage_address, study_names
 from raykd.settings_io import settings_in_use
-from raykd.storage import replacing
 
 RECORD = "warm_start.json"
 """File of the study's folder that holds what was taken."""
+
+TAKE_ANEW = "delete it, and what the earlier studies hold by now is taken"
 
 FINGERPRINT = "data"
 """Attribute of an Optuna study: the fingerprint of the data, which covers its splits."""
@@ -39,7 +40,16 @@ SETTINGS_ATTRIBUTE = "settings"
 SAME = ("training.epochs",)
 """Settings without which accuracies may not be compared, besides the data's fingerprint."""
 SECTIONS = ("data.", "student.", "teacher.", "training.", "objective.", "method.", "temperature.", "bias.", "schedule.")
-WITHOUT_EFFECT = ("teacher.cache", "data.root", "data.download", "data.cache", "data.loader_processes")
+WITHOUT_EFFECT = (
+    "teacher.cache",
+    "teacher.trust",
+    "teacher.model.digests",
+    "student.digests",
+    "data.root",
+    "data.download",
+    "data.cache",
+    "data.loader_processes",
+)
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,9 @@ def earlier_trials(experiment: Experiment, space: SearchSpace, fingerprint: str)
             or splits, another number of epochs, or no value for one of the goals.
     """
     record = experiment.folder / RECORD
-    if record.exists():
-        return [_from_record(each) for each in json.loads(record.read_text(encoding="utf-8"))]
+    begun = read_json(record, lambda taken: [_from_record(each) for each in taken], TAKE_ANEW)
+    if begun is not None:
+        return begun
     return [
         _taken(name, _earlier_study(name, experiment), experiment, space, fingerprint)
         for name in experiment.study.warm_start
@@ -108,8 +119,7 @@ def earlier_trials(experiment: Experiment, space: SearchSpace, fingerprint: str)
 def remember_taken(folder: Path, taken: Sequence[Taken]) -> None:
     """Keep what was taken in the study's folder."""
     if taken and not (folder / RECORD).exists():
-        with replacing(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps([asdict(each) for each in taken], indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, [asdict(each) for each in taken])
 
 
 def as_trials(taken: Sequence[Taken], space: SearchSpace) -> list[FrozenTrial]:

@@ -4,8 +4,8 @@ The study's driver is the only writer. Its calls append to an outbox in the stud
 thread delivers. Importing this package imports neither MLflow nor torch.
 """
 
-from raykd.tracking.address import Address, check_tracking
+from raykd.tracking.address import Address, ServerAway, check_tracking
 from raykd.tracking.dataset import Dataset
 from raykd.tracking.tracker import StudyState, Tracker, TrialState, Undelivered
 
-__all__ = ["Address", "Dataset", "StudyState", "Tracker", "TrialState", "Undelivered", "check_tracking"]
+__all__ = ["Address", "Dataset", "ServerAway", "StudyState", "Tracker", "TrialState", "Undelivered", "check_tracking"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shlex
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,19 @@ _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLd
 _SERVERS = ("http", "https", "databricks")
 # These loggers speak to users of MLflow's own scripts; raykd reports failures itself.
 _TALKATIVE = {"mlflow.store.db.utils": logging.CRITICAL, "alembic": logging.WARNING}
+
+
+class ServerAway(RaykdError):
+    """The tracking server does not answer, or only by errors of its own: it may be back later.
+
+    Attributes:
+        uri: Its address, without a password.
+        reason: Why it counts as away, in one short line.
+    """
+
+    def __init__(self, uri: str, reason: str, advice: str) -> None:
+        super().__init__(f"tracking.uri {hide_password(uri)}: {reason}.\n{advice}")
+        self.uri, self.reason = hide_password(uri), reason
 
 
 class Address(NamedTuple):
@@ -79,8 +93,9 @@ def check_tracking(settings: TrackingSettings) -> None:
     Returns at once where nothing is configured: SQLite in the study's folder needs no network.
 
     Raises:
-        RaykdError: If the address is of an unknown kind, nothing answers within `timeout_seconds`, the credentials
-            are refused, or what answers is not MLflow.
+        ServerAway: If nothing answers within `timeout_seconds`, or nothing but errors of the server.
+        RaykdError: If the address is of an unknown kind, the host's name is unknown, the credentials are refused, or
+            what answers is not MLflow.
     """
     if settings.uri is None:
         return
@@ -116,14 +131,14 @@ def check_tracking(settings: TrackingSettings) -> None:
         asking = threading.Thread(target=ask, name="mlflow-check", daemon=True)
         asking.start()
         asking.join(settings.timeout_seconds)
-    shown_uri = hide_password(uri)
     if not answer:
-        raise RaykdError(
-            f"tracking.uri {shown_uri}: no answer within {settings.timeout_seconds:g} s.\n"
-            "Start the MLflow server, correct the address, or raise tracking.timeout_seconds."
-        )
-    if answer[0] is not None:
-        raise RaykdError(f"tracking.uri {shown_uri}: {reason(answer[0])}.\n{_advice(answer[0])}") from answer[0]
+        advice = "Start the MLflow server, correct the address, or raise tracking.timeout_seconds."
+        raise ServerAway(uri, f"no answer within {settings.timeout_seconds:g} s", advice)
+    error = answer[0]
+    if error is not None:
+        if _is_away(error):
+            raise ServerAway(uri, reason(error), _advice(error)) from error
+        raise RaykdError(f"tracking.uri {hide_password(uri)}: {reason(error)}.\n{_advice(error)}") from error
 
 
 def _ask(uri: str) -> None:
@@ -141,6 +156,13 @@ def _ask(uri: str) -> None:
     MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
 
 
+_REFUSED, _SILENT, _BROKEN = "connection refused", "no answer in time", "the connection breaks off"
+_NO_NAMES, _BUSY = "hosts' names cannot be looked up now", "the database starts, stops or is full"
+_SERVER_ERROR = "the server answers HTTP "
+_AWAY = re.compile(rf"({'|'.join((_REFUSED, _SILENT, _BROKEN, _NO_NAMES, _BUSY))}|{_SERVER_ERROR}(429|5..))$")
+_AWAY_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED")
+
+
 def reason(error: Exception) -> str:
     """Why a call to MLflow failed, in one short line."""
     code = getattr(error, "error_code", "")
@@ -150,15 +172,29 @@ def reason(error: Exception) -> str:
     if "password authentication failed" in text or "Access denied for user" in text:
         return "the database refuses the password"
     if "Connection refused" in text:
-        return "connection refused"
+        return _REFUSED
+    if "Temporary failure in name resolution" in text:
+        return _NO_NAMES
     if "Name or service not known" in text or "NameResolutionError" in text or "Failed to resolve" in text:
         return "the host's name is unknown"
-    if "timeout exception" in text or "timed out" in text:
-        return "no answer in time"
+    if "timeout exception" in text or "timed out" in text or "timeout expired" in text:
+        return _SILENT
+    if "Connection aborted" in text or "Connection reset" in text or "Connection broken" in text:
+        return _BROKEN
+    if "the database system is" in text or "too many clients" in text or "Too many connections" in text:
+        return _BUSY
     if code == "ENDPOINT_NOT_FOUND" or "valid JSON" in text:
         return "what answers there is not an MLflow server"
+    if status := re.search(r"failed with error code (\d+) != |too many (\d+) error responses", text):
+        return _SERVER_ERROR + (status[1] or status[2])
     line = (text.strip() or type(error).__name__).splitlines()[0]
     return hide_password(line if len(line) <= 200 else line[:197] + "...")
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the server may answer later, where an error of the user's stays what it is."""
+    code = getattr(error, "error_code", "")
+    return _AWAY.match(reason(error)) is not None or (code in _AWAY_CODES and str(error).startswith(code))
 
 
 def _advice(error: Exception) -> str:

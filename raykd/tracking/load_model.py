@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from raykd.config import TrackingSettings
 from raykd.database_urls import hide_password, sqlite_file
 from raykd.errors import RaykdError
 from raykd.tracking.address import check_tracking, quiet, reason
+from raykd.tracking.model import OWN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,19 +24,30 @@ PICKLE, GRAPH = "model.pth", "model.pt2"
 """MLflow's file of a network: pickled, or as a graph of operations."""
 
 
-def stored_network(uri: str, settings: TrackingSettings) -> tuple[nn.Module, bytes]:
-    """The network that an MLflow URI names, on the CPU, and a file of it that `torch.load` reads.
+def untrusted(what: str, how: str) -> RaykdError:
+    """The error for a pickle that nobody has said to trust.
+
+    Args:
+        what: The file, or what holds it.
+        how: How to say so.
+    """
+    return RaykdError(
+        f"{what} is a pickle, which runs whatever its maker has put into it:\nif you trust its maker, add {how}"
+    )
+
+
+@contextmanager
+def fetched_model(uri: str, settings: TrackingSettings) -> Iterator[Path]:
+    """The files of the model that an MLflow URI names, in a folder that is deleted afterwards. Nothing of it is run.
 
     Args:
         uri: ``models:/ID``, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/ID/NAME``.
         settings: Where it is looked for; without a URI where MLflow's own settings say.
 
     Raises:
-        RaykdError: No server or database is named, it does not answer, it holds no such model, or what it holds is
-            no network or needs packages that are not installed.
+        RaykdError: No server or database is named, it does not answer, or it holds no such model.
     """
     from mlflow import MlflowClient, artifacts
-    from torch import nn
 
     store = _store_uri(settings)
     check_tracking(settings.model_copy(update={"uri": store}))
@@ -44,15 +58,40 @@ def stored_network(uri: str, settings: TrackingSettings) -> tuple[nn.Module, byt
             path = artifacts.download_artifacts(
                 artifact_uri=location, tracking_uri=store, registry_uri=store, dst_path=folder
             )
-            network, content = _read(Path(path))
         except RaykdError:
             raise
         except Exception as error:
-            # MLflow, its stores and the unpickler raise anything.
+            # MLflow and its stores raise anything.
             raise RaykdError(
                 f"cannot be had from {hide_password(store)}: {reason(error)}\n"
                 "tracking.uri names the server or database that holds it"
             ) from error
+        yield Path(path)
+
+
+def own_folder(folder: Path) -> Path | None:
+    """Where the files of an MLflow model hold raykd's own form of it, which is loaded without a pickle, if they do."""
+    return next((each for each in sorted(folder.rglob(OWN)) if each.is_dir()), None)
+
+
+def unpickled_network(folder: Path) -> tuple[nn.Module, bytes]:
+    """The network among the files of an MLflow model, on the CPU, and a file of it that `torch.load` reads.
+
+    This runs code of its maker's, also where it is stored as a graph: the user must have said that it may.
+
+    Raises:
+        RaykdError: They hold no network, or it needs packages that are not installed.
+    """
+    from torch import nn
+
+    try:
+        with quiet():
+            network, content = _read(folder)
+    except RaykdError:
+        raise
+    except Exception as error:
+        # The unpickler raises anything.
+        raise RaykdError(f"cannot be loaded: {reason(error)}") from error
     if not isinstance(network, nn.Module):
         raise RaykdError(f"holds a {type(network).__name__}, not a torch.nn.Module")
     return network, content

@@ -1,8 +1,9 @@
 """The best student as an MLflow model: saved in the study's folder first, sent when the server is there.
 
 It is stored as a pickled torch module, which loads wherever raykd (or the module's own package) is installed, can be
-trained on and moves between devices. MLflow's graph format (pt2) needs no class, but stays in evaluation mode, and
-MLflow refuses to load a graph that was exported on a CPU where there is a GPU.
+trained on and moves between devices. As pickles run code, raykd itself loads its own files, which lie beside it.
+MLflow's graph format (pt2) needs no class, but stays in evaluation mode, and MLflow refuses to load a graph that was
+exported on a CPU where there is a GPU.
 """
 
 from __future__ import annotations
@@ -21,9 +22,21 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAME = "student"
+OWN = "raykd"
+"""Folder of a saved model that holds raykd's own files of it, which are loaded without a pickle."""
+PICKLE = Path("data", "model.pth")
+"""MLflow's file of a pickled network."""
+CHECKSUM = "pickle.sha256"
+"""File beside raykd's own: sha256 (hex) of the pickle."""
 
 
-def save_student(model: nn.Module, example: Tensor, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+def save_student(
+    model: nn.Module,
+    example: Tensor,
+    path: Path,
+    metadata: Mapping[str, Any] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
     """Saves a network as an MLflow model in a folder; what the folder held before is replaced.
 
     Args:
@@ -31,6 +44,7 @@ def save_student(model: nn.Module, example: Tensor, path: Path, metadata: Mappin
         example: A batch of images as the network takes them. The first becomes the model's input example.
         path: The folder.
         metadata: Stored with the model; JSON types.
+        files: raykd's own files of the model, by name.
 
     Raises:
         Exception: If the network cannot be pickled or run on the example.
@@ -60,13 +74,24 @@ def save_student(model: nn.Module, example: Tensor, path: Path, metadata: Mappin
         )
     finally:
         chatter.setLevel(level)
+    if files:
+        (partial / OWN).mkdir()
+        for name, content in files.items():
+            (partial / OWN / name).write_bytes(content)
+        (partial / OWN / CHECKSUM).write_text(saved_digest(partial))
     shutil.rmtree(path, ignore_errors=True)
     partial.rename(path)
 
 
+def is_intact(path: Path) -> bool:
+    """Whether the pickle in a folder of `save_student`, made with raykd's own files, is the one that was written."""
+    checksum = path / OWN / CHECKSUM
+    return checksum.exists() and checksum.read_text(errors="replace") == saved_digest(path)
+
+
 def saved_digest(path: Path) -> str:
     """sha256 (hex) of the network in a folder of `save_student`."""
-    with (path / "data" / "model.pth").open("rb") as file:
+    with (path / PICKLE).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -95,6 +120,10 @@ def send_student(client: MlflowClient, experiment: str, run: str, path: Path) ->
     digest = saved_digest(path)
     known = client.search_logged_models([experiment], f"source_run_id = '{run}'")
     same = [model for model in known if model.name == NAME and model.tags.get("raykd.digest") == digest]
+    same.sort(key=lambda model: model.status != LoggedModelStatus.READY)
+    for double in same[1:]:
+        if double.status != LoggedModelStatus.READY:  # created by a call that was given up too early
+            client.delete_logged_model(double.model_id)
     model = same[0] if same else client.create_logged_model(experiment, NAME, run, tags={"raykd.digest": digest})
     if model.status != LoggedModelStatus.READY:
         description.run_id, description.model_id = run, model.model_id

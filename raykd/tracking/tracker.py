@@ -1,21 +1,24 @@
-"""The study's side of MLflow: calls that write down what happened, and the thread that delivers it."""
+"""The study's side of MLflow: calls that write down what happened, and wait for nothing."""
 
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
 from raykd.database_urls import hide_password
-from raykd.tracking.address import Address, look, quiet, reason, short_calls
+from raykd.tracking.address import Address, look, reason, short_calls
 from raykd.tracking.dataset import Dataset
-from raykd.tracking.delivery import Delivery
-from raykd.tracking.outbox import Outbox
+from raykd.tracking.outbox import Event, Outbox
+from raykd.tracking.postman import Postman
+from raykd.tracking.server_runs import ServerRuns
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,21 +31,28 @@ StudyState = Literal["finished", "interrupted", "failed"]
 SAVED_STUDENT = "mlflow_student"
 """Folder in the study's, from which its best student is sent."""
 
-_BATCH = 1000
-_NOT_YET = "not sent yet"
-_LINGER = 2.0
-_FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 0.5, 30.0, 1.0
+PATIENCE = 3
+"""So many times the longest wait for a call, the end of a run waits for a server that takes nothing."""
+LONGEST_CALL = 600.0
+"""Seconds that it waits for the answer to one call that sends something large."""
+_LOOK = 0.2
 
 
 class Undelivered(NamedTuple):
     """What a closed tracker leaves behind."""
 
     events: int
-    file: Path
+    folder: Path
+    """The study's."""
+    uri: str
+    """Where they are to go; no password."""
     reason: str
+    """Why they have not got there."""
 
     def __str__(self) -> str:
-        return f"{self.events} events wait in {self.file} ({self.reason}); run again with --resume to deliver them"
+        events = "1 event waits" if self.events == 1 else f"{self.events:,} events wait"
+        command = f"raykd sync {shlex.quote(str(self.folder))}"
+        return f"{events} in {self.folder} for {self.uri} ({self.reason}); this delivers what waits: {command}"
 
 
 class Tracker:
@@ -50,7 +60,8 @@ class Tracker:
 
     Every call only appends to the outbox in the study's folder; a background thread delivers, and waits for a server
     that is away. No call but the constructor raises: what cannot be logged is reported in the log of
-    `raykd.tracking`. A tracker opened again on the same folder continues the same runs and delivers what is left.
+    `raykd.tracking`; what the disk has no room for is kept in memory until it has. A tracker opened again on the same
+    folder continues the same runs and delivers what is left.
     """
 
     def __init__(self, settings: TrackingSettings, folder: Path, study: str) -> None:
@@ -68,15 +79,14 @@ class Tracker:
         self._settings = settings
         self._folder = folder.absolute()
         self._outbox = Outbox(self._folder)
-        self._delivery = Delivery(settings, self._folder, study, self._outbox.id)
-        self._reason = _NOT_YET
+        self._runs = ServerRuns(settings, self._folder, study, self._outbox.id)
+        self._unwritten: deque[Event] = deque()
+        self._writing = threading.Lock()
         self._closed = False
-        self._news, self._closing, self._stop = threading.Event(), threading.Event(), threading.Event()
         self._restore = ExitStack()
         # Once and from the study's thread: to change the environment while other threads read it is not safe.
         self._restore.enter_context(short_calls(settings.timeout_seconds))
-        self._thread = threading.Thread(target=self._deliver, name="mlflow-tracker", daemon=True)
-        self._thread.start()
+        self._postman = Postman(self._outbox, self._runs)
 
     def start_study(
         self,
@@ -158,6 +168,7 @@ class Tracker:
         model: nn.Module,
         example: Tensor,
         metadata: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         """Logs the best student as the model `student` of the parent run, unless `log_model` is off.
 
@@ -167,6 +178,7 @@ class Tracker:
             model: The student, on any device; its class must be importable where the model is loaded.
             example: A batch of images as the student takes them.
             metadata: Stored with the model; JSON types.
+            files: raykd's own files of the student, by name, from which it is loaded without a pickle.
         """
         if not self._settings.log_model:
             return
@@ -174,7 +186,7 @@ class Tracker:
 
         path = self._folder / SAVED_STUDENT
         try:
-            save_student(model, example, path, metadata)
+            save_student(model, example, path, metadata, files)
         except Exception as error:
             log.warning("the best student cannot be stored as an MLflow model: %s", reason(error))
         else:
@@ -186,24 +198,54 @@ class Tracker:
 
     def describe(self) -> Address:
         """Where the study is logged, and the command or address to look at it."""
-        return Address(hide_password(self._delivery.uri), look(self._delivery.uri, self._delivery.experiment))
+        return Address(hide_password(self._runs.uri), look(self._runs.uri, self._runs.experiment))
 
-    def close(self, timeout: float = 30.0) -> Undelivered | None:
-        """Waits until everything is delivered, but no longer than `timeout` seconds.
+    @property
+    def waiting(self) -> int:
+        """How many events are not delivered yet."""
+        return self._outbox.waiting + len(self._unwritten)
+
+    def close(self, patience: float | None = None, show: Callable[[int], None] | None = None) -> Undelivered | None:
+        """Waits until everything is delivered: as long as there is progress, and for Ctrl-C no longer.
+
+        Args:
+            patience: Seconds without progress after which it waits no longer. None: 3 times `timeout_seconds`.
+            show: Is called several times a second with the number of events that are still to be delivered.
 
         Returns:
             What is left in the outbox, if anything; to be shown to the user.
         """
+        if patience is None:
+            patience = PATIENCE * self._settings.timeout_seconds
         if not self._closed:
+            self._write_rest()
             self._closed = True
-            self._closing.set()
-            self._news.set()
-            self._thread.join(timeout)
-            self._stop.set()
+            self._postman.finish()
+            try:
+                self._wait(patience, show)
+            except KeyboardInterrupt:
+                log.warning("MLflow is not waited for any longer")
+            self._postman.stop()
             self._outbox.close()
             self._restore.close()
-        left = self._outbox.waiting
-        return Undelivered(left, self._outbox.file, self._reason) if left else None
+        return Undelivered(self.waiting, self._folder, self.describe().uri, self._why()) if self.waiting else None
+
+    def _wait(self, patience: float, show: Callable[[int], None] | None) -> None:
+        began = time.monotonic()
+        ended = False
+        while not ended:
+            ended = self._postman.join(_LOOK)
+            if show is not None:
+                show(self.waiting)
+            # A call that has not failed may yet send something large.
+            limit = patience if self._postman.trouble else max(patience, LONGEST_CALL)
+            if time.monotonic() - max(began, self._postman.progressed) > limit:
+                return
+
+    def _why(self) -> str:
+        if self._unwritten:
+            return f"{len(self._unwritten)} of them could not be written to the disk, and are lost"
+        return self._postman.trouble or "not sent yet"
 
     def _start(
         self,
@@ -225,49 +267,28 @@ class Tracker:
             event = {"kind": kind, "time": int(time.time() * 1000), **content}
             if metrics is not None:
                 event["metrics"] = {name: float(value) for name, value in metrics.items()}
-            self._outbox.put(event)
-            self._news.set()
-        except Exception as error:  # a full disk or a strange value must not end the study
+            with self._writing:
+                self._write(event)
+        except Exception as error:  # a strange value must not end the study
             log.warning("could not note %r for MLflow: %s", kind, error)
 
-    def _deliver(self) -> None:
-        """The background thread."""
-        with quiet():
-            pause = _FIRST_PAUSE
-            while not self._stop.is_set():
-                last = self._closing.is_set()  # before reading: nothing is added after
-                try:
-                    batch = self._outbox.read(_BATCH)
-                    late = self._delivery.send(batch.events)
-                    for event in late:
-                        self._outbox.put(event)
-                    if batch.lines:
-                        self._outbox.done(batch)
-                    trouble = "artifacts could not be uploaded" if late else ""
-                except Exception as error:
-                    trouble = reason(error)
-                    if pause == _FIRST_PAUSE:
-                        log.warning("MLflow: %s; events wait in %s", trouble, self._outbox.file)
-                self._reason = trouble or _NOT_YET
-                if trouble:
-                    self._rest(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE)
-                    continue
-                if pause != _FIRST_PAUSE:
-                    log.warning("MLflow is back")
-                    pause = _FIRST_PAUSE
-                if batch.lines:
-                    continue
-                if last:
-                    return
-                self._news.wait()
-                self._news.clear()
-                self._closing.wait(_LINGER)  # what comes together is sent together
+    def _write(self, event: Event) -> None:
+        """Append an event behind those that could not be written before, in their order."""
+        try:
+            while self._unwritten:
+                self._outbox.put(self._unwritten[0])
+                self._unwritten.popleft()
+            self._outbox.put(event)
+        except OSError as error:
+            if not self._unwritten:
+                log.warning("%s cannot be written, events are kept in memory: %s", self._outbox.file, error)
+            self._unwritten.append(event)
+        self._postman.notify()
 
-    def _rest(self, seconds: float) -> None:
-        if not self._closing.wait(seconds):
-            return
-        self._stop.wait(min(seconds, _CLOSING_PAUSE))  # whoever closes waits: try more often
+    def _write_rest(self) -> None:
+        with self._writing:
+            if self._unwritten:
+                self._write(self._unwritten.pop())
 
 
 def _texts(values: Mapping[str, object] | None) -> dict[str, str]:

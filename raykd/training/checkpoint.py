@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from zipfile import ZipFile
 
 import torch
@@ -19,6 +19,9 @@ from raykd.training.messages import Report, TrainRequest
 from raykd.training.saved import is_whole
 
 logger = logging.getLogger(__name__)
+
+NETWORK = "network"
+"""The network's name in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,18 @@ def write_checkpoint(request: TrainRequest, spec: TrainingSpec, checkpoint: Chec
     write(request.folder, CHECKPOINT, file.getvalue())
 
 
-def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.device) -> Checkpoint | None:
-    """The checkpoint in the student's folder, if there is one; where it is damaged, that of the epoch before.
+def stored_checkpoint(folder: str) -> bytes | None:
+    """The checkpoint in a student's folder as it is stored, if there is one; where it is damaged, the one before it."""
+    return next(filter(None, (_whole(folder, name) for name in (CHECKPOINT, PREVIOUS))), None)
+
+
+def load_checkpoint(stored: bytes, request: TrainRequest, spec: TrainingSpec, device: torch.device) -> Checkpoint:
+    """A stored checkpoint's content.
 
     Raises:
         RaykdError: It was written with other settings.
     """
-    content = _content(request.folder, CHECKPOINT, device)
-    if content is None:
-        content = _content(request.folder, PREVIOUS, device)
-    if content is None:
-        return None
+    content: dict[str, Any] = torch.load(io.BytesIO(stored), map_location=device, weights_only=True)
     if content["lesson"] != spec.identity():
         raise RaykdError(
             f"{below(request.folder, CHECKPOINT)} was written with other settings than {request.student}'s: "
@@ -80,8 +84,8 @@ def read_checkpoint(request: TrainRequest, spec: TrainingSpec, device: torch.dev
     return Checkpoint(content["state"], content["views"], history)
 
 
-def _content(folder: str, name: str, device: torch.device) -> dict[str, Any] | None:
-    """What a file holds; None if there is none, or it is damaged."""
+def _whole(folder: str, name: str) -> bytes | None:
+    """A file's content; None if there is no such file, or it is damaged."""
     file = read(folder, name)
     if file is None:
         return None
@@ -90,7 +94,8 @@ def _content(folder: str, name: str, device: torch.device) -> dict[str, Any] | N
             # torch does not look at the checksums that it writes.
             whole = archive.testzip() is None
         if whole:
-            return cast(dict[str, Any], torch.load(io.BytesIO(file), map_location=device, weights_only=True))
+            torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
+            return file
     except Exception as error:
         logger.debug("%s", error)  # damage shows in many ways
     logger.warning("%s is damaged: its student goes on from an earlier epoch", below(folder, name))
@@ -109,7 +114,9 @@ def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report,
     model = description(request.folder)
     if model is None or not is_whole(request.folder):
         return ()
-    checkpoint = read_checkpoint(request, spec, torch.device("cpu"))
-    if checkpoint is None and ("source" in model or request.members):
+    stored = stored_checkpoint(request.folder)
+    if stored is not None:
+        return tuple(load_checkpoint(stored, request, spec, torch.device("cpu")).history)
+    if "source" in model or request.members:
         return (Report(request.student, request.ticket, epoch=1, metrics=model["metrics"], finished=True),)
-    return () if checkpoint is None else tuple(checkpoint.history)
+    return ()

@@ -6,26 +6,32 @@ size and epochs form a group and see the same batches; a teacher of several of t
 
 from __future__ import annotations
 
+import gc
 import platform
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+
+import torch
 
 from raykd.config import DataSettings, TrainingSpec
 from raykd.data import ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.storage import StorageError
 from raykd.training.build import autocast_type
-from raykd.training.checkpoint import finished_history
+from raykd.training.checkpoint import finished_history, stored_checkpoint
 from raykd.training.compiled.rehearsal import Scene
 from raykd.training.cross_fitting import join_teachers
-from raykd.training.members import Members, failure_report, failure_text
-from raykd.training.messages import Report, TrainRequest, WorkerCommands
+from raykd.training.faults import ends_worker, is_device_error, is_out_of_memory
+from raykd.training.members import Members, failure_report, first_line
+from raykd.training.messages import Fault, Report, TrainRequest, WorkerCommands
 from raykd.training.stacks.section import Section
 from raykd.training.stacks.stacking import Stacking
 from raykd.training.student import Student
 from raykd.training.teachers import Teachers
 from raykd.training.team import Team
+from raykd.training.used_layers import check_all_used
 
 
 class Classroom:
@@ -46,7 +52,32 @@ class Classroom:
         return tuple(self._students)
 
     def follow(self, commands: WorkerCommands) -> tuple[Report, ...]:
-        """Let students leave and enter, train those that may train for one epoch, and return all new reports."""
+        """Let students leave and enter, train those that may train for one epoch, and return all new reports.
+
+        Raises:
+            Exception: this worker, and with it the others, must end; see `fault`.
+        """
+        self._team.watch.begin()
+        try:
+            return self._follow(commands)
+        finally:
+            self._team.watch.end()
+
+    def fault(self, error: Exception, commands: WorkerCommands) -> Fault | None:
+        """What an error says that `follow` has raised; None: no more than that the worker ends."""
+        if isinstance(error, StorageError):
+            return Fault(str(error))
+        if is_device_error(error):
+            return Fault(f"{self._team.device} of node {platform.node()}: {first_line(error)}", None, device=True)
+        if not is_out_of_memory(error):
+            return None
+        requests = {student.request.ticket: student.request for student in self._students.values()}
+        requests |= {request.ticket: request for request in commands.enter}
+        concerned = [requests[ticket] for ticket in self._team.watch.tickets or commands.learn if ticket in requests]
+        reports = [self._alone_or_crowded(failure_report(request, error), request) for request in concerned]
+        return Fault(first_line(error), reports=tuple(reports))
+
+    def _follow(self, commands: WorkerCommands) -> tuple[Report, ...]:
         for ticket in commands.leave:
             self._students.pop(ticket, None)
         reports = [report for request in commands.enter for report in self._seat(request)]
@@ -56,31 +87,40 @@ class Classroom:
                 learning.setdefault(_group_key(student.request, student.spec), []).append(student)
         self._forget_unused()
         for key, students in learning.items():
-            reports += self._train_epoch(self._groups[key], students)
+            reports += map(self._alone_or_crowded, self._train_epoch(self._groups[key], students))
         for report in reports:
             if report.last:
                 self._students.pop(report.ticket, None)
+        if any(report.failure is not None for report in reports):
+            self._free_memory()
         return tuple(reports)
 
     def _seat(self, request: TrainRequest) -> tuple[Report, ...]:
         """Seat a student, and return its earlier reports."""
         # The first worker decides, as file systems show a new file to one node before the other.
-        if reports := self._team.broadcast(_reports_without_seat(request) if self._team.rank == 0 else None):
+        reports, stored = self._team.broadcast(_found(request) if self._team.rank == 0 else None)
+        if reports:
             return reports
-        failure: str | None = None
+        failure: Report | None = None
+        self._team.watch.at()
         try:
             group = self._group(request, request.spec)
             _check_data(request, group.data)
             if request.members:
                 return (group.join_teachers(request),)
-            student = Student(request, group.data, self._team, group.teachers.load(request.teacher))
-        except StorageError:
-            raise  # Not the student's fault: it is seated again when the classroom has restarted.
+            teacher = group.teachers.load(request.teacher)
+            self._team.watch.at(request.ticket)
+            student = Student(request, group.data, self._team, teacher, stored)
+            if not self._team.alone:
+                check_all_used(student.network, student.layers, group.data.info, f"student {request.spec.student}")
         except Exception as error:
-            failure = failure_text(request, error)
+            if ends_worker(error):
+                raise  # Not the student's fault: it is seated again when the classroom has restarted.
+            failure = failure_report(request, error)
+        self._team.watch.at()
         failure = self._team.first_given(failure)
         if failure is not None:
-            return (Report(request.student, request.ticket, epoch=1, failure=failure),)
+            return (self._alone_or_crowded(failure, request),)
         if not student.ended:
             student.set_up_distributed()
             if student.views and not self._members(_group_key(request, student.spec)):
@@ -92,13 +132,25 @@ class Classroom:
     def _train_epoch(self, group: Group, students: Sequence[Student]) -> list[Report]:
         try:
             return group.train_epoch(students)
-        except StorageError:
-            raise
-        except RaykdError as error:
-            # The images cannot be read: the whole class fails.
-            if not self._team.alone:
+        except Exception as error:
+            # Of no single student: images that cannot be read, or memory that is too small for what all need.
+            ours = isinstance(error, RaykdError) or is_out_of_memory(error)
+            if not self._team.alone or ends_worker(error) or not ours:
                 raise
-            return [failure_report(student, str(error)) for student in students]
+            return [failure_report(student.request, error, student.epoch + 1) for student in students]
+
+    def _alone_or_crowded(self, report: Report, *seating: TrainRequest) -> Report:
+        """The same report; want of memory is a student's own if it has the classroom for itself."""
+        if not report.crowded:
+            return report
+        others = any(ticket != report.ticket for ticket in self._students)
+        return replace(report, crowded=self._forget_unused(*seating) or others)
+
+    def _free_memory(self) -> None:
+        """Give back what students that have failed took: their errors may still hold it."""
+        gc.collect()
+        if self._team.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _group(self, request: TrainRequest, spec: TrainingSpec) -> Group:
         key = _group_key(request, spec)
@@ -112,14 +164,20 @@ class Classroom:
             self._images[key] = load_data(settings).to(self._team.device)
         return self._images[key].with_views_of(settings.seed_of_views)
 
-    def _forget_unused(self) -> None:
-        used = {_group_key(student.request, student.spec) for student in self._students.values()}
-        if used:
-            self._groups = {key: group for key, group in self._groups.items() if key in used}
-            data = {_data_key(student.spec.data) for student in self._students.values()}
-            self._images = {key: images for key, images in self._images.items() if key in data}
-            for key, group in self._groups.items():
-                group.teachers.keep({student.request.teacher for student in self._members(key)})
+    def _forget_unused(self, *seating: TrainRequest) -> bool:
+        """Forget what neither the seated students need nor those being seated; return whether there was any."""
+        requests = [*(student.request for student in self._students.values()), *seating]
+        if not requests:
+            return False  # The next ones may need the same.
+        teachers: dict[str, set[str | None]] = {}
+        for request in requests:
+            teachers.setdefault(_group_key(request, request.spec), set()).add(request.teacher)
+        data = {_data_key(request.spec.data) for request in requests}
+        known = len(self._groups) + len(self._images)
+        self._groups = {key: group for key, group in self._groups.items() if key in teachers}
+        self._images = {key: images for key, images in self._images.items() if key in data}
+        forgotten = [group.teachers.keep(teachers[key]) for key, group in self._groups.items()]
+        return any(forgotten) or len(self._groups) + len(self._images) < known
 
     def _members(self, key: str) -> list[Student]:
         """The seated students of a group."""
@@ -149,14 +207,20 @@ def _check_data(request: TrainRequest, data: ImageData) -> None:
         )
 
 
-def _reports_without_seat(request: TrainRequest) -> tuple[Report, ...]:
-    """The reports of a student that needs no seat, as it is finished or cannot be trained; none of any other."""
+def _found(request: TrainRequest) -> tuple[tuple[Report, ...], bytes | None]:
+    """What a student's folder holds.
+
+    Returns:
+        The reports of a student that needs no seat, as it is finished or cannot be trained; none of any other. And the
+        checkpoint from which that goes on.
+    """
     try:
-        return finished_history(request, request.spec)
+        reports = finished_history(request, request.spec)
     except StorageError:
         raise
     except Exception as error:
-        return (Report(request.student, request.ticket, epoch=1, failure=failure_text(request, error)),)
+        reports = (failure_report(request, error),)
+    return reports, None if reports else stored_checkpoint(request.folder)
 
 
 class Group:
@@ -188,6 +252,7 @@ class Group:
     def train_epoch(self, students: Sequence[Student]) -> list[Report]:
         """Train students of this group for their next epoch and return their reports."""
         started = time.perf_counter()
+        watch = self._team.watch
         view = students[0].next_view(self.view % self._epochs)
         teaching = self.teachers.view(view, students)
         members = Members(students, self._team)
@@ -196,7 +261,7 @@ class Group:
             for section in sections:
                 section.train()
                 opened.enter_context(section.open())
-            for step, batch in enumerate(self._training.epoch(view)):
+            for step, batch in enumerate(watch.each(self._training.epoch(view))):
                 knowledge = teaching.of(batch)
                 for section in sections:
                     section.learn(step, batch, knowledge, members)
@@ -212,6 +277,7 @@ class Group:
         places = {student: place for section in sections for student, place in section.places.items()}
         reports = []
         for student in members:
+            watch.at()
             own = places[student] | {"banked": float(teaching.is_banked(student))}
             reports.append(student.finish_epoch(view, class_metrics | own))
         return members.failures + reports
@@ -221,7 +287,7 @@ class Group:
             student.average_buffers()
         for section in sections:
             section.train(False)
-        for number, batch in enumerate(self._held_out):
+        for number, batch in enumerate(self._team.watch.each(self._held_out)):
             answers = self.teachers.held_out_answers(number)
             for section in sections:
                 section.evaluate(batch.images, batch.labels, answers, members)

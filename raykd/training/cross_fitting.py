@@ -129,7 +129,7 @@ def join_teachers(
     seed = request.spec.data.seed
     teacher = CrossFittedTeacher(request.folder, request.members, data, seed, precision, team.device)
     counts = torch.zeros(2, device=team.device)
-    for batch in held_out:
+    for batch in team.watch.each(held_out):
         counts += torch.tensor([(teacher.classify(batch) == batch.labels).sum(), len(batch)], device=team.device)
     right, images = team.sum(counts).tolist()
     metrics = {f"{data.info.held_out}_accuracy": right / images}

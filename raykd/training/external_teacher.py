@@ -13,15 +13,26 @@ from torch.nn import functional as F
 
 from raykd.config import DataSettings, ModelSettings, TrackingSettings
 from raykd.data import DataInfo, evaluation_batches, load_data
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.models import Classifier, build_pretrained, normalisation
-from raykd.models.weights import SUFFIXES, shortened
-from raykd.storage import below, is_url, read
-from raykd.tracking.load_model import SCHEMES, stored_network
+from raykd.models.weights import SUFFIXES
+from raykd.storage import below, is_url, local_path, read
+from raykd.tracking.load_model import SCHEMES, fetched_model, own_folder, unpickled_network, untrusted
 from raykd.training.folder import MODULE, description, write_description
-from raykd.training.saved import is_whole, load_model, save_module, save_weights, weights_digest
+from raykd.training.saved import (
+    is_pickled,
+    is_whole,
+    load_cached_model,
+    load_model,
+    pickle_key,
+    save_module,
+    save_weights,
+    weights_digest,
+)
 
 EVALUATION_BATCH = 256
+HOW_TO_TRUST = "--teacher.trust"
+"""How the user says that a pickled teacher may be loaded."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,13 @@ class _Source:
 
 
 def fetch_external_teacher(
-    source: str, model: ModelSettings, info: DataInfo, teachers: str, tracking: TrackingSettings
+    source: str,
+    model: ModelSettings,
+    info: DataInfo,
+    teachers: str,
+    tracking: TrackingSettings,
+    *,
+    trust: bool = False,
 ) -> str:
     """Copy a finished teacher to the other teachers, and return its folder there.
 
@@ -58,18 +75,20 @@ def fetch_external_teacher(
         info: The data that it will teach.
         teachers: Path or URL of the folder that holds a folder of each teacher.
         tracking: Where an MLflow URI is looked up.
+        trust: Whether a pickled network may be loaded, which runs its maker's code.
 
     Raises:
-        RaykdError: It cannot be fetched, or is not for such images and classes. Then nothing is written.
+        RaykdError: It cannot be fetched, is pickled and not trusted, or is not for such images and classes. Then
+            nothing is written.
     """
-    fetched = _fetch(source, model, info, tracking)
+    fetched = _fetch(source, model, info, tracking, trust)
     check_answers(fetched.network, info, f"teacher.source {source}")
     _check_classes(fetched, info, source)
     # In float32, in which images are normalised, so that the same numbers from any kind of source give the same digest.
     mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (fetched.mean, fetched.std))
     fetched = replace(fetched, mean=mean, std=std)
     folder = below(teachers, _key(fetched, info))
-    if is_whole(folder) and (fetched.settings is not None or read(folder, MODULE) == fetched.file):
+    if is_whole(folder):
         return folder
     if fetched.settings is None:
         save_module(folder, fetched.file)
@@ -84,6 +103,8 @@ def fetch_external_teacher(
         "source": source,
         "weights": weights_digest(fetched.network.state_dict()),
     }
+    if fetched.settings is None:
+        content["module"] = hashlib.sha256(fetched.file).hexdigest()
     write_description(folder, content)
     return folder
 
@@ -95,7 +116,7 @@ def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> Non
     if content["metrics"]:
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = load_model(folder, device)
+    teacher = load_cached_model(folder, device)
     data = load_data(settings).to(device)
     held_out = data.info.held_out
     right = loss = torch.zeros((), dtype=torch.float64, device=device)
@@ -153,17 +174,22 @@ def _check_classes(fetched: _Source, info: DataInfo, source: str) -> None:
     )
 
 
-def _fetch(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingSettings) -> _Source:
+def _fetch(source: str, model: ModelSettings, info: DataInfo, tracking: TrackingSettings, trust: bool) -> _Source:
     if source.startswith(SCHEMES):
         try:
-            return _of_module(*stored_network(source, tracking))
+            with fetched_model(source, tracking) as stored:
+                if (own := own_folder(stored)) is not None:
+                    return _in_folder(str(own), source, trust)
+                if not trust:
+                    raise untrusted("what it holds", HOW_TO_TRUST)
+                return _of_module(*unpickled_network(stored))
         except RaykdError as error:
             raise RaykdError(f"teacher.source {source}: {error}") from error
     if is_url(source):
-        return _in_folder(source, source)
-    path = Path(source).expanduser()
+        return _in_folder(source, source, trust)
+    path = local_path(source)
     if path.is_dir():
-        return _in_folder(str(path), source)
+        return _in_folder(str(path), source, trust)
     if path.is_file():
         source = str(path)
     elif source.endswith(SUFFIXES) or "/" in source:
@@ -183,14 +209,19 @@ def _fetch(source: str, model: ModelSettings, info: DataInfo, tracking: Tracking
     return _Source(network, mean, std, settings.model_copy(update={"weights": None}))
 
 
-def _in_folder(folder: str, source: str) -> _Source:
+def _in_folder(folder: str, source: str, trust: bool) -> _Source:
     content = description(folder)
     if content is None:
         raise RaykdError(f"teacher.source {source}: no finished raykd model in this folder")
-    data, settings, file = content["data"], None, read(folder, MODULE)
-    if file is None:
+    data, settings, file = content["data"], None, b""
+    if is_pickled(content):
+        if not trust:
+            raise untrusted(f"teacher.source {source}: its {MODULE}", HOW_TO_TRUST)
+        file = read(folder, MODULE) or b""
+    else:
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
-    return _Source(load_model(folder).network, data["mean"], data["std"], settings, file or b"", data["class_names"])
+    network = load_model(folder, trust=trust).network
+    return _Source(network, data["mean"], data["std"], settings, file, data["class_names"])
 
 
 def _of_module(module: nn.Module, file: bytes) -> _Source:
@@ -203,12 +234,12 @@ def _of_module(module: nn.Module, file: bytes) -> _Source:
 
 def _key(fetched: _Source, info: DataInfo) -> str:
     """A digest of all that an external teacher's answers depend on."""
+    if fetched.settings is None:
+        return pickle_key(fetched.mean, fetched.std, info.fingerprint, fetched.file)
     digest = hashlib.sha256(
         repr((tuple(fetched.mean), tuple(fetched.std), fetched.settings, info.fingerprint)).encode()
     )
-    # Two modules may have the same weights and different code, so the whole file counts.
-    digest.update(fetched.file)
-    for name, tensor in fetched.network.state_dict().items() if fetched.settings else ():
+    for name, tensor in fetched.network.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

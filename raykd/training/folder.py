@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -28,24 +29,43 @@ MEMBERS = "members"
 """Key of a description: names of the folders, beside its own, of the teachers that teach as one, fold by fold."""
 DESCRIPTION = "model.json"
 """Settings, data and last report of the finished model. Written last: where it is, the model is complete."""
+CHECKSUM = "checksum"
+"""Key of a description in its file: a digest of all else in it."""
+NECESSARY = frozenset({"lesson", "data", "metrics", "epochs"})
+"""Keys that every description has."""
 FAILURE = "failure.txt"
 """Traceback of what went wrong."""
 
 
 def description(folder: str | Path) -> dict[str, Any] | None:
-    """The description of the finished model in a folder, or None if there is none yet."""
-    content = read(folder, DESCRIPTION)
-    try:
-        return None if content is None else cast(dict[str, Any], json.loads(content))
-    except ValueError:
-        # The checkpoint has all that the description is made of.
-        logger.warning("%s is damaged: as if the model were not finished", below(folder, DESCRIPTION))
+    """The description of the finished model in a folder, or None if there is none yet, or it is damaged."""
+    file = read(folder, DESCRIPTION)
+    if file is None:
         return None
+    try:
+        content = json.loads(file)
+        checksum = content.pop(CHECKSUM, None)
+        # Those of earlier releases have no checksum.
+        if content.keys() >= NECESSARY if checksum is None else checksum == _checksum(content):
+            return cast(dict[str, Any], content)
+    except (ValueError, AttributeError, TypeError) as error:
+        logger.debug("%s", error)
+    # The checkpoint has all that the description is made of.
+    logger.warning("%s is damaged: as if the model were not finished", below(folder, DESCRIPTION))
+    return None
 
 
 def write_description(folder: str | Path, content: Mapping[str, Any]) -> None:
     """Write the description, which declares the model in a folder finished."""
-    write(folder, DESCRIPTION, (json.dumps(content, indent=2) + "\n").encode())
+    # As it will be read: the checksum must not depend on what JSON does to keys and tuples.
+    written: dict[str, Any] = json.loads(json.dumps(content))
+    written[CHECKSUM] = _checksum(written)
+    write(folder, DESCRIPTION, (json.dumps(written, indent=2) + "\n").encode())
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """sha256 (hex) of a description, however it is laid out in its file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def disown(folder: str | Path) -> None:
@@ -59,19 +79,31 @@ def forget_previous(folder: str | Path) -> None:
         delete(folder, PREVIOUS)
 
 
+def model_files(folder: str | Path) -> dict[str, bytes]:
+    """The files of a finished model, by name.
+
+    Raises:
+        RaykdError: there is no finished model.
+    """
+    files = {}
+    for name in (WEIGHTS, DESCRIPTION):
+        content = read(folder, name)
+        if content is None:
+            raise RaykdError(f"no finished model in {folder}: {name} is missing")
+        files[name] = content
+    return files
+
+
 def keep_model(folder: str | Path, target: Path) -> None:
     """Copy a finished model out of its student's folder; what the target held is replaced.
 
     Raises:
         RaykdError: there is no finished model.
+        StorageError: the disk is full, or refuses.
     """
     temporary = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    for name in (WEIGHTS, DESCRIPTION):
-        content = read(folder, name)
-        if content is None:
-            raise RaykdError(f"no finished model in {folder}: {name} is missing")
-        (temporary / name).write_bytes(content)
+    for name, content in model_files(folder).items():
+        write(temporary, name, content)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)

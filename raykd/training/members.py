@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from raykd.errors import RaykdError
 from raykd.storage import below, write
+from raykd.training.faults import ends_worker, is_out_of_memory
 from raykd.training.folder import FAILURE
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.student import Student
@@ -33,15 +34,29 @@ class Members:
         return student in self._present
 
     @contextmanager
-    def guard(self, student: Student) -> Iterator[None]:
-        """Turn an error in one student's step into its failure report."""
+    def guard(self, *students: Student) -> Iterator[None]:
+        """Turn an error in a step of one student, or of several together, into the failure report of each."""
+        watch = self._team.watch
+        watch.at(*(student.request.ticket for student in students))
         try:
             yield
         except Exception as error:
-            if not self._team.alone:
+            if not self._team.alone or ends_worker(error):
                 raise  # Other workers may wait in a collective: only a restart brings all back in step.
-            self.failures.append(failure_report(student, failure_text(student.request, error)))
+            self.take_out(students, error)
+        watch.at()
+
+    def take_out(self, students: Iterable[Student], error: Exception) -> None:
+        """Go on without students, because of an error."""
+        for student in students:
             self._present.remove(student)
+            self.failures.append(failure_report(student.request, error, student.epoch + 1))
+
+
+def failure_report(request: TrainRequest, error: Exception, epoch: int = 1) -> Report:
+    """The report of a student that an error has stopped in an epoch (1-based)."""
+    failure, crowded = failure_text(request, error), is_out_of_memory(error)
+    return Report(request.student, request.ticket, epoch, failure=failure, crowded=crowded)
 
 
 def failure_text(request: TrainRequest, error: Exception) -> str:
@@ -50,9 +65,9 @@ def failure_text(request: TrainRequest, error: Exception) -> str:
         return str(error)
     write(request.folder, FAILURE, "".join(traceback.format_exception(error)).encode())
     file = below(request.folder, FAILURE)
-    return f"{''.join(traceback.format_exception_only(error)).splitlines()[0]} (traceback in {file})"
+    return f"{first_line(error)} (traceback in {file})"
 
 
-def failure_report(student: Student, failure: str) -> Report:
-    request = student.request
-    return Report(request.student, request.ticket, student.epoch + 1, failure=failure)
+def first_line(error: BaseException) -> str:
+    """An error's type and the first line of its message."""
+    return "".join(traceback.format_exception_only(error)).splitlines()[0]

@@ -45,6 +45,7 @@ class Report:
     - finished: all epochs are done, and the finished model is in the student's folder
     - diverged: the loss or the weights are no longer finite; the student has left its seat
     - failure: why the student cannot be trained (then there are no metrics), or None
+    - crowded: the failure is want of memory beside other students; it is seated again, among fewer
     - interrupted: the run ends before the student does, for the reason in `failure`, which is not the student's; it
       goes on when the run is resumed
     - weights: digest of its weights after this epoch, see `raykd.training.saved.weights_digest`
@@ -57,6 +58,7 @@ class Report:
     finished: bool = False
     diverged: bool = False
     failure: str | None = None
+    crowded: bool = False
     interrupted: bool = False
     weights: str | None = None
 
@@ -71,11 +73,29 @@ class WorkerPoll:
     """What a classroom sends the broker between two epochs: the tickets of its students, and the new reports.
 
     A restarted classroom has no students; thereby the broker learns which ones to seat again.
+
     """
 
     classroom: str
     seats: int
     seated: tuple[str, ...] = ()
+    reports: tuple[Report, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a worker ends, and with it all workers of its classroom.
+
+    - reason: in a line
+    - suspects: tickets of the students that may be the cause; empty: it is none of theirs; None: all that were being
+      seated or trained
+    - device: a device failed: a student may have caused it, or it is broken
+    - reports: what else the worker has to tell
+    """
+
+    reason: str
+    suspects: tuple[str, ...] | None = ()
+    device: bool = False
     reports: tuple[Report, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -25,12 +25,19 @@ class MetricSums:
             self._sums[name] = value.double() if known is None else known + value
             self._counts[name] = self._counts.get(name, 0) + count
 
-    def means(self, team: Team) -> dict[str, float]:
-        """Means over all workers: one all-reduce, and one wait for the device."""
-        names = sorted(self._sums)
+    def means(self, team: Team, elsewhere: Iterable[str] = ()) -> dict[str, float]:
+        """Means over all workers: one all-reduce, and one wait for the device.
+
+        Args:
+            team: The workers.
+            elsewhere: Names that other workers may have added to and this one not; all must sum the same.
+        """
+        names = sorted({*self._sums, *elsewhere})
         if not names:
             return {}
-        sums = torch.stack([self._sums[name] for name in names])
-        counts = torch.tensor([self._counts[name] for name in names], dtype=torch.float64, device=sums.device)
+        nothing = torch.zeros((), dtype=torch.float64, device=team.device)
+        sums = torch.stack([self._sums.get(name, nothing) for name in names])
+        counted = [self._counts.get(name, 0) for name in names]
+        counts = torch.tensor(counted, dtype=torch.float64, device=sums.device)
         totals = team.sum(torch.stack([sums, counts]))
         return dict(zip(names, (totals[0] / totals[1]).tolist(), strict=True))

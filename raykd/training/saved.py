@@ -19,8 +19,8 @@ from raykd.config import ModelSettings, TrackingSettings, TrainingSpec
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
-from raykd.storage import DamagedError, below, read, write
-from raykd.tracking.load_model import SCHEMES, stored_network
+from raykd.storage import DamagedError, below, name_of, read, write
+from raykd.tracking.load_model import SCHEMES, fetched_model, own_folder, unpickled_network, untrusted
 from raykd.training.folder import DESCRIPTION, MEMBERS, MODULE, WEIGHTS, description, write_description
 from raykd.training.messages import Report
 
@@ -101,7 +101,7 @@ def save_module(folder: str | Path, file: bytes) -> None:
     write(folder, MODULE, file)
 
 
-def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
+def load_model(folder: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Classifier:
     """A finished model (student or teacher) in evaluation mode.
 
     It takes float images [B, C, H, W] in [0, 1] and gives logits [B, classes]; normalisation is inside.
@@ -110,19 +110,77 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
         folder: Its folder, or an MLflow URI such as ``models:/NAME@champion``, looked for where MLflow's own settings
             (``MLFLOW_TRACKING_URI``) say.
         device: Where the model is put.
+        trust: Load the network even if it is pickled, which runs whatever code its maker has put into the file. Models
+            that raykd has trained are not, in folders as in MLflow.
 
     Raises:
-        RaykdError: There is no finished model, or it needs packages that are not installed here.
-        DamagedError: Its weights are not those that were written.
+        RaykdError: There is no finished model, it needs packages that are not installed here, or it is pickled and not
+            trusted.
+        DamagedError: It is not what was written.
     """
     if str(folder).startswith(SCHEMES):
-        return _stored_model(str(folder)).to(device).eval()
+        return _stored_model(str(folder), trust).to(device).eval()
+    content = _described(folder)
+    if is_pickled(content) and not trust:
+        raise untrusted(below(folder, MODULE), "trust=True, or --trust on a command line")
+    return _classifier(folder, content).to(device).eval()
+
+
+def load_cached_model(folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
+    """As `load_model`, of a teacher in the cache: a pickled network is loaded if its folder is named by its content.
+
+    A run gets that name from the file that its user has trusted (`raykd.training.external_teacher`). Whoever can write
+    into the cache cannot put another file under it.
+
+    Raises:
+        RaykdError: As `load_model`, or the folder has another name.
+    """
+    content = _described(folder)
+    if is_pickled(content):
+        data = content["data"]
+        if name_of(folder) != pickle_key(data["mean"], data["std"], data["fingerprint"], _module(folder, content)):
+            raise untrusted(below(folder, MODULE), "--teacher.trust, and name what it was made from as teacher.source")
+    return _classifier(folder, content).to(device).eval()
+
+
+def is_pickled(content: Mapping[str, Any]) -> bool:
+    """Whether a description says that its network is pickled: that of a teacher which raykd cannot build."""
+    return content["lesson"]["student"] is None
+
+
+def pickle_key(mean: Sequence[float], std: Sequence[float], fingerprint: str, file: bytes) -> str:
+    """The name of a pickled teacher's folder in the cache: 32 hex digits of sha256 over what its answers depend on.
+
+    Args:
+        mean, std: The normalisation that it expects.
+        fingerprint: Of the data, see `raykd.data.DataInfo`.
+        file: The pickle. Two modules may have the same weights and different code, so all of it counts.
+    """
+    digest = hashlib.sha256(repr((tuple(mean), tuple(std), None, fingerprint)).encode())
+    digest.update(file)
+    return digest.hexdigest()[:32]
+
+
+def _described(folder: str | Path) -> Mapping[str, Any]:
+    """The description of the finished model in a folder.
+
+    Raises:
+        RaykdError: There is none.
+        DamagedError: It is not what was written.
+    """
     content = description(folder)
+    if content is None and read(folder, DESCRIPTION) is not None:
+        raise DamagedError(f"{below(folder, DESCRIPTION)} is damaged: it is not what was written")
     if content is None:
         raise RaykdError(f"no finished model in {folder}: {DESCRIPTION} is missing")
+    return content
+
+
+def _classifier(folder: str | Path, content: Mapping[str, Any]) -> Classifier:
     data = content["data"]
-    if (module := read(folder, MODULE)) is not None:
-        # Unpickling runs code: such files are raykd's own, written when the user named their source.
+    if is_pickled(content):
+        module = _module(folder, content)
+        # Unpickling runs code: the user has said that this file may.
         try:
             loaded: nn.Module = torch.load(io.BytesIO(module), map_location="cpu", weights_only=False)
         except (ImportError, AttributeError) as error:
@@ -135,8 +193,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
         network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
         network.load_state_dict(_weights(folder, content))
-    classifier = Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
-    return classifier.to(device).eval()
+    return Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
 
 
 def is_whole(folder: str | Path) -> bool:
@@ -146,7 +203,9 @@ def is_whole(folder: str | Path) -> bool:
         return False
     try:
         # Teachers that teach as one have weights in their own folders only.
-        if MEMBERS not in content and read(folder, MODULE) is None:
+        if is_pickled(content):
+            _module(folder, content)
+        elif MEMBERS not in content:
             _weights(folder, content)
     except DamagedError as error:
         logger.warning("%s", error)
@@ -169,9 +228,25 @@ def _weights(folder: str | Path, content: Mapping[str, Any]) -> dict[str, Tensor
     return weights
 
 
-def _stored_model(uri: str) -> Classifier:
+def _module(folder: str | Path, content: Mapping[str, Any]) -> bytes:
+    """The file of a pickled network, as its description says it is."""
+    file = read(folder, MODULE)
+    if file is None:
+        raise DamagedError(f"no finished model in {folder}: {MODULE} is missing")
+    if content.get("module") not in (None, hashlib.sha256(file).hexdigest()):
+        raise DamagedError(f"the network in {below(folder, MODULE)} is damaged: it is not what was written")
+    return file
+
+
+def _stored_model(uri: str, trust: bool) -> Classifier:
     try:
-        network, _ = stored_network(uri, TrackingSettings())
+        with fetched_model(uri, TrackingSettings()) as folder:
+            own = own_folder(folder)
+            if own is not None:
+                return load_model(own)
+            if not trust:
+                raise untrusted("what it holds", "trust=True")
+            network, _ = unpickled_network(folder)
     except RaykdError as error:
         raise RaykdError(f"{uri}: {error}") from error
     if not isinstance(network, Classifier):

@@ -18,7 +18,7 @@ from raykd.knowledge.methods.base import HasMetrics
 from raykd.models import build_model
 from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
-from raykd.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from raykd.training.checkpoint import NETWORK, Checkpoint, load_checkpoint, write_checkpoint
 from raykd.training.compiled.alone import Alone
 from raykd.training.cross_fitting import AnyTeacher
 from raykd.training.folder import forget_previous
@@ -30,9 +30,6 @@ from raykd.training.saved import is_whole, save_model, weights_digest
 from raykd.training.teacher import Knowledge, autocast
 from raykd.training.team import Team
 
-NETWORK = "network"
-"""The network's name in a checkpoint."""
-
 
 class Student:
     """A seated student.
@@ -41,17 +38,26 @@ class Student:
     depends on the other students of the classroom: weights, dropout and optimizer depend only on its own settings.
 
     Args:
-        request: Its settings and its folder. Training continues from a checkpoint there.
+        request: Its settings and its folder.
         data: The images it learns from.
         team: The classroom's workers.
         teacher: Its teacher, if it has one.
+        stored: The checkpoint from which it goes on, the same for all workers; see
+            `raykd.training.checkpoint.stored_checkpoint`. None: it begins.
 
     Raises:
-        RaykdError: the model cannot be built, its method does not suit it and its teacher, or the checkpoint in its
-            folder was written with other settings.
+        RaykdError: the model cannot be built, its method does not suit it and its teacher, or the checkpoint was
+            written with other settings.
     """
 
-    def __init__(self, request: TrainRequest, data: ImageData, team: Team, teacher: AnyTeacher | None) -> None:
+    def __init__(
+        self,
+        request: TrainRequest,
+        data: ImageData,
+        team: Team,
+        teacher: AnyTeacher | None,
+        stored: bytes | None = None,
+    ) -> None:
         self.request = request
         self.spec = request.spec
         self.views: list[int] = []
@@ -59,7 +65,7 @@ class Student:
         self._team = team
         self._history: list[Report] = []
         training = self.spec.training
-        checkpoint = read_checkpoint(request, self.spec, team.device)
+        checkpoint = None if stored is None else load_checkpoint(stored, request, self.spec, team.device)
         # Pretrained weights are read, or downloaded, only where no checkpoint replaces them.
         initial = self.spec.student.model_copy(update={"weights": None} if checkpoint else {})
         with torch.random.fork_rng(devices=[]):
@@ -134,6 +140,12 @@ class Student:
     def layers(self) -> tuple[str, ...]:
         """Its own layers whose features its method needs."""
         return self._hint_layers.student if self._hint_layers else ()
+
+    @property
+    def _answer_metrics(self) -> tuple[str, ...]:
+        """The metrics of `count_answers`."""
+        names = (f"{self._data.held_out}_accuracy", f"{self._data.held_out}_loss")
+        return names if self.request.teacher is None else (*names, "teacher_agreement")
 
     def learn(self, step: int, batch: Batch, knowledge: Knowledge | None) -> None:
         """Take one optimizer step.
@@ -221,7 +233,7 @@ class Student:
             class_metrics: Metrics of the whole class, such as its seconds.
         """
         weights = self._objective.weights(epoch=self.epoch, epochs=self.spec.training.epochs)
-        metrics = self._metric_sums.means(self._team)
+        metrics = self._metric_sums.means(self._team, self._answer_metrics)
         metrics |= class_metrics
         metrics["learning_rate"] = float(self._learning_rate.get_last_lr()[0])
         if self.request.teacher is not None:

@@ -15,7 +15,7 @@ from raykd.data import Batch, DataInfo
 from raykd.errors import RaykdError
 from raykd.knowledge import captured
 from raykd.models import Classifier, folded
-from raykd.training.saved import load_model, weights_digest
+from raykd.training.saved import load_cached_model, weights_digest
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[object]:
@@ -50,7 +50,7 @@ class Teacher:
     """
 
     def __init__(self, folder: str, info: DataInfo, precision: torch.dtype | None, device: torch.device) -> None:
-        classifier = load_model(folder).requires_grad_(False)
+        classifier = load_cached_model(folder).requires_grad_(False)
         if len(classifier.class_names) != info.num_classes:
             raise RaykdError(
                 f"the teacher in {folder} knows {len(classifier.class_names)} classes, "

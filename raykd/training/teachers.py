@@ -54,14 +54,16 @@ class Teachers:
             return None
         if folder not in self._known:
             teacher = load_teacher(folder, self._data, self._seed, self._precision, self._team.device)
-            held_out = [teacher.classify(batch) for batch in self._held_out]
+            held_out = [teacher.classify(batch) for batch in self._team.watch.each(self._held_out)]
             self._known[folder] = _Known(teacher, self._bank(teacher), held_out)
         return self._known[folder].teacher
 
-    def keep(self, folders: set[str | None]) -> None:
-        """Forget all teachers but these."""
-        for folder in self._known.keys() - folders:
+    def keep(self, folders: set[str | None]) -> bool:
+        """Forget all teachers but these; return whether there were others."""
+        others = self._known.keys() - folders
+        for folder in others:
             del self._known[folder]
+        return bool(others)
 
     def held_out_answers(self, number: int) -> dict[str, Tensor]:
         """Each teacher's classes [B] for a held-out batch, by folder."""

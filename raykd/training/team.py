@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from raykd.knowledge import Workers
+from raykd.training.watch import Watch
 
 T = TypeVar("T")
 
@@ -32,13 +33,15 @@ class SumsOwnBuffers(Protocol):
 class Team:
     """A worker's view of its classroom: its rank, the number of workers, and its device.
 
-    `objects` is a process group for Python objects on the CPU; NCCL only moves tensors on GPUs.
+    `objects` is a process group for Python objects on the CPU; NCCL only moves tensors on GPUs. `watch` is told what
+    this worker is at.
     """
 
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     objects: Any = None
+    watch: Watch = field(default_factory=Watch)
 
     @classmethod
     def of_process_group(cls, device: torch.device) -> Team:

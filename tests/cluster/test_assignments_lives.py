@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from hypothesis import settings
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from raykd.cluster.assignments import MAX_FAILURES, Assignments
-from raykd.training.messages import Report, TrainRequest
+from raykd.training.messages import Fault, Report, TrainRequest
 from tests.helpers.messages import report, request, worker_poll
 
 LEASE = 10.0
@@ -118,6 +118,21 @@ class Lives(RuleBasedStateMachine):
     def die(self, name: str) -> None:
         self.rooms[name] = Room()
         self.deaths += 1
+
+    @rule(name=ROOMS, device=st.booleans())
+    def break_down(self, name: str, device: bool) -> None:
+        """The machine fails, and the classroom says so before it dies."""
+        self.rooms[name] = Room()
+        self.deaths += device
+        self.assignments.record_fault(name, Fault("it broke", None if device else (), device=device))
+
+    @rule(name=ROOMS)
+    def run_out_of_memory(self, name: str) -> None:
+        """One of several students has no room."""
+        room = self.rooms[name]
+        if len(room.seated) > 1:
+            one = room.seated.popitem()[1]
+            room.reports.append(replace(report(one, 1, failure="out of memory"), crowded=True))
 
     @rule(name=ROOMS)
     def tell_twice(self, name: str) -> None:

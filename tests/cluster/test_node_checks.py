@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from raykd.cluster import node_checks
-from raykd.cluster.node_checks import FolderProblem, check_folders
+from raykd.cluster.node_checks import FolderProblem, Needed, check_folders
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(folder: str | Path, data: Path | None = None) -> FolderProblem | None:
-    return check_folders({str(folder): "study.output"}, None if data is None else str(data), "token", b"content")
+    needed = [] if data is None else [Needed("data.root", str(data))]
+    return check_folders({str(folder): "study.output"}, needed, "token", b"content")
 
 
 def test_a_node_that_sees_the_token_and_the_data_complains_of_nothing(tmp_path: Path) -> None:
@@ -51,6 +53,21 @@ def test_data_that_is_missing_is_named(tmp_path: Path) -> None:
     assert asked(tmp_path, data=tmp_path / "data") == FolderProblem("data.root", str(tmp_path / "data"), "is not seen")
 
 
+def test_start_weights_that_are_missing_or_others_are_named(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"content")
+    weights, digest = tmp_path / "weights.pt", hashlib.sha256(b"begun with").hexdigest()
+
+    def told() -> str:
+        needed = [Needed("student.weights", str(weights), digest)]
+        return str(check_folders({str(tmp_path): "study.output"}, needed, "token", b"content"))
+
+    assert told() == f"student.weights {weights} is not seen"
+    weights.write_bytes(b"replaced")
+    assert told() == f"student.weights {weights} is another file"
+    weights.write_bytes(b"begun with")
+    assert told() == "None"
+
+
 def test_a_store_that_a_node_does_not_reach_is_told_with_the_reason() -> None:
     url = "s3://bucket/study?endpoint_override=127.0.0.1:9&scheme=http"
     problem = asked(url)
@@ -64,7 +81,7 @@ def test_a_folder_that_may_only_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"content")
     code = f"""
 from raykd.cluster.node_checks import check_folders
-print(check_folders({{{str(tmp_path)!r}: "study.output"}}, None, "token", b"content"))
+print(check_folders({{{str(tmp_path)!r}: "study.output"}}, [], "token", b"content"))
 """
     mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3"'
     command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]

@@ -11,7 +11,7 @@ import pytest
 from raykd.config import Experiment, TrainingSpec
 
 THEN: dict[str, Any] = {
-    "temperature": {"policy": "std", "multiplier": 1.0},
+    "temperature": {"policy": "std", "multiplier": 1.0, "floor": 0.0},
     "bias": {"denominator": "subset"},
     "schedule": {"hand_over": "rectified"},
     "method": {"dkd": {"non_target_weight": 8.0}},
@@ -53,6 +53,16 @@ def test_identities_are_those_of_earlier_versions(settings: dict[str, Any], expe
 
 def test_the_teachers_identity_is_that_of_earlier_versions() -> None:
     assert digest(Experiment().standard_teacher_spec()) == "8346885b5b92b999"
+
+
+def test_a_floor_counts_under_the_temperature_that_has_one() -> None:
+    def of(policy: str, floor: float) -> dict[str, Any]:
+        settings = {"temperature": {"policy": policy, "floor": floor}}
+        return Experiment.model_validate(settings).training_spec().identity()
+
+    assert "floor" not in of("constant", 0.1)["temperature"]
+    assert of("constant", 0.1) == of("constant", 0.0)
+    assert of("std", 0.1) != of("std", 0.0)
 
 
 def test_where_the_data_lies_is_not_part_of_the_identity_and_its_seed_is() -> None:

@@ -111,7 +111,7 @@ def packed(folder: Path, target: Path, kind: str, *, around: bool = False) -> st
 
 def rest(cache: Path) -> list[str]:
     """What lies in the cache, but for locks."""
-    return [path.name for path in cache.iterdir() if path.suffix != ".lock"]
+    return [path.name for path in cache.glob("*") if path.suffix != ".lock"]
 
 
 @pytest.mark.parametrize("around", [False, True], ids=["bare", "in-a-folder"])
@@ -122,6 +122,17 @@ def test_an_archive_on_a_web_server_is_the_folder_that_was_packed(web, photos, t
     assert fingerprint(url, tmp_path / "cache") == fingerprint(photos, tmp_path / "unused")
     assert len(web.fetched) == 1
     assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "Train", "Training", "seg_train"])
+def test_an_archive_of_a_training_split_alone(web, tmp_path, split):
+    """As macOS packs it, with its own folder beside it."""
+    folder = tmp_path / "source"
+    write_images(folder / split)
+    write_images(folder / "__MACOSX" / split)
+    assert load_data(DataSettings(name="folder", root=folder)).info.class_names == ("cat", "dog", "owl")
+    url = web.url(packed(folder, web.folder, "zip"))
+    assert fingerprint(url, tmp_path / "cache") == fingerprint(folder, tmp_path / "unused")
 
 
 def test_cifar_comes_from_an_archive_too(web, tmp_path):

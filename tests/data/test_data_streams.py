@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -176,15 +177,15 @@ def test_folders_that_are_not_as_they_should_be(tmp_path: Path) -> None:
     refuse(r"train is missing: data.root must hold ImageNet's train and val", name="imagenet")
     write_images(tmp_path / "val")
     refuse(r"holds val, but no folder `train`")
-    (tmp_path / "train" / "cat").mkdir(parents=True)
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "train" / name).mkdir(parents=True)
     refuse(r"train/cat holds no images \(.jpg")
     (tmp_path / "train" / "cat" / "0.png").touch()
     refuse(r"train/cat/0.png is empty or a broken link")
     (tmp_path / "train" / "cat" / "0.png").unlink()
     (tmp_path / "train" / "cat" / "0.png").symlink_to(tmp_path / "nowhere.png")
     refuse(r"train/cat/0.png is empty or a broken link")
-    (tmp_path / "train" / "cat" / "0.png").unlink()
-    (tmp_path / "train" / "cat").rmdir()
+    shutil.rmtree(tmp_path / "train")
     write_images(tmp_path / "train", classes=("cat", "dogs", "owl"))
     refuse(r"unknown class 'dog' in \S*val: did you mean 'dogs'\?")
     (tmp_path / "validation").mkdir()

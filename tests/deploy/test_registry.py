@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
+import optuna
 import pytest
 import torch
 from mlflow import MlflowClient, pyfunc
@@ -23,10 +25,13 @@ import raykd
 from raykd.cli import main
 from raykd.config import Experiment, TrackingSettings
 from raykd.data import load_data
+from raykd.deploy import publish
+from raykd.deploy.source import best_student
 from raykd.errors import RaykdError
 from raykd.results.load import recorded_study
 from raykd.tracking import Tracker
-from tests.helpers.finished_models import DIGITS, HALF, finished_study, trained
+from raykd.training.folder import model_files
+from tests.helpers.finished_models import DIGITS, HALF, finished_model, finished_study, trained
 from tests.helpers.mlflow_places import DIRECT, Server
 
 BIN = str(Path(sys.executable).parent)
@@ -63,7 +68,8 @@ def logged(experiment: Experiment, settings: TrackingSettings) -> Tracker:
     tracker = Tracker(settings, experiment.folder, "small")
     tracker.start_study({})
     student = raykd.load_model(experiment.folder / "best")
-    tracker.log_student(student, torch.rand(1, 1, 8, 8), {"study": "small", "trial": best.name})
+    metadata = {"study": "small", "trial": best.name}
+    tracker.log_student(student, torch.rand(1, 1, 8, 8), metadata, model_files(experiment.folder / "best"))
     tracker.end_study()
     return tracker
 
@@ -81,7 +87,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
     with pytest.raises(SystemExit) as exit_info:
         main(["register", *words])
-    assert exit_info.value.code == 1
+    assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") <= 2
     return error
@@ -123,6 +129,70 @@ def test_the_command_registers_a_student_once_with_its_provenance(
     model = pyfunc.load_model("models:/digits/1")
     assert model.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
     assert model.input_example.shape == (1, 1, 8, 8)
+
+
+def with_better_trial(experiment: Experiment) -> nn.Module:
+    """A second trial is finished, and is the best student by now; what was saved for MLflow is still the first."""
+    data = load_data(DIGITS)
+    network = trained(HALF, data, epochs=0, seed=7)
+    finished_model(experiment.folder / "trials" / "trial-0001", network, HALF, data, 0.95)
+    recorded = recorded_study(experiment.folder)
+    first = recorded.study.get_trials()[0]
+    recorded.study.add_trial(
+        optuna.trial.create_trial(
+            value=0.95,
+            params={"temperature.multiplier": 2.5},
+            distributions=first.distributions,
+            intermediate_values={1: 0.95},
+            user_attrs=first.user_attrs,
+        )
+    )
+    recorded.result.keep_best(str(experiment.folder))
+    return network
+
+
+def registered(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{experiment.folder}/mlflow.db")
+    return dict(raykd.load_model("models:/digits@champion").network.state_dict())
+
+
+def test_the_registered_student_is_the_one_that_is_named(
+    study: Experiment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["register", str(study.folder), "--name", "digits"])
+    first = registered(study, monkeypatch)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    network = with_better_trial(study)
+    main(["register", str(study.folder), "--name", "digits"])
+    assert "trial-0001 of " in capsys.readouterr().out
+    found = registered(study, monkeypatch)
+    assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())
+    assert any(not torch.equal(first[name], tensor) for name, tensor in network.state_dict().items())
+    client = MlflowClient()
+    champion = client.get_model_version_by_alias("digits", "champion")
+    assert champion.tags["raykd.trial"] == "trial-0001"
+    # What others load by MLflow is the same student.
+    pickled = mlflow.pytorch.load_model("models:/digits@champion").network.state_dict()
+    assert all(torch.equal(pickled[name], tensor) for name, tensor in found.items())
+
+
+def test_a_best_student_that_changes_meanwhile_is_not_registered_under_another_s_name(study: Experiment) -> None:
+    recorded = recorded_study(study.folder)
+    best = best_student(recorded)
+    with_better_trial(study)
+    settings = TrackingSettings(uri=f"sqlite:///{study.folder}/mlflow.db")
+    shutil.rmtree(study.folder / "mlflow_student")
+    with pytest.raises(RaykdError, match="has changed meanwhile: run this again"):
+        publish._register(recorded, best, settings, "digits", "champion")
+    assert MlflowClient(tracking_uri=settings.uri).search_registered_models() == []
+
+
+def test_a_saved_student_that_is_damaged_is_not_registered(study: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = study.folder / "mlflow_student" / "data" / "model.pth"
+    saved.write_bytes(saved.read_bytes()[:-1000])
+    main(["register", str(study.folder), "--name", "digits"])
+    registered(study, monkeypatch)
+    assert mlflow.pytorch.load_model("models:/digits@champion")
 
 
 def test_a_student_that_was_not_logged_is_logged_by_the_command(

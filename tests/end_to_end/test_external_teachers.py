@@ -33,6 +33,12 @@ def save_teacher(experiment: Experiment, file: Path, seed: int) -> torch.nn.Modu
     return network
 
 
+def save_student(experiment: Experiment, file: Path) -> None:
+    """Weights of which students start."""
+    torch.manual_seed(7)
+    torch.save(build_model(experiment.student, num_classes=10, in_channels=1).state_dict(), file)
+
+
 def accuracy(experiment: Experiment, answer: Callable[[Any], torch.Tensor]) -> float:
     batches = list(evaluation_batches(load_data(experiment.data), "validation", batch_size=64))
     with torch.no_grad():
@@ -60,10 +66,16 @@ class Finished:
 def finished(cluster, tmp_path_factory) -> Finished:
     folder = tmp_path_factory.mktemp("adopted")
     experiment = small_experiment(folder, MULTIPLIER_ONLY, trials=3)
-    experiment = override(experiment, {"teacher.source": str(folder / "ckpt.pth"), "training.epochs": 2})
     network = save_teacher(experiment, folder / "ckpt.pth", seed=5)
+    save_student(experiment, folder / "start.pt")
+    # Both as seen from the folder in which the command is run.
+    relative = {"teacher.source": "ckpt.pth", "student.weights": "start.pt"}
+    experiment = override(experiment, relative | {"training.epochs": 2})
     console, shown = quiet_console()
-    result = raykd.tune(experiment, console)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        result = raykd.tune(experiment, console)
+        experiment = experiment.with_absolute_paths()
     return Finished(experiment, network, result, shown.getvalue())
 
 

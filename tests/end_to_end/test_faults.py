@@ -24,8 +24,9 @@ from raykd.results.load import recorded_study
 from raykd.settings_io import override, save_experiment
 from raykd.study.tune import tune
 from tests.helpers.mlflow_places import datasets
+from tests.helpers.mounts import fill, small_disk
 from tests.helpers.paths import ROOT
-from tests.helpers.small_study import quiet_console, small_experiment
+from tests.helpers.small_study import FAULTS, quiet_console, small_experiment
 
 pytestmark = pytest.mark.cluster
 
@@ -64,15 +65,25 @@ def trial_processes() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if "Trainable" in process.cmdline()[0]]
 
 
-def test_a_killed_worker_costs_no_trial(cluster, tmp_path):
-    bomb = tmp_path / "bomb"
-    bomb.touch()
-    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"file": str(bomb)})
+def test_workers_that_are_killed_or_hang_or_lose_their_device_cost_no_trial(cluster, tmp_path, monkeypatch):
+    faults = [tmp_path / "faults" / name for name in FAULTS]
+    faults[0].parent.mkdir()
+    for fault in faults:
+        fault.touch()
+    # A path of the user's own code, seen from the driver's folder.
+    monkeypatch.chdir(tmp_path)
+    student = ModelSettings(name="tests.helpers.small_study:fragile", arguments={"folder": "faults"})
     experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4, student=student))
+    # First passes may take 6 times as long, a busy machine's too.
+    experiment = override(experiment, {"cluster.stall_seconds": 15.0})
     handler = signal.getsignal(signal.SIGINT)
-    result = raykd.tune(experiment, quiet_console()[0])
+    console, shown = quiet_console()
+    result = raykd.tune(experiment, console)
     assert signal.getsignal(signal.SIGINT) is handler, "a later Ctrl-C would be lost"
-    assert not bomb.exists(), "the worker was not killed"
+    assert not any(fault.exists() for fault in faults)
+    assert "starts again: nothing has moved for" in shown.getvalue()
+    assert "in hang, small_study.py:" in shown.getvalue()
+    assert "AcceleratorError: CUDA error: unspecified launch failure" in shown.getvalue()
     assert [trial.state for trial in result.trials] == ["finished"] * 4
     assert all(len(epochs) == 4 for epochs in histories(experiment.folder).values())
 
@@ -106,6 +117,55 @@ def test_a_study_without_a_classroom_ends_and_can_be_resumed(cluster, tmp_path):
     assert [trial.state for trial in result.trials] == ["finished"] * 2
 
 
+def test_a_disk_that_fills_up_fails_no_trial(cluster, tmp_path):
+    """The run ends, to be resumed, and names the folder; when room was made, all trials come to their end."""
+    disk = tmp_path / "disk"
+    experiment = without_early_stops(small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4))
+    experiment = override(experiment, {"study.output": disk / "outputs", "training.epochs": 8})
+    console, shown = quiet_console()
+    refused: list[str] = []
+
+    def refuse() -> None:
+        with pytest.raises(raykd.RaykdError) as raised:
+            tune(experiment, console)
+        refused.append(str(raised.value))
+
+    try:
+        mounted = small_disk(disk, 64)
+        mounted.__enter__()
+    except PermissionError as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    try:
+        study = threading.Thread(target=refuse)
+        study.start()
+        during(study, experiment.folder, epochs=6)
+        filler = fill(disk)
+        study.join(300)
+        assert len(refused) == 1 and "--resume" in refused[0]
+        assert f"{experiment.folder}" in shown.getvalue() + refused[0]
+        assert "No space left on device" in shown.getvalue() + refused[0]
+        filler.unlink()
+        before = histories(experiment.folder)
+        trials = recorded_study(experiment.folder).study.get_trials(deepcopy=False)
+        assert {trial.state.name for trial in trials} <= {"RUNNING", "WAITING"}
+
+        result = raykd.tune(override(experiment, {"study.resume": True}), quiet_console()[0])
+        assert [trial.state for trial in result.trials] == ["finished"] * 4
+        after = histories(experiment.folder)
+        assert all(len(epochs) == 8 for epochs in after.values())
+        for name, epochs in before.items():
+            assert after[name][: len(epochs)] == epochs, f"{name} did an epoch again"
+        client = MlflowClient(result.place.uri)
+        experiment_id = client.get_experiment_by_name("small").experiment_id
+        runs = client.search_runs([experiment_id], "tags.`raykd.trial` LIKE 'trial-%'")
+        assert {run.data.tags["raykd.trial"]: run.info.status for run in runs} == dict.fromkeys(after, "FINISHED")
+        for run in runs:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "validation_accuracy")]
+            assert steps == list(range(1, 9))
+    finally:
+        mounted.__exit__(None, None, None)
+
+
 def test_killed_trials_and_broker_cost_no_trial(cluster, tmp_path):
     experiment = small_experiment(tmp_path, MULTIPLIER_ONLY, trials=4)
     training = experiment.training.model_copy(update={"epochs": 12})
@@ -124,9 +184,11 @@ def test_killed_trials_and_broker_cost_no_trial(cluster, tmp_path):
         assert len(epochs) == 12
 
 
-def test_a_trial_that_cannot_be_taught_fails_alone(cluster, tmp_path):
+def test_a_trial_that_cannot_be_taught_fails_alone(cluster, cluster_logs, tmp_path):
     space = "student.arguments.mood: {choices: [good, bad], default: good}\n" + MULTIPLIER_ONLY
-    student = ModelSettings(name="tests.helpers.small_study:picky", arguments={"mood": "good"})
+    mended = tmp_path / "mended"
+    arguments = {"mood": "good", "mended": str(mended)}
+    student = ModelSettings(name="tests.helpers.small_study:picky", arguments=arguments)
     experiment = without_early_stops(small_experiment(tmp_path, space, trials=6, student=student))
     result = raykd.tune(experiment, quiet_console()[0])
     moods = {trial.name: trial.values["student.arguments.mood"] for trial in result.trials}
@@ -139,6 +201,31 @@ def test_a_trial_that_cannot_be_taught_fails_alone(cluster, tmp_path):
     (failed, *_) = client.search_runs([experiment_id], "tags.`raykd.state` = 'failed'")
     assert failed.info.status == "FAILED"
     assert "not today" in failed.data.tags["raykd.reason"]
+
+    # What made it fail is mended: only what failed is trained again, as new trials, and all books agree.
+    mended.touch()
+    again = override(experiment, {"study.resume": True, "study.retry_failed": True})
+    retried = raykd.tune(again, quiet_console()[0])
+    bad = [name for name, mood in moods.items() if mood == "bad"]
+    assert [trial.name for trial in retried.trials if trial.state == "retried"] == bad
+    assert [trial.state for trial in retried.trials if trial.state != "retried"] == ["finished"] * 6
+    runs = client.search_runs([experiment_id], "tags.`raykd.trial` LIKE 'trial-%'")
+    assert {run.data.tags["raykd.trial"]: run.data.tags["raykd.state"] for run in runs} == {
+        trial.name: trial.state for trial in retried.trials
+    }
+    by_name = {run.data.tags["raykd.trial"]: run for run in runs}
+    for name in bad:
+        new = by_name[by_name[name].data.tags["raykd.retry"]]
+        assert new.data.tags["raykd.retry_of"] == name
+        assert new.data.params == by_name[name].data.params
+        assert by_name[name].info.status == "FAILED" and new.info.status == "FINISHED"
+
+    # Other users of the machine may read Ray's logs.
+    logs = [file for file in cluster_logs.rglob("*") if file.is_file()]
+    assert any("Trainable" in file.read_text(errors="replace") for file in logs), "these are not the logs of the trials"
+    for name in ("AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN"):
+        secret = os.environ[name].encode()
+        assert [file.name for file in logs if secret in file.read_bytes()] == [], name
 
 
 def test_diverged_trials_are_told_from_stopped_ones(cluster, tmp_path):

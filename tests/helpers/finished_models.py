@@ -39,10 +39,17 @@ def trained(settings: ModelSettings, data: ImageData, epochs: int, seed: int = 0
     return network.eval()
 
 
-def finished_model(folder: Path, network: nn.Module, settings: ModelSettings, data: ImageData, accuracy: float) -> Path:
-    """Put a network into a folder as a classroom does."""
+def finished_model(
+    folder: Path,
+    network: nn.Module,
+    settings: ModelSettings,
+    data: ImageData,
+    accuracy: float,
+    images: DataSettings = DIGITS,
+) -> Path:
+    """Put a network into a folder as a classroom does; `images` are the settings of the data."""
     folder.mkdir(parents=True)
-    spec = TrainingSpec(data=DIGITS, student=settings)
+    spec = TrainingSpec(data=images, student=settings)
     digest = weights_digest(network.state_dict())
     told = {"validation_accuracy": accuracy, "best_validation_accuracy": accuracy, "best_epoch": 1.0}
     report = Report(student="student", ticket=0, epoch=1, metrics=told, finished=True, weights=digest)
@@ -50,11 +57,13 @@ def finished_model(folder: Path, network: nn.Module, settings: ModelSettings, da
     return folder
 
 
-def finished_study(output: Path, tracking: TrackingSettings, network: nn.Module | None = None) -> Experiment:
+def finished_study(
+    output: Path, tracking: TrackingSettings, network: nn.Module | None = None, images: DataSettings = DIGITS
+) -> Experiment:
     """A study of one finished trial, whose best student is kept; nothing of it is logged to MLflow yet."""
-    data = load_data(DIGITS)
+    data = load_data(images)
     experiment = Experiment(
-        data=DIGITS,
+        data=images,
         student=HALF,
         study=StudySettings(name="small", output=output),
         tracking=tracking,
@@ -74,8 +83,8 @@ def finished_study(output: Path, tracking: TrackingSettings, network: nn.Module 
         )
     )
     network = network or trained(HALF, data, epochs=0)
-    finished_model(experiment.folder / "trials" / "trial-0000", network, HALF, data, 0.9)
-    teacher = finished_model(output / "teacher", trained(HALF, data, epochs=0, seed=1), HALF, data, 0.95)
+    finished_model(experiment.folder / "trials" / "trial-0000", network, HALF, data, 0.9, images)
+    teacher = finished_model(output / "teacher", trained(HALF, data, epochs=0, seed=1), HALF, data, 0.95, images)
     told = description(teacher)
     assert told is not None
     remember_trained_teacher(experiment.folder, told | {"folder": str(teacher)})

@@ -28,8 +28,8 @@ def constant(value: float) -> TemperatureSettings:
     return TemperatureSettings(policy="constant", value=value)
 
 
-def std(multiplier: float, loss_weight: str = "temperature") -> TemperatureSettings:
-    return TemperatureSettings(policy="std", multiplier=multiplier, loss_weight=loss_weight)
+def std(multiplier: float, loss_weight: str = "temperature", **floor: float) -> TemperatureSettings:
+    return TemperatureSettings(policy="std", multiplier=multiplier, loss_weight=loss_weight, **floor)
 
 
 def repair_of(form: str, amount: float = 0.5, denominator: str = "subset") -> BiasSettings:
@@ -120,6 +120,7 @@ def gradient(loss: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
 
 def answers_of(student, teacher, labels, temperature=std(1.5), epoch: int = 0) -> Answers:  # noqa: B008
     """What a term is given, of unrepaired logits."""
-    student_t, teacher_t = temperature.of(student), temperature.of(teacher)
+    teacher_t = temperature.of(teacher)
+    student_t = temperature.of_student(student, teacher_t)
     weight = temperature.squared_weight(teacher_t)
     return Answers(student / student_t, teacher / teacher_t, labels, student_t, teacher_t, weight, epoch)

@@ -27,8 +27,12 @@ def binary(p: float, q: float) -> float:
     return kl(np.array([p, 1 - p]), np.array([q, 1 - q]))
 
 
-def zscore(row: Row) -> Row:
-    return (row - row.mean()) / math.sqrt(((row - row.mean()) ** 2).sum() / (len(row) - 1))
+FLOOR = 0.1
+"""Of the teacher's deviation, that of the student's counts as at least so much."""
+
+
+def deviation(row: Row) -> float:
+    return math.sqrt(((row - row.mean()) ** 2).sum() / (len(row) - 1))
 
 
 def kd(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: int) -> float:
@@ -77,12 +81,15 @@ def rld(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: in
 
 
 def logit_standardisation(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: int) -> float:
-    return 4 * kl(softmax(zscore(u) / 2), softmax(zscore(v) / 2))
+    of_teacher = deviation(u * t_teacher)
+    of_student = max(deviation(v), FLOOR * of_teacher)
+    return 4 * kl(softmax(u * t_teacher / of_teacher / 2), softmax(v / of_student / 2))
 
 
-def correlation(a: Row, b: Row) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    length = math.sqrt((a @ a) * (b @ b))
+def correlation(a: Row, b: Row, hotter: Row) -> float:
+    """Of the teacher's and the student's probabilities; the teacher's are given at the student's scale as well."""
+    a, b, least = a - a.mean(), b - b.mean(), FLOOR * (hotter - hotter.mean())
+    length = math.sqrt((a @ a) * max(b @ b, least @ least))
     return float(a @ b) / length if length > 1e-12 else 0.0
 
 
@@ -92,8 +99,11 @@ def dist(rows: list[tuple[Any, ...]]) -> float:
         return 0.0
     p, q = (np.array(x) for x in zip(*((softmax(u), softmax(v / t)) for v, u, t, _, _, _ in rows), strict=True))
     weights = [weight for *_, weight, _ in rows]
-    inter = sum(w * (1 - correlation(a, b)) for w, a, b in zip(weights, p, q, strict=True)) / len(rows)
-    intra = sum(1 - correlation(p[:, k], q[:, k]) for k in range(p.shape[1])) / p.shape[1]
+    hotter = np.array(
+        [a * t_teacher / t_student for a, (_, _, t_student, t_teacher, _, _) in zip(p, rows, strict=True)]
+    )
+    inter = sum(w * (1 - correlation(*each)) for w, *each in zip(weights, p, q, hotter, strict=True)) / len(rows)
+    intra = sum(1 - correlation(p[:, k], q[:, k], hotter[:, k]) for k in range(p.shape[1])) / p.shape[1]
     return 2 * inter + 2 * intra * sum(weights) / len(rows)
 
 
@@ -145,12 +155,13 @@ def repaired(p: Row, y: int, form: str, amount: float, smoothing: float = 0.1) -
 def temperature(row: Row, policy: tuple[str, float]) -> float:
     """Of one sample; the policy is constant, std or multiplier (std, weighed by the multiplier), and its number."""
     kind, number = policy
-    return number if kind == "constant" else number * math.sqrt(((row - row.mean()) ** 2).sum() / (len(row) - 1))
+    return number if kind == "constant" else number * deviation(row)
 
 
 def prepared(v: Row, z: Row, y: int, policy: tuple[str, float], form: str = "keep", amount: float = 0.0) -> Any:
     """What the hosts take of one sample, and whether its teacher is wrong."""
-    t_student, t_teacher = temperature(v, policy), temperature(z, policy)
+    t_teacher = temperature(z, policy)
+    t_student = max(temperature(v, policy), FLOOR * t_teacher)
     weight = policy[1] ** 2 if policy[0] == "multiplier" else t_teacher**2
     u, is_wrong = z / t_teacher, int(z.argmax()) != y
     if is_wrong and form not in ("keep", "drop"):

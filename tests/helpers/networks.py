@@ -102,6 +102,68 @@ class FailsAtExams(Plain):
         return super().forward(images)
 
 
+ERRORS: dict[str, Exception] = {
+    "device": torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nreported later"),
+    "memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+}
+"""As torch raises them where there is a GPU."""
+
+
+class _Gradient(torch.autograd.Function):
+    """Gives images on, and raises in the backward pass."""
+
+    @staticmethod
+    def forward(images: Tensor) -> Tensor:
+        return images.clone()
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: object, output: object) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        Raises.raise_error("memory")
+        return gradient
+
+    @staticmethod
+    def vmap(info: object, in_dims: tuple[int | None, ...], images: Tensor) -> tuple[Tensor, int | None]:
+        return _Gradient.apply(images), in_dims[0]
+
+
+class Raises(Plain):
+    """Raises an error when it is built, trained or evaluated, as often as `left` says."""
+
+    left: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, num_classes: int, in_channels: int = 1, error: str = "device", when: str = "training") -> None:
+        super().__init__(num_classes, in_channels)
+        self.error, self.when = error, when
+        if when == "building":
+            self.raise_error(error)
+
+    @classmethod
+    def raise_error(cls, error: str) -> None:
+        if cls.left[error]:
+            cls.left[error] -= 1
+            raise ERRORS[error]
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.when == ("training" if self.training else "evaluating"):
+            self.raise_error(self.error)
+        logits = super().forward(images)
+        return _Gradient.apply(logits) if self.when == "backward" else logits
+
+
+class Unused(Plain):
+    """Two layers take no part in its answers, and a third is not trained."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1) -> None:
+        super().__init__(num_classes, in_channels)
+        self.spare = nn.Linear(24, 24)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.frozen = nn.Linear(24, 24).requires_grad_(False)
+
+
 class MissingOnSecondWorker(Plain):
     def __init__(self, num_classes: int, in_channels: int = 1) -> None:
         if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
@@ -125,3 +187,11 @@ def coloured_digits() -> tuple[Tensor, Tensor]:
     split = load_data(DataSettings()).split("train")
     assert isinstance(split, ArraySplit)
     return torch.cat([split.images[:300] // factor for factor in (1, 2, 3)], dim=1), split.labels[:300]
+
+
+def digits_with_a_single_held_out_image() -> dict[str, tuple[Tensor, Tensor]]:
+    """Fewer than two workers can share."""
+    split = load_data(DataSettings()).split("train")
+    assert isinstance(split, ArraySplit)
+    parts = {"train": slice(100), "validation": slice(100, 101), "test": slice(101, 110)}
+    return {name: (split.images[rows], split.labels[rows]) for name, rows in parts.items()}

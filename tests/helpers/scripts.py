@@ -22,7 +22,7 @@ def failed_script(
     caplog: pytest.LogCaptureFixture,
     recwarn: pytest.WarningsRecorder,
 ) -> str:
-    """Run a script in a folder until it exits with code 1.
+    """Run a script in a folder until it exits with code 2.
 
     Nothing is printed to standard output, and no warning is logged or shown.
 
@@ -33,7 +33,7 @@ def failed_script(
     monkeypatch.setattr(sys, "argv", [str(script), *arguments])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert [str(warning.message) for warning in recwarn if not issubclass(warning.category, QUIET)] == []
     printed = capfd.readouterr()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -66,27 +69,47 @@ def quiet_console() -> tuple[Console, StringIO]:
     return Console(file=shown, width=120), shown
 
 
-class Fragile(nn.Module):
-    """A linear network that kills its process at a forward pass in training, once, if it finds its file."""
+def hang() -> None:
+    """Never return."""
+    while True:
+        time.sleep(3600)
 
-    def __init__(self, features: int, num_classes: int, file: str) -> None:
+
+def break_device() -> None:
+    """Raise what torch raises where a GPU has failed."""
+    raise torch.AcceleratorError("CUDA error: unspecified launch failure\nreported later")
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "hangs": hang,
+    "dies": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "device": break_device,
+}
+"""What may befall a `Fragile`, by the name of the file that asks for it."""
+
+
+class Fragile(nn.Module):
+    """A linear network whose process comes to grief in the second epoch that it sees, once for each file it finds."""
+
+    def __init__(self, features: int, num_classes: int, folder: str) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
-        self.file = Path(file)
+        self.folder = Path(folder)
         self.passes = 0
 
     def forward(self, images: Tensor) -> Tensor:
         self.passes += self.training
-        if self.passes == 15 and self.file.exists():
-            self.file.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+        for name, fault in FAULTS.items() if self.passes == 13 else ():
+            if (self.folder / name).exists():
+                (self.folder / name).unlink()
+                fault()
         logits: Tensor = self.layers(images)
         return logits
 
 
-def fragile(num_classes: int, in_channels: int, file: str) -> nn.Module:
+def fragile(num_classes: int, in_channels: int, folder: str) -> nn.Module:
     """Builds a `Fragile` for digits."""
-    return Fragile(64 * in_channels, num_classes, file)
+    return Fragile(64 * in_channels, num_classes, folder)
 
 
 def deadly(num_classes: int, in_channels: int, file: str) -> nn.Module:
@@ -101,8 +124,8 @@ def title_of_process() -> str:
     return Path("/proc/self/cmdline").read_bytes().decode(errors="replace")
 
 
-def picky(num_classes: int, in_channels: int, mood: str) -> nn.Module:
-    """A linear network that refuses to be built in a bad mood."""
-    if mood == "bad":
+def picky(num_classes: int, in_channels: int, mood: str, mended: str = "") -> nn.Module:
+    """A linear network that refuses to be built in a bad mood, unless the file `mended` exists."""
+    if mood == "bad" and not (mended and Path(mended).exists()):
         raise ValueError("not today")
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))

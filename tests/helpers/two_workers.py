@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,12 +129,27 @@ def work(rank: int, folder: Path, teacher: Path, cross_fitted: TrainRequest) -> 
     names = ("fitnet-stacked", "fitnet-beside")
     train(*(request_for(learned, folder / name, teacher) for name in names), classroom=Classroom(team))
 
+    # The second worker still sees the files of an epoch ago, as file systems may show them.
+    aged = request_for(spec(training={"batch_size": 33}), folder / "aged", teacher)
+    train(aged, classroom=Classroom(team), epochs=1)
+    if rank == 0:
+        shutil.copytree(folder / "aged", folder / "aged-before")
+    dist.barrier()
+    train(aged, classroom=Classroom(team), epochs=1)
+    late = replace(aged, folder=str(folder / "aged-before")) if rank == 1 else aged
+    found["aged"] = train(late, classroom=Classroom(team))
+
+    single = {"name": "tests.helpers.networks:digits_with_a_single_held_out_image"}
+    few = request_for(spec(data=single, training={"batch_size": 33}), folder / "few", None)
+    found["few"] = train(replace(few, spec=few.spec.without_teacher()), classroom=Classroom(team))
+
+    unused = request_for(plain(student={"name": "tests.helpers.networks:Unused"}), folder / "unused")
     ill = request_for(plain(student={"name": "tests.helpers.networks:MissingOnSecondWorker"}), folder / "ill")
     tiny = request_for(plain(training={"batch_size": 1}), folder / "tiny")
     unknown = request_for(spec(), folder / "unknown", folder / "no-teacher")
     well = request_for(plain(student={"name": "tests.helpers.networks:WithDropout"}), folder / "well")
-    reports = train(ill, tiny, unknown, well, classroom=room)
-    found["refused"] = {name: of(reports, name)[0].failure for name in ("ill", "tiny", "unknown")}
+    reports = train(ill, tiny, unknown, unused, well, classroom=room)
+    found["refused"] = {name: of(reports, name)[0].failure for name in ("ill", "tiny", "unknown", "unused")}
     found["well"] = [(report.epoch, report.finished) for report in of(reports, "well")]
     found["seated"] = room.seated
     found["words"] = (team.broadcast("first" if rank == 0 else None), team.first_given("second" if rank else None))

@@ -127,10 +127,10 @@ def test_a_network_without_a_convolution_to_adapt() -> None:
         ("resnt20", r"unknown model 'resnt20': did you mean 'resnet20'\?"),
         ("torchvision/resnet17", r"unknown torchvision model 'resnet17': did you mean 'resnet1"),
         ("torchvison/resnet18", r"did you mean 'torchvision/NAME'\?"),
-        ("tim/resnet18", r"unknown model 'tim/resnet18': known: timm/NAME, torchvision/NAME\.$"),
+        ("tim/resnet18", r"unknown model 'tim/resnet18': did you mean 'timm/NAME'\?$"),
         ("resnet50", r"did you mean 'ResNet50'\?"),
         ("WRN_16_2", r"did you mean 'wrn_16_2'\?"),
-        ("zzz", r"unknown model 'zzz': known: MobileNetV1, .*package.module:function, resnet110, "),
+        ("zzz", r"unknown model 'zzz': known: MobileNetV1, .* and \d+ more\.$"),
         (
             "no_such_module:build",
             r"model 'no_such_module:build': no module named 'no_such_module': run from the folder",

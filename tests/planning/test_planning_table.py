@@ -252,7 +252,7 @@ def test_the_bank_is_planned_with_what_it_holds_and_what_fits(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seconds-per-epoch", "0"], "--seconds-per-epoch must be above 0"),
+        (["--seconds-per-epoch", "0"], "--seconds-per-epoch must be a number above 0"),
         (["--sizes", "0"], "--sizes must be counts"),
         (["--teacher-seconds-per-epoch", "3"], "needs --seconds-per-epoch"),
         (["--seconds-per-epoch", "3", "--data-seconds-per-epoch", "4"], "cannot be more"),
@@ -266,7 +266,7 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["plan", *arguments])
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from raykd.cli import main
-from raykd.config import Experiment, TrackingSettings
+from raykd.config import DataSettings, Experiment, TrackingSettings
 from raykd.report.study.facts import facts_of
 from raykd.report.study.page import write_page
 from raykd.results.load import recorded_study
 from raykd.results.pareto import AXES
 from raykd.tracking.outbox import FILE
 from tests.helpers.finished_models import finished_study
+from tests.helpers.image_folders import write_classes
 
 TITLES = (
     "Best students",
@@ -124,6 +126,20 @@ def test_one_trial_is_enough(experiment: Experiment) -> None:
     assert tuple(page.titles) == TITLES
     assert "Fewer than two trials have finished" in page.text
     assert "The best student is trial-0000: 90.00 %" in page.text
+
+
+def test_classes_of_any_name(tmp_path: Path) -> None:
+    """Folders whose names are not UTF-8 or not Latin, or look like markup."""
+    names = [b"caf\xe9", "\u732b".encode(), b"<script>", b"[bold]", "e\u0301".encode(), b"others"]
+    for number, name in enumerate(names):
+        write_classes(tmp_path / "images", (os.fsdecode(name),), 10, seed=5000 * number)
+    images = DataSettings(name="folder", root=tmp_path / "images", image_size=8, loader_processes=0)
+    experiment = finished_study(tmp_path, TrackingSettings(), images=images)
+    page = written(experiment)
+    (first, _) = (trace for figure in page.figures for trace in figure["data"] if trace["type"] == "heatmap")
+    assert first["x"] == first["y"] == ["<script>", "[bold]", r"caf\xe9", "others", "\u00e9", "\u732b"]
+    assert page.text.count("label &lt;script&gt;<br>") >= 1
+    assert "label <script>" not in page.text
 
 
 def test_pictures_that_an_earlier_release_drew_are_taken_away(experiment: Experiment) -> None:
@@ -245,7 +261,7 @@ def test_the_command_names_its_files_and_ends_errors_in_a_line(
     ):
         with pytest.raises(SystemExit) as ended:
             main(words)
-        assert ended.value.code == 1
+        assert ended.value.code == 2
         said = capsys.readouterr().err
         assert re.search(error, said)
         assert len(said.strip().splitlines()) <= 2

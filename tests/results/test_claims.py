@@ -58,10 +58,24 @@ def test_differences_are_taken_seed_by_seed() -> None:
     assert outcome.p == pytest.approx(expected.p)
 
 
-def test_only_seeds_that_both_have_are_compared() -> None:
-    found = record(kd=[0.80, 0.70, 0.90], drop=[0.82, 0.73])
+def test_only_seeds_that_both_have_are_compared_and_without_a_verdict_while_others_are_missing() -> None:
+    found = record(kd=[0.80, 0.70, 0.90, 0.85], drop=[0.85, 0.751, 0.949])
     (outcome,) = found.outcomes()
-    assert outcome.difference.count == 2
+    assert (outcome.difference.count, outcome.difference.missing) == (3, 1)
+    assert (outcome.p, outcome.finding) == (None, "seeds missing")
+    whole = record(kd=[0.80, 0.70, 0.90], drop=[0.85, 0.751, 0.949])
+    assert [each.finding for each in whole.outcomes()] == ["shown"]
+    # Not before all seeds that were decided on are measured, nor do the missing ones make another claim easier to show.
+    whole.about["seeds"] = 5
+    assert summary(whole.outcomes()) == {"shown": 0, "refuted": 0, "not shown": 0, "seeds missing": 1}
+    kd, pair = [0.80, 0.70, 0.90], [0.85, 0.753, 0.948]
+    alone = next(
+        each for each in record(kd=kd, **{"pair 0.5": pair}).outcomes() if each.comparison.better == "pair 0.5"
+    )
+    both = record(kd=kd, swap=[0.8, 0.7], **{"pair 0.5": pair}).outcomes()
+    (beside,) = [each for each in both if each.comparison.better == "pair 0.5"]
+    assert alone.p is not None
+    assert beside.p == pytest.approx(2 * alone.p)
 
 
 def test_what_is_shown_refuted_and_not_shown() -> None:
@@ -72,7 +86,7 @@ def test_what_is_shown_refuted_and_not_shown() -> None:
     outcomes = list(record(kd=base, **moved).outcomes())
     findings = {each.comparison.better: each.finding for each in outcomes}
     assert findings == {"pair 0.5": "shown", "swap": "refuted", "margin": "not shown"}
-    assert summary(outcomes) == {"shown": 1, "refuted": 1, "not shown": 1}
+    assert summary(outcomes) == {"shown": 1, "refuted": 1, "not shown": 1, "seeds missing": 0}
 
 
 def test_teachers_and_images_that_the_teacher_answers_wrongly_are_compared_too() -> None:

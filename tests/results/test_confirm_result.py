@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from statistics import fmean, stdev
@@ -28,7 +29,7 @@ def taught(accuracy: float, best: float | None = None) -> dict:
 def row(name: str, *accuracies: float, teacher: str | None = "standard", **values: object) -> StudentRow:
     students = {seed: taught(each, each + 0.01) for seed, each in zip(SEEDS, accuracies, strict=False)}
     baseline = not name.startswith("trial")
-    return StudentRow(name, students, baseline, teacher, 10_000, 150_000 if teacher else None, values)
+    return StudentRow(name, SEEDS, students, baseline, teacher, 10_000, 150_000 if teacher else None, values)
 
 
 def confirmed(*rows: StudentRow, teacher: float = 0.95, others: tuple[Use, ...] = ()) -> ConfirmResult:
@@ -74,11 +75,62 @@ def test_differences_are_those_of_pairs_and_a_teacher_is_one_number():
     assert against.sd == pytest.approx(WINNER.accuracy.sd)
 
 
+def without(whole: StudentRow, *seeds: int) -> StudentRow:
+    return replace(whole, students={seed: each for seed, each in whole.students.items() if seed not in seeds})
+
+
 def test_seeds_of_which_one_is_missing_are_no_pairs():
-    missing = StudentRow("kd", {1: taught(0.9), 3: taught(0.91)}, True, "standard", 10_000, 150_000, {})
+    missing = without(KD, 2)
     assert WINNER.over(missing).count == 2
-    assert WINNER.over(missing).mean == pytest.approx(((0.920 - 0.9) + (0.9185 - 0.91)) / 2)
-    assert "(2 of 3)" in shown(confirmed(PLAIN, missing, WINNER))
+    assert WINNER.over(missing).mean == pytest.approx(((0.920 - 0.910) + (0.9185 - 0.908)) / 2)
+    assert "90.90±0.14 (2 of 3)" in shown(confirmed(PLAIN, missing, WINNER))
+
+
+def test_there_is_no_verdict_while_students_of_the_winner_are_missing():
+    # Over the four seeds that are there, each difference would be shown.
+    seeds = tuple(range(1, 6))
+    plain, kd, winner = (
+        replace(row(name), seeds=seeds, students={seed: taught(accuracy + 0.0001 * seed**2) for seed in seeds})
+        for name, accuracy in (("plain", 0.90), ("kd", 0.91), ("trial-0004", 0.98))
+    )
+    winner = replace(winner, students={1: taught(0.981), 3: taught(0.983), 4: taught(0.982)})
+    result = confirmed(plain, kd, winner)
+    assert confirmed(plain, kd, replace(winner, seeds=(1, 3, 4))).answers()["the best baseline, kd"].verdict == "yes"
+    assert {answer.verdict for answer in result.answers().values()} == {"not shown"}
+    for finding in findings(result):
+        assert "No verdict (+" in finding
+        assert "points over 3 seeds): students are missing, trial-0004 of seeds 2, 5." in finding
+    for page in (shown(result), markdown(result)):
+        assert "Yes" not in page
+        assert "have not finished: trial-0004 of seeds 2, 5. There is no verdict on these: --resume" in " ".join(
+            page.split()
+        )
+    found = json.loads(json.dumps(result.as_data(), allow_nan=False))
+    assert {answer["beats"] for answer in found["answers"].values()} == {"not shown"}
+    assert {answer["p"] for answer in found["answers"].values()} == {None}
+    assert found["missing"] == {"trial-0004": [2, 5]}
+    assert not [
+        name for name in result.summary() if "over_best_baseline" in name and name.startswith(("winner", "trial"))
+    ]
+
+
+def test_a_baseline_with_students_missing_may_be_the_best_so_none_is_beaten_as_the_best():
+    answers = confirmed(PLAIN, KD, without(DKD, 1, 3), WINNER).answers()
+    assert {name: answer.verdict for name, answer in answers.items()} == {
+        "the plain student": "yes",
+        "kd, the best of the baselines that have finished": "yes",
+        "the best baseline": "not shown",
+        "the standard teacher": "no",
+    }
+    _, _, best, _ = findings(confirmed(PLAIN, KD, without(DKD, 1, 3), WINNER))
+    assert best.endswith("beat the best baseline? No verdict: students are missing, dkd of seeds 1, 3.")
+    without_plain = confirmed(without(PLAIN, 1), KD, DKD, WINNER)
+    assert without_plain.answers()["the plain student"].verdict == "not shown"
+    assert without_plain.best_baseline is KD
+    assert "winner_over_best_baseline" not in without_plain.summary()
+    # A trial beside the winner takes part in no answer.
+    other = without(row("trial-0009", 0.91, 0.91, 0.92), 2)
+    assert confirmed(PLAIN, KD, WINNER, other).answers()["the best baseline, kd"].verdict == "yes"
 
 
 def test_it_is_said_in_words_whom_the_winner_beats():
@@ -100,8 +152,9 @@ def test_what_is_not_shown_is_said_with_the_seeds_that_might_show_it():
     equal = row("trial-0004", *(found["metrics"]["test_accuracy"] for found in KD.students.values()))
     (_, same, _) = findings(confirmed(PLAIN, KD, DKD, equal))
     assert "Not shown: +0.00 points in each of 3 seeds, without any spread" in same
-    nobody = StudentRow("trial-0004", {}, False, "standard", 10_000, 150_000, {})
-    assert all("there are no students to compare" in line for line in findings(confirmed(PLAIN, KD, nobody)))
+    nobody = without(WINNER, *SEEDS)
+    for line in findings(confirmed(PLAIN, KD, nobody)):
+        assert line.endswith("? No verdict: students are missing, trial-0004 of seeds 1, 2, 3.")
 
 
 def test_a_plain_student_that_is_the_best_baseline_is_asked_for_once():

@@ -75,11 +75,31 @@ def test_the_words_say_how_sure_it_is() -> None:
     assert second.startswith("Against trial-0001 (kd) it is better: +2.00 points, 95 % interval +1.75 to +2.25, p ")
 
 
+def test_there_is_no_verdict_against_a_baseline_with_students_missing() -> None:
+    rows = [
+        finalist("trial-0003", 0.860, 0.871, 0.880),
+        finalist("trial-0005", 0.99, 0.99),
+        finalist("trial-0001", 0.840, 0.850, start="kd"),
+        finalist("plain", 0.70, 0.71, 0.72),
+    ]
+    found = of(*rows)
+    assert found.best_baseline == rows[3]
+    assert [row.name for row in found.unfinished_baselines] == ["trial-0001"]
+    assert list(found.sentences())[1:3] == [
+        "trial-0005 is left out: 2 of its 3 students have finished.",
+        "Against trial-0001 (kd) there is no verdict: 2 of its 3 students have finished.",
+    ]
+    assert "trial-0001 (kd) it is" not in " ".join(found.sentences())
+    difference = rows[0].over(rows[2], 3)
+    assert difference is not None
+    assert (difference.count, difference.missing, difference.p, difference.verdict) == (2, 1, None, "not shown")
+
+
 def test_the_table_has_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     rows = of(finalist("trial-0003", 0.86, 0.87, 0.88), finalist("trial-0001", 0.84, start="kd"))
     assert list(rows.cells()) == [
         ("trial-0003", "90.00", "87.00±1.00", "winner"),
-        ("trial-0001 (kd)", "90.00", "84.00 (1 of 3)", "-2.00"),
+        ("trial-0001 (kd)", "90.00", "84.00 (1 of 3)", "-2.00 (1 of 3)"),
     ]
     rows.show(Console(width=80))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raykd.results.statistics import Estimate
+from raykd.results.statistics import Estimate, interval, p_value, spread
 
 T_975 = {1: 12.706204736, 2: 4.302652730, 4: 2.776445105, 9: 2.262157163}
 """Quantiles of Student's t by degrees of freedom, from a printed table."""
@@ -68,6 +68,18 @@ def test_one_number_has_no_spread_and_none_no_estimate():
     assert Estimate.of([0.5]) == Estimate(1, 0.5)
     assert Estimate.of([0.5]).verdict == "not shown"
     assert Estimate.of([]) is None
+
+
+def test_while_numbers_are_missing_nothing_is_shown():
+    numbers = [0.02, 0.021, 0.019, 0.0205]
+    assert Estimate.of(numbers).verdict == "yes"
+    assert Estimate.of(numbers, wanted=4) == Estimate.of(numbers)
+    found = Estimate.of(numbers, wanted=6)
+    assert (found.count, found.missing, found.verdict) == (4, 2, "not shown")
+    assert (found.mean, found.sd) == (Estimate.of(numbers).mean, Estimate.of(numbers).sd)
+    assert (found.low, found.high, found.p, found.seeds_needed) == (None, None, None, None)
+    assert spread(found, "+") == "+2.01±0.09 (4 of 6)"
+    assert interval(found, "+") == p_value(found) == "-"
 
 
 @pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import subprocess
 from pathlib import Path
 
 import optuna
@@ -11,6 +14,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from raykd.search.journal import Journal, JournalFile
+from raykd.search.optuna_study import open_study
+from raykd.storage import DamagedError, StorageError
 
 
 def study_in(storage: JournalStorage) -> optuna.Study:
@@ -103,5 +108,76 @@ def test_a_damaged_record_is_an_error_each_time(path: str) -> None:
     Path(path).write_text('{"number":0}\nno record\n{"number":2}\n')
     file = JournalFile(path)
     for _ in range(2):
-        with pytest.raises(ValueError, match="Expecting value"):
+        with pytest.raises(DamagedError, match="damaged in line 2"):
             list(file.read_logs(0))
+
+
+def test_every_flipped_bit_of_a_record_is_found_or_harmless(path: str) -> None:
+    records = [{"number": 0}, {"value": 0.8125, "name": "x,y"}, {"number": 2}]
+    JournalFile(path).append_logs(records)
+    written = Path(path).read_bytes()
+    begin = written.index(b"\n") + 1
+    end = written.index(b"\n", begin)
+    found = 0
+    for place in range(8 * begin, 8 * end):
+        damaged = bytearray(written)
+        damaged[place // 8] ^= 1 << place % 8
+        Path(path).write_bytes(damaged)
+        try:
+            read = list(JournalFile(path).read_logs(0))
+        except DamagedError:
+            found += 1
+        else:
+            # The name of the checksum itself was hit, and what it stands for was not.
+            assert {name: read[1][name] for name in ("value", "name")} == records[1] and read[2] == records[2]
+    assert found > 8 * len('{"value":0.8125,"name":"x,y"}')
+
+
+@pytest.mark.parametrize("harm", ["garbled", "zeros", "digit", "lost"])
+def test_a_journal_damaged_in_the_middle_is_named_with_what_to_do(path: str, harm: str) -> None:
+    study = study_in(Journal(path))
+    for value in range(4):
+        run(study, 0.25 * value)
+    lines = Path(path).read_bytes().splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if b'"seconds":0.5' in line)
+    damages = {
+        "garbled": lines[place][:20] + b"\n",
+        "zeros": bytes(len(lines[place]) - 1) + b"\n",
+        "digit": lines[place].replace(b"0.5", b"0.6"),
+    }
+    Path(path).write_bytes(b"".join([*lines[:place], damages.get(harm, b""), *lines[place + 1 :]]))
+    with pytest.raises(DamagedError, match=f"^{path} is damaged") as raised:
+        open_study(Path(path), "study", 0)
+    assert len(str(raised.value).splitlines()) == 2
+    assert f"damaged in line {place + 1}" in str(raised.value)
+    command = str(raised.value).splitlines()[1].partition(";")[0]
+    subprocess.run(command, shell=True, check=True)
+    kept = open_study(Path(path), "study", 0).trials
+    assert [trial.value for trial in kept] == [0.0, 0.25, None]
+
+
+def test_a_full_disk_leaves_a_journal_as_it_was(path: str) -> None:
+    """The kernel refuses to let a file grow further, in the middle of a record."""
+    storage = Journal(path)
+    study = study_in(storage)
+    run(study, 0.5)
+    before = Path(path).read_bytes()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=f"^{path} cannot be written: File too large"):
+            study.ask()
+        assert Path(path).read_bytes() == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run(study, 0.75)
+    assert [trial.value for trial in study_in(Journal(path)).trials] == [0.5, 0.75]
+
+
+def test_a_journal_that_may_only_be_read_is_not_written(path: str) -> None:
+    run(open_study(Path(path), "study", 0), 0.5)
+    before = Path(path).read_bytes()
+    assert [trial.value for trial in open_study(Path(path), "study", 0).trials] == [0.5]
+    assert Path(path).read_bytes() == before
+    assert [file.name for file in Path(path).parent.iterdir()] == [Path(path).name]

@@ -20,8 +20,10 @@ import raykd
 from raykd.errors import RaykdError
 from raykd.places import SETTINGS
 from raykd.results.load import recorded_study
+from raykd.search.optuna_study import open_study
 from raykd.search.storage import check_optuna_storage, storage_address, study_storage
 from raykd.settings_io import load_experiment
+from raykd.storage import DamagedError
 from raykd.study.folder import LOCK, begin_folder, check_folder, locked_folder, locked_optuna_storage
 from tests.helpers.mlflow_places import PostgreSQL, postgresql_programs
 from tests.helpers.optuna_storages import SPACE, Launch, experiment_in
@@ -255,3 +257,16 @@ def test_optunas_own_tools_find_the_study_by_raykds_names(tmp_path: Path) -> Non
     study = optuna.load_study(study_name="found", storage=f"sqlite:///{file}")
     assert study.metric_names == ["validation_accuracy"]
     assert set(study.best_params) == {"temperature.multiplier", "bias.form", "bias.strength"}
+
+
+def test_a_damaged_database_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    study = open_study(f"sqlite:///{file}", "study", 0)
+    for _ in range(200):
+        study.ask().suggest_float("x", 0, 1)
+    content = bytearray(file.read_bytes())
+    for page in range(2, len(content) // 4096):
+        content[4096 * page : 4096 * page + 200] = bytes(200)
+    file.write_bytes(content)
+    with pytest.raises(DamagedError, match=rf"^study\.storage sqlite:///{file} is damaged: .*\nbring back a copy"):
+        open_study(f"sqlite:///{file}", "study", 0)

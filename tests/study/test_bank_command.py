@@ -50,7 +50,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
         main(["bank", *words])
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     return " ".join(capsys.readouterr().err.split())
 
 

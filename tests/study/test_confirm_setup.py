@@ -16,6 +16,7 @@ from raykd.config import DataSettings, Experiment, ModelSettings, StudySettings,
 from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.places import JOURNAL, SETTINGS
+from raykd.results.confirm import Use
 from raykd.search.optuna_study import open_study
 from raykd.settings_io import override, save_experiment
 from raykd.study.confirm.setup import RECORD, USES, set_up
@@ -168,6 +169,26 @@ def test_every_use_of_the_test_split_is_written_down_once_and_told_to_the_next(s
     assert [use.confirm for use in first_again.others] == ["again"]
 
 
+@pytest.mark.parametrize("content", ["[", "{}", '[{"confirm": 3}]', None])
+def test_uses_of_the_test_split_outlive_damage_of_their_list(study, content):
+    first = started(study)
+    if content is None:
+        (study.folder / USES).unlink()
+    else:
+        (study.folder / USES).write_text(content)
+    second = started(study, **{"confirm.name": "again"})
+    assert second.others == (Use("confirm", first.fixed.began),)
+    assert [use["confirm"] for use in json.loads((study.folder / USES).read_text())] == ["confirm", "again"]
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '{"trials": [{"name": 1}]}'])
+def test_a_damaged_record_of_a_confirm_is_said_to_be(study, content):
+    started(study)
+    (study.folder / "confirm" / RECORD).write_text(content)
+    with pytest.raises(RaykdError, match=r"confirm.json is damaged: .*\nput it back, or confirm under another name"):
+        set_up(asked(study, **{"study.resume": True}))
+
+
 def test_the_study_s_adopted_teacher_is_taken_as_it_is_whatever_its_source_holds_by_now(study, tmp_path):
     adopted = override(study, {"teacher.source": "models:/teacher@best"})
     save_experiment(adopted, study.folder / SETTINGS)
@@ -193,5 +214,5 @@ def test_the_command_refuses_in_a_line(study, words, error, capsys, monkeypatch,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(["confirm", *(str(study.folder) if word == "DONE" else word for word in words)])
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert error in capsys.readouterr().err

@@ -68,7 +68,8 @@ def experiment(folder: Path, changes: dict[str, Any]) -> Experiment:
         "student.arguments": {"width": 0.25},
         "study.output": folder / "outputs",
         "cluster.address": "127.0.0.1:1",
-        "cluster.workers": 1000,
+        "cluster.workers": 2,
+        "cluster.cpus_per_worker": 1000.0,
     }
     return override(Experiment(), small | changes)
 
@@ -108,6 +109,15 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
         r"answers with shape \(2, 11\) where \(2, 10\) are logits of the 10 classes of digits",
     ),
     "no tensor": ({"student.name": f"{HERE}:Verbose", "student.arguments": {}}, "answers with a dict"),
+    "unused layers": (
+        {"student.name": "tests.helpers.networks:Unused", "student.arguments": {}},
+        "^student tests.helpers.networks:Unused: its answers do not depend on scale, spare, which several workers",
+    ),
+    "unused layers of the teacher": (
+        {"teacher.model.name": "tests.helpers.networks:Unused"},
+        "^teacher.model tests.helpers.networks:Unused: its answers do not depend on scale, spare",
+    ),
+    "fewer images than workers": ({"training.batch_size": 1}, "a batch of 1 images cannot be shared by 2 workers"),
     "missing weights": ({"student.weights": "absent.pt"}, "absent.pt: no such file"),
     "missing teacher": ({"teacher.source": "absent.pt"}, "^teacher.source absent.pt: no such file"),
 }

@@ -13,7 +13,7 @@ from rich.console import Console
 import raykd
 from raykd.config import Experiment, StudySettings
 from raykd.data import load_data
-from raykd.errors import RaykdError
+from raykd.errors import FAILED, REFUSED, RaykdError
 from raykd.places import SETTINGS, STUDENT, shared_folder
 from raykd.settings_io import override
 from raykd.storage import below
@@ -64,8 +64,9 @@ def test_a_folder_in_use_is_refused_by_every_job(job: Callable[..., Any], experi
 
 @each_job
 def test_a_cluster_that_does_not_answer_leaves_nothing_behind(job: Callable[..., Any], experiment: Experiment) -> None:
-    with pytest.raises(RaykdError, match=f"nothing answers at {NOBODY}"):
+    with pytest.raises(RaykdError, match=f"nothing answers at {NOBODY}") as refused:
         job(experiment)
+    assert refused.value.exit_code == REFUSED
     assert not experiment.study.output.exists()
 
 
@@ -105,8 +106,9 @@ def interrupted(experiment: Experiment) -> None:
 
 
 def test_an_interrupted_session_ends_resumable(experiment: Experiment) -> None:
-    with pytest.raises(RaykdError, match="nothing is lost: the same command with --resume goes on"):
+    with pytest.raises(RaykdError, match="nothing is lost: the same command with --resume goes on") as ended:
         interrupted(experiment)
+    assert ended.value.exit_code == FAILED
     resumed = override(experiment, {"study.resume": True})
     with open_session(resumed, "distill", Console(quiet=True)) as session:
         assert session.folder == experiment.folder

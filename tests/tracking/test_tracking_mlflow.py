@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -143,13 +144,17 @@ def test_a_killed_process_loses_and_doubles_nothing(folder: Path) -> None:
     )
     assert killed.stdout is not None
     client = client_of(folder)
-    cursor = folder / "mlflow_outbox.cursor"
+
+    def delivered() -> int:
+        cursor = folder / "mlflow_outbox.cursor"
+        return int(json.loads(cursor.read_text())["cursor"]) if cursor.exists() else 0
+
     epochs = 0
-    while epochs < 50 or not cursor.exists() or int(cursor.read_text()) < 3000:  # some of it is delivered
+    while epochs < 50 or delivered() < 3000:  # some of it is there
         epochs = int(killed.stdout.readline())
     killed.kill()
     killed.wait()
-    assert int(cursor.read_text()) < (folder / "mlflow_outbox.jsonl").stat().st_size  # and some is not
+    assert delivered() < (folder / "mlflow_outbox.jsonl").stat().st_size  # and some is not
     with (folder / "mlflow_outbox.jsonl").open("ab") as outbox:
         outbox.write(b'{"kind": "metr')
     started = runs(client, "killed")
@@ -209,7 +214,7 @@ def test_a_broken_artifact_store_does_not_hold_metrics_up(folder: Path) -> None:
     left = tracker.close(3)
     assert left is not None
     assert left.events == 1
-    assert "--resume" in str(left)
+    assert str(left).endswith(f"this delivers what waits: raykd sync {folder}")
     client = client_of(folder)
     assert runs(client, "artifacts")["artifacts"].data.metrics == {"best": 1.0}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -16,11 +17,20 @@ from raykd.errors import RaykdError
 from raykd.study.folder import with_lasting_paths
 from raykd.tracking import check_tracking
 from raykd.tracking.address import look, short_calls
+from raykd.tracking.lines import event_of, line_of
 from raykd.tracking.outbox import Outbox
 
 
 def events(outbox: Outbox) -> list[object]:
-    return [event["n"] for event in outbox.read(100).events]
+    entries = [entry for run in outbox.read(1000).runs.values() for entry in run]
+    return [entry.event["n"] for entry in sorted(entries)]
+
+
+def deliver(outbox: Outbox, limit: int) -> None:
+    batch = outbox.read(limit)
+    for run in batch.runs:
+        outbox.done(batch, run)
+    outbox.advance(batch)
 
 
 def test_events_come_back_in_order_until_they_are_done(tmp_path: Path) -> None:
@@ -28,12 +38,53 @@ def test_events_come_back_in_order_until_they_are_done(tmp_path: Path) -> None:
     for n in range(5):
         outbox.put({"n": n})
     assert events(outbox) == events(outbox) == [0, 1, 2, 3, 4]
-    outbox.done(outbox.read(3))
+    deliver(outbox, 3)
     assert (events(outbox), outbox.waiting) == ([3, 4], 2)
     outbox.close()
 
     again = Outbox(tmp_path)
     assert (events(again), again.waiting, again.id) == ([3, 4], 2, outbox.id)
+
+
+def test_each_run_is_done_by_itself(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for n in range(6):
+        outbox.put({"n": n, "trial": "ab"[n % 2]} if n else {"n": n})
+    batch = outbox.read(4)
+    assert {run: [entry.event["n"] for entry in entries] for run, entries in batch.runs.items()} == {
+        "": [0],
+        "a": [2],
+        "b": [1, 3],
+    }
+    outbox.done(batch, "b", later=[batch.runs["b"][1]])
+    for opened in (outbox, Outbox(tmp_path)):
+        assert (events(opened), opened.waiting) == ([0, 2, 4, 5], 5)
+        later = opened.later()
+        assert later is not None
+        assert later.event["n"] == 3
+    assert list(outbox.read(10, without=("", "a")).runs) == ["b"]
+    outbox.settle()
+    assert (outbox.later(), outbox.waiting) == (None, 4)
+    for run in ("", "a"):
+        outbox.done(batch, run)
+    outbox.advance(batch)
+    assert events(outbox) == events(Outbox(tmp_path)) == [4, 5]
+
+
+def test_a_cursor_of_an_earlier_release_is_understood(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.put({"n": 1})
+    size = outbox.file.stat().st_size
+    outbox.put({"n": 2})
+    outbox.close()
+    (tmp_path / "mlflow_outbox.cursor").write_text(str(size))
+    assert events(Outbox(tmp_path)) == [2]
+
+
+def test_lines_of_an_earlier_release_are_read(tmp_path: Path) -> None:
+    (tmp_path / "mlflow_outbox.jsonl").write_text('{"outbox": "abc"}\n{"n": 1}\n')
+    outbox = Outbox(tmp_path)
+    assert (outbox.id, events(outbox)) == ("abc", [1])
 
 
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
@@ -55,24 +106,42 @@ def test_a_torn_first_line_starts_the_outbox_anew(tmp_path: Path) -> None:
     assert outbox.waiting == 0
 
 
-def test_a_damaged_line_does_not_stop_the_next(tmp_path: Path) -> None:
+def test_a_damaged_line_is_named_and_does_not_stop_the_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     outbox = Outbox(tmp_path)
-    with outbox.file.open("ab") as file:
-        file.write(b"\0\0\0\n")
+    places = [outbox.file.stat().st_size]
+    for n in range(4):
+        outbox.put({"n": n})
+        places.append(outbox.file.stat().st_size)
     outbox.close()
+    content = bytearray(outbox.file.read_bytes())
+    content[places[1] + content[places[1] :].index(b"1")] = ord("7")  # another number: still JSON
+    content[places[2] : places[2] + 3] = b"\0\0\0"
+    outbox.file.write_bytes(content)
     again = Outbox(tmp_path)
-    again.put({"n": 1})
-    assert (events(again), again.waiting) == ([1], 2)
-    again.done(again.read(100))
+    assert (events(again), events(again), again.waiting) == ([0, 3], [0, 3], 2)
+    named = [record.getMessage() for record in caplog.records]
+    assert [f"the line at byte {place} is damaged" in text for place, text in zip(places[1:3], named, strict=True)]
+    deliver(again, 100)
     assert again.waiting == 0
+
+
+def test_any_damaged_byte_is_found(tmp_path: Path) -> None:
+    line = line_of({"kind": "metrics", "trial": "t", "step": 3, "metrics": {"loss": 0.25}})
+    event = event_of(line)
+    for place, bit in itertools.product(range(len(line) - 1), range(8)):
+        damaged = bytearray(line)
+        damaged[place] ^= 1 << bit
+        found = event_of(bytes(damaged))
+        assert found is None or {name: found[name] for name in event or {}} == event
 
 
 def test_a_cursor_of_another_file_is_not_believed(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     outbox.put({"n": 1})
     outbox.close()
-    (tmp_path / "mlflow_outbox.cursor").write_text("123456789")
-    assert Outbox(tmp_path).waiting == 2  # the first line is read again and means nothing
+    for content in ("123456789", '{"cursor": 1, "later": [-3]}', "[]", '{"cursor": "x"}', '{"cursor": 0, "ahe'):
+        (tmp_path / "mlflow_outbox.cursor").write_text(content)
+        assert Outbox(tmp_path).waiting == 1
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
@@ -93,7 +162,7 @@ def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(outbox.read(1000).events) == outbox.waiting == 100
+    assert len(events(outbox)) == outbox.waiting == 100
 
 
 def test_a_closed_outbox_refuses_instead_of_writing_to_somebody_elses_file(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_a_server_that_never_comes(tmp_path: Path) -> None:
     left = tracker.close(2)
     assert time.monotonic() - start < 2.5
     assert left is not None
-    assert left == (2, tmp_path / "mlflow_outbox.jsonl", "connection refused")
-    assert str(left).startswith(f"2 events wait in {left.file}")
+    assert left == (2, tmp_path, uri, "connection refused")
+    assert str(left).startswith(f"2 events wait in {tmp_path} for {uri} (connection refused)")
 
 
 @pytest.mark.parametrize("silent", [False, True])

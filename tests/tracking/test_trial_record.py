@@ -108,6 +108,6 @@ def test_what_names_a_run() -> None:
 def test_what_cannot_be_replayed_ends_in_a_line(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit, match="2"):
         main(["replay", *words, "--output", str(tmp_path)])
     assert message in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from raykd.training.answers import answers_to
 from raykd.training.bank.bank import Bank
 from raykd.training.classroom import Classroom
 from raykd.training.cross_fitting import CrossFittedTeacher, load_teacher
-from raykd.training.folder import description
+from raykd.training.folder import description, write_description
 from raykd.training.messages import TrainRequest
 from raykd.training.saved import load_model
 from raykd.training.teacher_cache import kind_of
@@ -137,10 +136,11 @@ def test_a_restarted_student_becomes_the_same(taught_by: TrainRequest, tmp_path:
 
 def test_teachers_of_other_folds_are_refused(taught_by: TrainRequest, tmp_path: Path) -> None:
     cache = shutil.copytree(Path(taught_by.folder).parent, tmp_path / "cache")
-    file = cache / Path(taught_by.folder).name / "model.json"
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"members": content["members"][::-1]}))
-    (report,) = train(request_for(spec(), tmp_path / "student", file.parent))
+    folder = cache / Path(taught_by.folder).name
+    content = description(folder)
+    assert content is not None
+    write_description(folder, content | {"members": content["members"][::-1]})
+    (report,) = train(request_for(spec(), tmp_path / "student", folder))
     assert report.failure is not None
     assert "was not trained without fold 0 of these images" in report.failure
 

@@ -118,6 +118,18 @@ def test_a_damaged_model_is_made_again_from_its_checkpoint(
     assert description(folder) == description(undisturbed)
 
 
+def test_a_teacher_whose_description_is_damaged_is_nobodys_fault(teacher: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(teacher, tmp_path / "teacher", ignore=shutil.ignore_patterns("bank")))
+    accuracy = '"validation_accuracy": 0.'
+    content = (damaged / DESCRIPTION).read_text()
+    place = content.index(accuracy) + len(accuracy)
+    # It is JSON as before, with another figure.
+    (damaged / DESCRIPTION).write_text(f"{content[:place]}{(int(content[place]) + 1) % 10}{content[place + 1 :]}")
+    assert description(damaged) is None
+    with pytest.raises(DamagedError, match=r"model.json is damaged"):
+        train(request_for(spec(), tmp_path / "student", damaged))
+
+
 def test_a_damaged_teacher_is_nobodys_fault(teacher: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(teacher, tmp_path / "teacher", ignore=shutil.ignore_patterns("bank")))
     flip(damaged / WEIGHTS, 8 * ((damaged / WEIGHTS).stat().st_size - 100))

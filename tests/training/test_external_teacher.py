@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from raykd.config import DataSettings, ModelSettings, TrackingSettings
 from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
-from raykd.models import Classifier, build_model
+from raykd.models import build_model
 from raykd.tracking.model import save_student, send_student
 from raykd.training.external_teacher import evaluate_external_teacher, fetch_external_teacher
-from raykd.training.folder import description
+from raykd.training.folder import description, model_files, write_description
 from raykd.training.saved import load_model
 from raykd.training.teacher import Teacher
+from tests.helpers.finished_models import finished_model
 from tests.helpers.networks import Counting, Plain
 from tests.helpers.specs import plain, request_for, spec, train
 
@@ -58,13 +59,23 @@ def stirred(built: nn.Module, images: Tensor) -> nn.Module:
     return built.eval()
 
 
-def adopted(source: object, info: DataInfo, cache: Path, model: ModelSettings = HALF, uri: str | None = None) -> Path:
-    return Path(fetch_external_teacher(str(source), model, info, str(cache / "teachers"), TrackingSettings(uri=uri)))
+def adopted(
+    source: object,
+    info: DataInfo,
+    cache: Path,
+    model: ModelSettings = HALF,
+    uri: str | None = None,
+    *,
+    trust: bool = True,
+) -> Path:
+    """What is not trusted is tried in test_trust.py."""
+    settings = TrackingSettings(uri=uri)
+    return Path(fetch_external_teacher(str(source), model, info, str(cache / "teachers"), settings, trust=trust))
 
 
 def same_answers(folder: Path, info: DataInfo, expected: Callable[[Tensor], Tensor]) -> None:
     """What a classroom hears of an adopted teacher, and `raykd.load_model` of its folder, are `expected` of pixels."""
-    teacher, loaded = Teacher(str(folder), info, None, CPU), load_model(folder)
+    teacher, loaded = Teacher(str(folder), info, None, CPU), load_model(folder, trust=True)
     for batch in evaluation_batches(load_data(DATA), "validation", batch_size=64):
         with torch.no_grad():
             wanted = expected(batch.pixels)
@@ -145,10 +156,10 @@ class Stored:
         self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         experiment = self.client.create_experiment("students", artifact_location=str(folder / "artifacts"))
         self.run = self.client.create_run(experiment).info.run_id
-        info = load_data(DATA).info
-        self.student = Classifier(network(seed=1), info.mean, info.std, info.class_names).eval()
+        kept = finished_model(folder / "kept", network(seed=1), HALF, load_data(DATA), 0.9)
+        self.student = load_model(kept)
         images = torch.rand(3, 1, 8, 8)
-        save_student(self.student, images, folder / "student")
+        save_student(self.student, images, folder / "student", files=model_files(kept))
         self.model = send_student(self.client, experiment, self.run, folder / "student")
         torch.manual_seed(2)
         self.foreign = Plain(10).eval()
@@ -190,9 +201,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
 )
 def test_a_student_that_raykd_logged_to_mlflow(uri: str, stored: Stored, info: DataInfo, cache: Path) -> None:
     source = uri.format(model=stored.model, run=stored.run)
-    folder = adopted(source, info, cache, uri=stored.uri)
+    folder = adopted(source, info, cache, uri=stored.uri, trust=False)
     same_answers(folder, info, stored.student)
-    assert adopted(f"models:/{stored.model}", info, cache, uri=stored.uri) == folder
+    assert adopted(f"models:/{stored.model}", info, cache, uri=stored.uri, trust=False) == folder
     assert adopted(folder, info, cache) == folder
 
 
@@ -401,9 +412,11 @@ def test_a_module_whose_package_is_not_installed(
 ) -> None:
     package = ModuleType("absent_package")
     package.Net = type("Net", (nn.Linear,), {"__module__": "absent_package"})
-    (tmp_path / "model.json").write_text((teacher / "model.json").read_text())
+    content = description(teacher)
+    assert content is not None
+    write_description(tmp_path, content | {"lesson": {"student": None}})
     with monkeypatch.context() as installed:
         installed.setitem(sys.modules, "absent_package", package)
         torch.save(package.Net(64, 10), tmp_path / "module.pt")
     with pytest.raises(RaykdError, match=r"cannot be loaded: No module named 'absent_package'\ninstall"):
-        load_model(tmp_path)
+        load_model(tmp_path, trust=True)

@@ -56,6 +56,7 @@ OF_THE_GENEROUS: dict[str, Any] = {
     "teacher.generous.policy": "constant",
     "teacher.generous.wrong": "drop",
     "teacher.generous.multiplier": 2.0,
+    "teacher.generous.floor": 0.2,
     "teacher.generous.weight": 2.0,
     "teacher.generous.warmup_epochs": 2,
 }
@@ -71,6 +72,7 @@ IRRELEVANT: dict[str, Any] = {
     "training.epochs": 3,
     "method.name": "kd",
     "temperature.multiplier": 3.0,
+    "temperature.floor": 0.3,
     "bias.form": "swap",
     "study.name": "another",
     "cluster.workers": 2,

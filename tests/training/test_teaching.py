@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +14,7 @@ import torch
 from raykd.data import DataInfo, load_data
 from raykd.models import build_model
 from raykd.training.classroom import Classroom
-from raykd.training.folder import DESCRIPTION, WEIGHTS, description
+from raykd.training.folder import WEIGHTS, description, write_description
 from raykd.training.messages import Report, WorkerCommands
 from raykd.training.saved import load_model, save_model
 from raykd.training.team import Team
@@ -124,9 +123,10 @@ def test_a_teacher_of_other_images_normalises_them_its_own_way(tmp_path: Path, t
     # The same weights, told to see the images brighter and with less contrast.
     foreign = tmp_path / "foreign"
     shutil.copytree(teacher, foreign)
-    content = json.loads((foreign / DESCRIPTION).read_text())
+    content = description(foreign)
+    assert content is not None
     content["data"] |= {"mean": [data.mean[0] - 0.3], "std": [data.std[0] * 3]}
-    (foreign / DESCRIPTION).write_text(json.dumps(content))
+    write_description(foreign, content)
     reports = train(
         request_for(spec(), tmp_path / "home", teacher), request_for(spec(), tmp_path / "abroad", foreign), epochs=1
     )

@@ -14,6 +14,7 @@ from raykd.data import load_data
 from raykd.training.messages import TrainRequest
 from raykd.training.saved import load_model
 from raykd.training.team import Team
+from tests.helpers.networks import digits_with_a_single_held_out_image
 from tests.helpers.specs import CIRCUMSTANCES, of, same, state, train
 from tests.helpers.two_workers import METHODS, SHARED, shared_class, steps_by_hand, taught_by_several, work
 
@@ -163,11 +164,34 @@ def test_an_interrupted_pair_goes_on_as_if_nothing_had_been(folder: Path) -> Non
     assert same(state(folder / "again"), state(folder / "normed"))
 
 
+def test_workers_that_see_different_ages_of_a_checkpoint_go_on_from_the_first_ones(
+    folder: Path, found: list[dict[str, Any]]
+) -> None:
+    for worker in found:
+        assert [(report.epoch, report.finished) for report in worker["aged"]] == [(1, False), (2, False), (3, True)]
+    assert same(state(folder / "aged"), state(folder / "normed"))
+
+
+def test_fewer_held_out_images_than_workers_are_evaluated_by_those_that_have_one(
+    folder: Path, found: list[dict[str, Any]]
+) -> None:
+    image, label = digits_with_a_single_held_out_image()["validation"]
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(load_model(folder / "few")(image / 255), label).item()
+    for worker in found:
+        assert [report.finished for report in worker["few"]] == [False, False, True]
+        assert worker["few"][-1].metrics["validation_loss"] == pytest.approx(loss, rel=1e-4)
+
+
 def test_whom_one_worker_cannot_seat_both_refuse(folder: Path, found: list[dict[str, Any]]) -> None:
     for worker in found:
         assert worker["refused"]["ill"].startswith("ValueError: not on this node (traceback in ")
         assert "a batch of 1 images cannot be shared by 2 workers" in worker["refused"]["tiny"]
         assert "no finished model in" in worker["refused"]["unknown"]
+        assert worker["refused"]["unused"] == (
+            "student tests.helpers.networks:Unused: its answers do not depend on scale, spare, which several workers "
+            "cannot train:\ntake such layers out of the network, or set cluster.workers 1"
+        )
         assert worker["well"] == [(1, False), (2, False), (3, True)]
         assert worker["seated"] == ()
     assert "not on this node" in (folder / "ill" / "failure.txt").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -12,6 +11,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from raykd.places import trial_name
+from raykd.records import read_json
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
 from raykd.results.trial_summary import TrialSummary
@@ -139,6 +139,5 @@ def facts_of(study: str | Path, output: Path | None = None) -> StudyFacts:
         RaykdError: there is no such study, or it has no teacher yet.
     """
     recorded = recorded_study(study, output)
-    file = recorded.folder / CONFIRMED
-    confirmed = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    confirmed = read_json(recorded.folder / CONFIRMED, dict, "confirm the study again with --resume")
     return StudyFacts(recorded, recorded.result, logged_epochs(recorded.folder), confirmed)

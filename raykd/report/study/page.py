@@ -14,7 +14,7 @@ from raykd.errors import RaykdError
 from raykd.report.study.facts import StudyFacts
 from raykd.report.study.sections import Plot, Section, sections
 from raykd.report.study.words import headline
-from raykd.storage import replacing
+from raykd.storage import write
 
 PICTURES_OF_EARLIER_RELEASES = (
     "best_so_far",
@@ -39,9 +39,7 @@ def write_page(facts: StudyFacts, file: Path) -> None:
     """
     text = page(facts, list(sections(facts)))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write(file.parent, file.name, text.encode())
         for picture in PICTURES_OF_EARLIER_RELEASES:
             file.with_name(f"{file.stem}-{picture}.png").unlink(missing_ok=True)
     except OSError as error:

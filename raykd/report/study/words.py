@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from raykd.report.study.facts import StudyFacts
 from raykd.results.finalists import Finalists
-from raykd.results.trial_summary import TrialSummary
+from raykd.results.trial_summary import RETRIED, TrialSummary
 
 SHOWN_TRIALS = 10
 
@@ -38,7 +38,7 @@ def trials_said(facts: StudyFacts) -> str:
     states = [trial.state for trial in facts.result.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     asked = facts.recorded.experiment.study.trials
-    still = f" of {asked}" if len(states) < asked else ""
+    still = f" of {asked}" if len(states) - states.count(RETRIED) < asked else ""
     return f"{len(states)}{still} trials: {counts}." if states else "No trial has begun."
 
 
@@ -116,7 +116,7 @@ def _outcome(facts: StudyFacts) -> str:
     sentences = [f"the {name} {percent(accuracy)}" for name, accuracy in known.items()]
     if best is None or best.accuracy is None:
         states = {trial.state for trial in facts.result.trials}
-        none = "All trials failed" if states == {"failed"} else "No trial has finished yet"
+        none = "All trials failed" if states and states <= {"failed", RETRIED} else "No trial has finished yet"
         return f"{none}, so there is no best student. On the validation split {', '.join(sentences)}."
     differences = [f"{points(best.accuracy - accuracy)} against the {name}" for name, accuracy in known.items()]
     return (

@@ -13,7 +13,7 @@ from rich.table import Table
 from raykd.cluster.resources import Resources
 from raykd.config import Experiment
 from raykd.data import load_data
-from raykd.results.claims import ClaimsRecord, StudentRecord, TunedFamily, summary
+from raykd.results.claims import FINDINGS, ClaimsRecord, StudentRecord, TunedFamily, summary
 from raykd.results.confirm import TEST
 from raykd.results.questions import BEYOND
 from raykd.search.names import METRIC
@@ -76,6 +76,8 @@ def claims(experiment: Experiment, console: Console | None = None) -> ClaimsReco
             session.begin({"data.name": experiment.data.name, "claims.seeds": experiment.claims.seeds})
             with session.classrooms(study.plan_lines()) as classrooms:
                 study.run(classrooms.broker)
+        elif ClaimsRecord.read(session.folder / RECORD) != study.record:
+            study.record.write(session.folder / RECORD)
         _show(study.record, session)
         return study.record
 
@@ -109,6 +111,8 @@ class _Claims:
         self._file = session.folder / RECORD
         self._teachers: dict[str, TrainRequest] = {}
         self.record = ClaimsRecord.read(self._file)
+        # Fewer seeds than before may be all that is left to wait for.
+        self.record.about["seeds"] = self._settings.seeds
         self._variants = [each for part in self._settings.parts for each in variants(self._base, part)]
         searched = override(self._base, {"data.held_out": "validation"})
         self._fingerprints = {
@@ -321,7 +325,7 @@ class _Claims:
 
 def _show(record: ClaimsRecord, session: Session) -> None:
     """Print how many claims came out how, and where the record is."""
-    table = Table("conditions", "shown", "refuted", "not shown")
+    table = Table("conditions", *FINDINGS)
     outcomes = list(record.outcomes())
     for variant in record.variants:
         counts = summary(each for each in outcomes if each.variant == variant)

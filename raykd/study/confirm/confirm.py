@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.models import parameter_count
 from raykd.places import SETTINGS
+from raykd.records import write_json
 from raykd.results.confirm import ConfirmResult, StudentRow, TeacherRow
 from raykd.results.confirm_table import markdown, show
 from raykd.results.load import recorded_study
 from raykd.settings_io import override
+from raykd.storage import local_path, write
 from raykd.study.confirm.contenders import BASELINES, contenders, named_teachers
 from raykd.study.confirm.setup import RECORD, ConfirmSetup, set_up
 from raykd.study.contenders import Contender, Contest
@@ -66,8 +67,8 @@ def confirm(experiment: Experiment, console: Console | None = None) -> ConfirmRe
                 contest.train(classrooms.broker)
         result = _result(setup, session, contest)
         if open_work or not (session.folder / TABLE).exists():
-            (session.folder / RESULT).write_text(json.dumps(result.as_data(), indent=2) + "\n", encoding="utf-8")
-            (session.folder / TABLE).write_text(markdown(result), encoding="utf-8")
+            write_json(session.folder / RESULT, result.as_data())
+            write(session.folder, TABLE, markdown(result).encode())
             session.tracker.study_metrics(result.summary())
             for name in (RESULT, TABLE):
                 session.tracker.artifact(session.folder / name)
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     if not words or words[0].startswith("-"):
         raise RaykdError("raykd confirm needs a study first: its folder, or its name below outputs/")
     study, *settings = words
-    folder = Path(study).expanduser().absolute()
+    folder = local_path(study).absolute()
     named = {"study.name": study}
     if (folder / SETTINGS).exists():
         named = {"study.name": folder.name, "study.output": str(folder.parent)}
@@ -146,6 +147,7 @@ def _row(contest: Contest, contender: Contender, session: Session, parameters: d
     teacher = contest.teacher_of(contender)
     return StudentRow(
         name=contender.name,
+        seeds=tuple(contender.students),
         students=contest.finished(contender),
         baseline=contender.name in BASELINES,
         teacher=teacher,

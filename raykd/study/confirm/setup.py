@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,13 @@ from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.places import SETTINGS, teachers_folder
+from raykd.records import read_json, write_json
 from raykd.results.confirm import ChosenTrial, Fixed, Use
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
 from raykd.search.optuna_study import remaining_trials
 from raykd.settings_io import override, setting_names, setting_value
-from raykd.storage import below, check_writable, is_url, replacing
+from raykd.storage import DamagedError, below, check_writable, is_url
 from raykd.study.confirm.contenders import seeds_of
 from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
 from raykd.study.folder import LOCK, check_folder, with_lasting_paths
@@ -29,7 +30,7 @@ RECORD = "confirm.json"
 """File of a confirm's folder: what was fixed before the test split was touched."""
 USES = "test_split.json"
 """File of a study's folder: by which confirms, and when, its test split was used."""
-OWN = ("confirm.", "cluster.", "tracking.", "teacher.cache", "study.resume")
+OWN = ("confirm.", "cluster.", "tracking.", "teacher.cache", "teacher.trust", "study.resume")
 """Settings in which a confirm may differ from its study."""
 STUDY = ("study.name", "study.output")
 """Settings that say which study it is."""
@@ -60,10 +61,8 @@ class ConfirmSetup:
 
     def begin(self) -> None:
         """Write what is fixed into the confirm's folder, and into the study's that the test split is used."""
-        with replacing(self.experiment.folder / RECORD) as temporary:
-            temporary.write_text(json.dumps(asdict(self.fixed), indent=2) + "\n")
-        with replacing(self.study.folder / USES) as temporary:
-            temporary.write_text(json.dumps([asdict(use) for use in self.uses()], indent=2) + "\n")
+        write_json(self.experiment.folder / RECORD, asdict(self.fixed))
+        write_json(self.study.folder / USES, [asdict(use) for use in self.uses()])
 
 
 def set_up(given: Experiment) -> ConfirmSetup:
@@ -150,7 +149,7 @@ def _external_teacher(study: RecordedStudy, experiment: Experiment) -> str | Non
     record = study.folder / EXTERNAL_TEACHER
     if experiment.teacher.source is None or not record.exists():
         return None
-    folder = below(teachers_folder(study.experiment), record.read_text().strip())
+    folder = below(teachers_folder(study.experiment), record.read_text(errors="replace").strip())
     return folder if description(folder) is not None else None
 
 
@@ -174,11 +173,11 @@ def _fixed(study: RecordedStudy, result: StudyResult, experiment: Experiment) ->
 
 
 def _begun(file: Path) -> Fixed | None:
-    if not file.exists():
-        return None
-    content = json.loads(file.read_text())
-    trials = tuple(ChosenTrial(**trial) for trial in content["trials"])
-    return Fixed(content["study"], trials, tuple(content["seeds"]), content["began"])
+    def made_of(content: Any) -> Fixed:
+        trials = tuple(ChosenTrial(**trial) for trial in content["trials"])
+        return Fixed(content["study"], trials, tuple(content["seeds"]), content["began"])
+
+    return read_json(file, made_of, "put it back, or confirm under another name with --confirm.name")
 
 
 def _check_same(begun: Fixed, now: Fixed, folder: Path) -> None:
@@ -196,5 +195,10 @@ def _names(values: tuple[Any, ...]) -> str:
 
 
 def _uses(folder: Path) -> tuple[Use, ...]:
-    file = folder / USES
-    return tuple(Use(**use) for use in json.loads(file.read_text())) if file.exists() else ()
+    """All known uses of a study's test split: the list, or where it is damaged or missing, what each confirm says."""
+    with suppress(DamagedError):
+        if listed := read_json(folder / USES, lambda uses: tuple(Use(**use) for use in uses), ""):
+            return listed
+    begun = {record.parent.name: _begun(record) for record in sorted(folder.glob(f"*/{RECORD}"))}
+    uses = [Use(name, fixed.began) for name, fixed in begun.items() if fixed is not None]
+    return tuple(sorted(uses, key=lambda use: use.began))

@@ -80,7 +80,7 @@ class Bank:
     def _compute(self, view: int) -> tuple[Tensor, bool]:
         """The answers to a view, and whether this worker has stored them."""
         answers = torch.zeros(self._shape, device=self._team.device)
-        for batch in self._images.view(view):
+        for batch in self._team.watch.each(self._images.view(view)):
             answers[batch.indices] = self._teacher.answer(batch).float()
         answers = self._team.sum(answers)
         kept = in_precision(answers, self._settings)

@@ -154,7 +154,10 @@ def stored_views(teacher: str) -> list[StoredViews]:
 
 def _stored(teacher: str, folder: str, files: Mapping[str, int]) -> StoredViews:
     parts = sorted(name for name in files if name.endswith(PART))
-    about = json.loads(read(folder, ABOUT) or b"{}")
+    try:
+        about = json.loads(read(folder, ABOUT) or b"{}")
+    except ValueError:
+        about = {}  # damaged: it only says what the parts are of
     return StoredViews(teacher, name_of(folder), about, len(parts), sum(files.values()), next(iter(parts), None))
 
 

@@ -66,6 +66,7 @@ class Compiling:
             function: The function.
             usual, compiled: Copies of the networks, passing as usual and by the function.
         """
+        self._team.watch.at()
         reason = reason_against(usual, compiled, self._scene)
         # A compiler may be missing at one worker only.
         function.reason = self._team.first_given(reason)

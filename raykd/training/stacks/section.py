@@ -75,10 +75,11 @@ class Section:
                 student.begin_step(step)
                 losses[slot] = student.losses(*answers[slot], batch, knowledge.get(student))
         if losses:
-            torch.stack([each.total for each in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
-            parts = [gradient for slot in losses for gradient in self._students[slot].part_gradients]
-            self._team.average([*self._stack.gradients, *parts])
-            self._stack.hand_out_gradients()
+            with members.guard(*self._of(members).values()):
+                torch.stack([each.total for each in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+                parts = [gradient for slot in losses for gradient in self._students[slot].part_gradients]
+                self._team.average([*self._stack.gradients, *parts])
+                self._stack.hand_out_gradients()
         for slot, student in self._of(members).items():
             with members.guard(student):
                 student.end_step(losses[slot], answers[slot][0].detach(), batch.labels)
@@ -101,11 +102,6 @@ class Section:
     def _pass(self, images: Tensor, members: Members) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Pass a batch through the stack. All run the same code: an error is one of every student."""
         assert self._stack is not None
-        try:
-            with autocast(images.device, self._precision):
-                return self._stack(images)
-        except Exception as error:
-            for student in self._of(members).values():
-                with members.guard(student):
-                    raise error
-            return []
+        with members.guard(*self._of(members).values()), autocast(images.device, self._precision):
+            return self._stack(images)
+        return []

@@ -149,7 +149,7 @@ def test_a_wrong_token_submits_nothing(head):
 def test_a_driver_without_the_token_is_refused_in_two_lines(head, tmp_path, token):
     elsewhere = ["--study.output", str(tmp_path), "--cluster.address", "127.0.0.1:6379"]
     refused = head.run(*STUDY, *elsewhere, **token)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     first, second = refused.stdout.splitlines()
     assert first == "error: 127.0.0.1:6379 refuses this driver: its token is missing or wrong"
     assert "RAY_AUTH_TOKEN" in second
@@ -157,6 +157,6 @@ def test_a_driver_without_the_token_is_refused_in_two_lines(head, tmp_path, toke
 
 def test_a_driver_hears_at_once_that_nothing_answers(head, tmp_path):
     done = head.run(*STUDY, "--study.output", str(tmp_path), "--cluster.address", "127.0.0.1:6999")
-    assert done.returncode == 1
+    assert done.returncode == 2
     first, _ = done.stdout.splitlines()
     assert first.startswith("error: nothing answers at 127.0.0.1:6999")
