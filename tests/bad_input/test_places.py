@@ -40,11 +40,15 @@ CASES = {
     # MLflow
     "mlflow: a word": place("tracking.uri: mlflow", "tracking.uri 'mlflow' is not an address that MLflow can log to"),
     "mlflow: another kind": place("tracking.uri: ftp://host", "use http(s)://HOST:PORT of a server, or sqlite:///"),
-    "mlflow: nobody": place("tracking.uri: http://127.0.0.1:2", "tracking.uri http://127.0.0.1:2: connection refused"),
+    "mlflow: nobody": place(
+        "tracking: {uri: 'http://127.0.0.1:2', required: true}", "tracking.uri http://127.0.0.1:2: connection refused"
+    ),
     "mlflow: no folder": place("tracking.uri: sqlite:////nowhere/x.db", "there is no folder /nowhere"),
     "mlflow: in memory": place("tracking.uri: sqlite://", "names no file, so nothing would be kept"),
     "mlflow: no host": place("tracking.uri: 'http://'", "tracking.uri http://"),
-    "mlflow: password": place("tracking.uri: 'http://me:secret@127.0.0.1:2'", "http://me:***@127.0.0.1:2"),
+    "mlflow: password": place(
+        "tracking: {uri: 'http://me:secret@127.0.0.1:2', required: true}", "http://me:***@127.0.0.1:2"
+    ),
     # Optuna
     "optuna: a word": study("study.storage: database", "study.storage 'database' is not a place that Optuna can use"),
     "optuna: another kind": study("study.storage: mysql://host/x", "give a path ending in .journal, sqlite:///FILE or"),
