@@ -54,7 +54,11 @@ def _check_text(text: str) -> None:
     """Refuse text that no setting has, and that fails only where it is used."""
     if not text:
         raise ValueError("it is empty: give a value, or leave it out")
-    if steering := next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs")), None):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8, and could not be recorded: name a folder by a link whose path is") from None
+    if steering := next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf")), None):
         raise ValueError(f"it holds {steering!a}, which is not shown: leave it out")
     if text.startswith("~"):
         try:

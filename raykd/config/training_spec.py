@@ -93,12 +93,6 @@ class DataSettings(Settings):
     @field_validator("root")
     @classmethod
     def _folder_or_url(cls, root: str | Path | None) -> str | Path | None:
-        try:
-            str(root).encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                "the path is not UTF-8, and could not be recorded: name the folder by a link whose path is"
-            ) from None
         return Path(root) if isinstance(root, str) and "://" not in root else root
 
     @model_validator(mode="after")

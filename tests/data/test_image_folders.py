@@ -360,7 +360,7 @@ def test_a_root_that_cannot_be_recorded_is_refused(tmp_path: Path, capsys: pytes
         main(["plan", "--data.name", "folder", "--data.root", str(root)])
     told = capsys.readouterr().err
     assert "data.root" in told
-    assert "the path is not UTF-8, and could not be recorded: name the folder by a link whose path is" in told
+    assert "it is not UTF-8, and could not be recorded: name a folder by a link whose path is" in told
     assert "Traceback" not in told
     (tmp_path / "link").symlink_to(root)
     assert load(tmp_path / "link").info.class_names == CLASSES

@@ -17,7 +17,7 @@ from raykd.results.load import load_study, recorded_study
 from raykd.settings_io import CHECKSUM, load_saved, override, save_experiment
 from raykd.storage import DamagedError
 from raykd.study import external_teacher, warm_start
-from raykd.study.confirm.setup import RECORD, USES, _begun, _uses
+from raykd.study.confirm.setup import RECORD, _begun
 from raykd.study.folder import begin_folder, check_folder, with_lasting_paths
 from tests.helpers.finished_models import finished_study
 from tests.helpers.small_study import small_experiment
@@ -96,7 +96,7 @@ def test_damaged_records_of_a_finished_study_are_named(harm: Callable[[Path], No
     facts_of(folder)
     harm(folder / name)
     message = told(folder / name, lambda: facts_of(folder))
-    assert "delete it" in message
+    assert "--resume" in message
     if name != str(CONFIRMED):
         told(folder / name, lambda: load_study(folder))
 
@@ -114,7 +114,6 @@ def test_damaged_records_of_warm_starts_and_confirms_are_named(resumed: Experime
     readers: dict[str, Callable[[], object]] = {
         warm_start.RECORD: lambda: warm_start.earlier_trials(resumed, None, ""),
         RECORD: lambda: _begun(folder / RECORD),
-        USES: lambda: _uses(folder),
     }
     for name, read in readers.items():
         (folder / name).write_text('[{"name":')
