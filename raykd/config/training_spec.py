@@ -33,6 +33,7 @@ LATER_SETTINGS = {
     "data.held_out": "validation",
     "data.label_noise": 0.0,
     "data.left_out": None,
+    "student.weights_key": None,
     "training.compile": False,
     "schedule.hand_over": "rectified",
 }
@@ -121,6 +122,9 @@ class ModelSettings(Settings):
     weights: str | None = None
     """Weights to start from: a name of torchvision's (IMAGENET1K_V1, DEFAULT) or timm's for their own models, or a file
     (.pt, .pth, .safetensors) for any model. None: fresh."""
+    weights_key: str | None = Field(default=None, repr=False)
+    """Where in a file of weights the weights lie, such as state_dict_ema or student, if it holds several that fit.
+    None: found by the names of the network's layers."""
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())

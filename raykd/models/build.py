@@ -25,7 +25,7 @@ from raykd.models import (
     vgg,
     wide_resnet,
 )
-from raykd.models.weights import SUFFIXES, check_file, load_state, read_state
+from raykd.models.weights import SUFFIXES, check_file, load_weights
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     **resnet.FAMILY,
@@ -71,7 +71,7 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
         kind = type(network).__name__
         raise RaykdError(f"model {settings.name!r}: the builder must return a torch.nn.Module, not {kind}")
     if file is not None and torch.get_default_device().type != "meta":
-        load_state(network, read_state(file), f"{settings.name}: weights {file}", exact=False)
+        load_weights(network, file, f"{settings.name}: weights {file}", exact=False, key=settings.weights_key)
     return network
 
 
@@ -112,7 +112,7 @@ def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: 
         in_channels=in_channels,
     )
     if file is not None:
-        load_state(network, read_state(file), f"{settings.name}: weights {file}", exact=True)
+        load_weights(network, file, f"{settings.name}: weights {file}", exact=True, key=settings.weights_key)
     return network
 
 

@@ -21,8 +21,8 @@ from raykd.settings_io import override
 from raykd.study.external_teacher import with_external_teacher
 from raykd.study.networks import student_network, teacher_network
 from raykd.training.build import build_objective
-from raykd.training.external_teacher import check_answers
 from raykd.training.hint_layers import find_hint_layers
+from raykd.training.network_checks import check_answers, check_training
 
 Role = Literal["teacher", "student"]
 Split = Literal["validation", "test"]
@@ -103,7 +103,7 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
     useless = [override(experiment, {"method.name": method}).method.useless for method in methods]
     if useless[0] and all(useless):
         raise RaykdError(useless[0])
-    networks = _Networks(info)
+    networks = _Networks(info, experiment.cluster.workers)
     # Two samples of each class stand for the training split.
     labels = torch.arange(info.num_classes).repeat(2)
     for variant, chosen in _variants(experiment, space):
@@ -117,11 +117,21 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
             raise RaykdError(f"{chosen}{error}") from error
 
 
+def rehearse_teacher(experiment: Experiment, info: DataInfo) -> None:
+    """Try whether the teacher can be trained and answer.
+
+    Raises:
+        RaykdError: it cannot.
+    """
+    _Networks(info, experiment.cluster.workers).teacher(experiment)
+
+
 class _Networks:
     """The networks of all variants, each built and checked once."""
 
-    def __init__(self, info: DataInfo) -> None:
+    def __init__(self, info: DataInfo, workers: int) -> None:
         self._info = info
+        self._workers = workers
         self._built: dict[str, nn.Module] = {}
 
     def student(self, experiment: Experiment) -> nn.Module:
@@ -142,12 +152,17 @@ class _Networks:
 
     def _checked(self, network: nn.Module, settings: ModelSettings, name: str) -> nn.Module:
         try:
-            check_answers(network, self._info, name)
+            self._check(network, name)
         except RaykdError:
             # Not all operations work on the meta device: what fails there may work with memory.
             network = _with_memory(settings, self._info)
-            check_answers(network, self._info, name)
+            self._check(network, name)
         return network
+
+    def _check(self, network: nn.Module, name: str) -> None:
+        """Rehearse the modes that a network is used in while it is trained."""
+        check_answers(network, self._info, name)
+        check_training(network, self._info, name, self._workers)
 
     def _once(self, key: str, build: Callable[[], nn.Module]) -> nn.Module:
         if key not in self._built:

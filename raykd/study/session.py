@@ -41,7 +41,7 @@ from raykd.study.bank import bank_line
 from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
 from raykd.study.mlflow_log import Provenance
-from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse
+from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse, rehearse_teacher
 from raykd.tracking import Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
@@ -215,6 +215,8 @@ def open_session(
     checked = preflight(experiment, roles, held_out)
     if rehearsed and "student" in roles:
         rehearse(checked.experiment, checked.data, space)
+    elif rehearsed and "teacher" in roles:
+        rehearse_teacher(checked.experiment, checked.data)
     check_tracking(experiment.tracking)
     with ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))

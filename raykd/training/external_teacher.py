@@ -15,10 +15,11 @@ from raykd.config import DataSettings, ModelSettings, TrackingSettings
 from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
 from raykd.models import Classifier, build_pretrained, normalisation
-from raykd.models.weights import SUFFIXES, shortened
+from raykd.models.weights import SUFFIXES, check_finite
 from raykd.storage import below, is_url, read
 from raykd.tracking.load_model import SCHEMES, stored_network
 from raykd.training.folder import MODULE, description, write_description
+from raykd.training.network_checks import check_answers
 from raykd.training.saved import is_whole, load_model, save_module, save_weights, weights_digest
 
 EVALUATION_BATCH = 256
@@ -63,6 +64,7 @@ def fetch_external_teacher(
         RaykdError: It cannot be fetched, or is not for such images and classes. Then nothing is written.
     """
     fetched = _fetch(source, model, info, tracking)
+    check_finite(fetched.network, f"teacher.source {source}")
     check_answers(fetched.network, info, f"teacher.source {source}")
     _check_classes(fetched, info, source)
     # In float32, in which images are normalised, so that the same numbers from any kind of source give the same digest.
@@ -107,36 +109,6 @@ def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> Non
     count = data.info.split_sizes[held_out]
     metrics = {f"{held_out}_accuracy": right.item() / count, f"{held_out}_loss": loss.item() / count}
     write_description(folder, content | {"metrics": metrics})
-
-
-def check_answers(network: nn.Module, info: DataInfo, name: str) -> None:
-    """Give a network two black images, and refuse one that does not return logits of the data's classes.
-
-    Args:
-        network: On any device, "meta" too. It is left in evaluation mode.
-        info: The data.
-        name: Of the network; errors begin with it.
-
-    Raises:
-        RaykdError: It does not take such images, or returns something else.
-    """
-    device = next((tensor.device for tensor in network.state_dict().values()), None)
-    images = torch.zeros(2, info.channels, info.height, info.width, device=device)
-    try:
-        with torch.no_grad():
-            answers = network.eval()(images)
-    except Exception as error:
-        # A user's network may raise anything about images that it does not take.
-        size = f"{info.channels} x {info.height} x {info.width}"
-        raise RaykdError(f"{name}: does not take images of {size}: {shortened(error)}") from error
-    wanted = (2, info.num_classes)
-    if not isinstance(answers, torch.Tensor):
-        raise RaykdError(f"{name}: answers with a {type(answers).__name__}, not with logits as a tensor")
-    if answers.shape != wanted:
-        raise RaykdError(
-            f"{name}: answers with shape {tuple(answers.shape)} where {wanted} are logits of the "
-            f"{info.num_classes} classes of {info.name}"
-        )
 
 
 def _check_classes(fetched: _Source, info: DataInfo, source: str) -> None:
