@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from raykd.arguments import KeywordArguments
 from raykd.config.bank import BankSettings
 from raykd.config.methods import MethodSettings
+from raykd.config.preprocessing import Crop, Interpolation, Mean, Std
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
@@ -33,6 +34,11 @@ LATER_SETTINGS = {
     "data.held_out": "validation",
     "data.label_noise": 0.0,
     "data.left_out": None,
+    "data.resize": None,
+    "data.crop": "center",
+    "data.interpolation": "bilinear",
+    "data.mean": None,
+    "data.std": None,
     "student.weights_key": None,
     "training.compile": False,
     "schedule.hand_over": "rectified",
@@ -82,6 +88,20 @@ class DataSettings(Settings):
     image_size: Count | None = None
     """Height and width in pixels: streamed images are cropped to it, in-memory ones resized. None: the data set's own
     (streamed: 224)."""
+    resize: CountOrZero | None = None
+    """Held-out images of folders: their shorter side in pixels before the crop of `image_size` at the centre. 0: images
+    are not resized. None: 256/224 of `image_size`, as is usual for ImageNet."""
+    crop: Crop = "center"
+    """Held-out images of folders. center: the shorter side is resized, and the centre cropped; squash: both sides are
+    resized (to `resize`, or `image_size`), whatever the image's aspect ratio."""
+    interpolation: Interpolation = "bilinear"
+    """How images are resized: bilinear, bicubic or nearest."""
+    mean: Annotated[Mean, Field(min_length=1)] | None = None
+    """Subtracted from images in [0, 1]: one number, or one a channel. None: the training images' (folders:
+    ImageNet's)."""
+    std: Annotated[Std, Field(min_length=1)] | None = None
+    """What images are divided by then: one number, or one a channel. None: the training images' (folders:
+    ImageNet's)."""
     loader_processes: CountOrZero = 4
     """Processes per worker that decode streamed images. In-memory data needs none."""
 
@@ -97,6 +117,12 @@ class DataSettings(Settings):
                 f"data.download fetches {', '.join(DOWNLOADABLE)}, not {self.name}: "
                 "leave it out, or name a URL with data.root"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_resized(self) -> Self:
+        if self.resize == 0 and self.crop == "squash":
+            raise ValueError("data.resize 0 does not resize images, and data.crop squash does: leave one out")
         return self
 
     @model_validator(mode="after")

@@ -5,8 +5,9 @@ from raykd.models.build import (
     build_pretrained,
     model_descriptions,
     model_names,
-    normalisation,
     parameter_count,
+    preprocessing,
+    published_accuracy,
 )
 from raykd.models.classifier import Classifier
 from raykd.models.fold import folded
@@ -20,7 +21,8 @@ __all__ = [
     "load_state",
     "model_descriptions",
     "model_names",
-    "normalisation",
     "parameter_count",
+    "preprocessing",
+    "published_accuracy",
     "read_state",
 ]

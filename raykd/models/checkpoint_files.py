@@ -58,10 +58,8 @@ class CheckpointFile:
     def below(self, path: str) -> CheckpointFile:
         """What lies below a path, such as ``state_dict_ema`` or ``student``; nothing if there is no such path."""
         start = f"{path.rstrip('.')}."
-        tensors, numbers = (
-            {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
-            for values in (self.tensors, self.numbers)
-        )
+        tensors = {name.removeprefix(start): each for name, each in self.tensors.items() if name.startswith(start)}
+        numbers = {name.removeprefix(start): each for name, each in self.numbers.items() if name.startswith(start)}
         return CheckpointFile(tensors, tensors, numbers)
 
     @property

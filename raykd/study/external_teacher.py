@@ -34,7 +34,9 @@ def with_external_teacher(experiment: Experiment, info: DataInfo) -> Experiment:
     folder = below(teachers_folder(experiment), begun or "")
     known = (description(folder) or {}).get("data", {}).get("fingerprint") == info.fingerprint
     if begun is None or not known or not is_whole(folder):
-        folder = fetch_external_teacher(source, teacher.model, info, teachers_folder(experiment), experiment.tracking)
+        folder = fetch_external_teacher(
+            source, teacher.model, info, teachers_folder(experiment), experiment.tracking, teacher.preprocessing
+        )
     if begun not in (None, name_of(folder)):
         raise RaykdError(
             f"teacher.source {source}: teacher or data are others than those that {experiment.folder} was begun with:\n"

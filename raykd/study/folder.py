@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "cluster.",
     "tracking.",
     "teacher.cache",
+    "teacher.expected_accuracy",
     "data.download",
     "data.cache",
     "bank.budget",

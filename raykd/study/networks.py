@@ -10,7 +10,8 @@ from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.models import build_model
 from raykd.models.weights import shortened
-from raykd.training.saved import load_model
+from raykd.training.folder import description
+from raykd.training.saved import as_described, load_model
 
 
 def student_network(experiment: Experiment, info: DataInfo) -> nn.Module:
@@ -31,6 +32,15 @@ def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
     if experiment.teacher.source is not None and experiment.teacher.kind == "standard":
         return load_model(experiment.teacher.source).network
     return _network(experiment.teacher.model, info)
+
+
+def seen_by_teacher(experiment: Experiment, info: DataInfo) -> DataInfo:
+    """The data as the teacher sees them: an external one may want them in another size or normalisation."""
+    source = experiment.teacher.source
+    if source is None or experiment.teacher.kind != "standard":
+        return info
+    content = description(source)
+    return info if content is None else as_described(content, info)
 
 
 def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:

@@ -19,7 +19,7 @@ from raykd.models import build_model, parameter_count
 from raykd.search.space import SearchSpace
 from raykd.settings_io import override
 from raykd.study.external_teacher import with_external_teacher
-from raykd.study.networks import student_network, teacher_network
+from raykd.study.networks import seen_by_teacher, student_network, teacher_network
 from raykd.training.build import build_objective
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.network_checks import check_answers, check_training
@@ -111,7 +111,7 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
             spec = variant.training_spec()
             student = networks.student(variant)
             teacher = networks.teacher(variant) if spec.needs_teacher else None
-            layers = find_hint_layers(spec, student, teacher, info, labels)
+            layers = find_hint_layers(spec, student, teacher, info, labels, seen_by_teacher(variant, info))
             build_objective(spec, layers.shapes if layers else None)
         except RaykdError as error:
             raise RaykdError(f"{chosen}{error}") from error

@@ -215,6 +215,8 @@ class _Study:
         if trained or not is_whole(result.best_folder):
             self._keep(result)
         result.show(session.console)
+        if result.best.accuracy is not None:
+            session.compare_with_teacher(result.best.accuracy)
         return result
 
     def _search(self, classrooms: Classrooms) -> None:

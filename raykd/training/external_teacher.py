@@ -11,18 +11,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from raykd.config import DataSettings, ModelSettings, TrackingSettings
+from raykd.config import DataSettings, ModelSettings, PreprocessingSettings, TrackingSettings
 from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
-from raykd.models import Classifier, build_pretrained, normalisation
+from raykd.models import Classifier, build_pretrained, preprocessing, published_accuracy
+from raykd.models.build import Claim
 from raykd.models.weights import SUFFIXES, check_finite
 from raykd.storage import below, is_url, read
 from raykd.tracking.load_model import SCHEMES, stored_network
-from raykd.training.folder import MODULE, description, write_description
+from raykd.training.folder import MODULE, SIZE, description, write_description
 from raykd.training.network_checks import check_answers
-from raykd.training.saved import is_whole, load_model, save_module, save_weights, weights_digest
+from raykd.training.saved import as_described, is_whole, load_model, save_module, save_weights, weights_digest
 
 EVALUATION_BATCH = 256
+CLAIM = "claim"
+"""Key of a description: the accuracy that the source of an external teacher tells, and where it does."""
+CLAIMED = ("test_accuracy", "validation_accuracy")
+"""Metrics of a raykd model that tell its accuracy."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,28 @@ class _Source:
     """A teacher as its source gave it.
 
     - network: bare
-    - mean, std: the normalisation that it expects
+    - wanted: how it wants its images, as far as the source says
     - settings: the network's, or None of a module that raykd cannot rebuild
     - file: of such a module, as `torch.load` reads it
     - class_names: of its logits, or None if they are unknown
+    - claim: the accuracy that the source tells, and where it does
     """
 
     network: nn.Module
-    mean: Sequence[float]
-    std: Sequence[float]
+    wanted: PreprocessingSettings
     settings: ModelSettings | None
     file: bytes = b""
     class_names: Sequence[str] | None = None
+    claim: Claim | None = None
 
 
 def fetch_external_teacher(
-    source: str, model: ModelSettings, info: DataInfo, teachers: str, tracking: TrackingSettings
+    source: str,
+    model: ModelSettings,
+    info: DataInfo,
+    teachers: str,
+    tracking: TrackingSettings,
+    wanted: PreprocessingSettings | None = None,
 ) -> str:
     """Copy a finished teacher to the other teachers, and return its folder there.
 
@@ -59,18 +70,20 @@ def fetch_external_teacher(
         info: The data that it will teach.
         teachers: Path or URL of the folder that holds a folder of each teacher.
         tracking: Where an MLflow URI is looked up.
+        wanted: How the teacher wants its images, where the source does not say so or is wrong.
 
     Raises:
         RaykdError: It cannot be fetched, or is not for such images and classes. Then nothing is written.
     """
     fetched = _fetch(source, model, info, tracking)
+    seen = info.wanted_by((wanted or PreprocessingSettings()).over(_in_channels(fetched.wanted, info.channels)))
     check_finite(fetched.network, f"teacher.source {source}")
-    check_answers(fetched.network, info, f"teacher.source {source}")
+    check_answers(fetched.network, seen, f"teacher.source {source}")
     _check_classes(fetched, info, source)
     # In float32, in which images are normalised, so that the same numbers from any kind of source give the same digest.
-    mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (fetched.mean, fetched.std))
-    fetched = replace(fetched, mean=mean, std=std)
-    folder = below(teachers, _key(fetched, info))
+    mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (seen.mean, seen.std))
+    seen = replace(seen, mean=mean, std=std)
+    folder = below(teachers, _key(fetched, info, seen))
     if is_whole(folder) and (fetched.settings is not None or read(folder, MODULE) == fetched.file):
         return folder
     if fetched.settings is None:
@@ -80,12 +93,15 @@ def fetch_external_teacher(
     content = {
         # How it was trained is unknown.
         "lesson": {"student": fetched.settings and fetched.settings.model_dump(mode="json")},
-        "data": asdict(replace(info, mean=mean, std=std)),
+        "data": asdict(seen),
         "metrics": {},
         "epochs": 0,
         "source": source,
+        CLAIM: fetched.claim,
         "weights": weights_digest(fetched.network.state_dict()),
     }
+    if (seen.height, seen.width) != (info.height, info.width):
+        content[SIZE] = [seen.height, seen.width]
     write_description(folder, content)
     return folder
 
@@ -99,14 +115,21 @@ def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> Non
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_model(folder, device)
     data = load_data(settings).to(device)
+    data = data.seen_as(as_described(content, data.info))
     held_out = data.info.held_out
-    right = loss = torch.zeros((), dtype=torch.float64, device=device)
+    right = loss = undefined = torch.zeros((), dtype=torch.float64, device=device)
     with torch.no_grad():
         for batch in evaluation_batches(data, held_out, batch_size=EVALUATION_BATCH, device=device):
             logits = teacher(batch.pixels).float()
+            undefined = undefined + (~logits.isfinite().all(1)).sum()
             right = right + (logits.argmax(1) == batch.labels).sum()
             loss = loss + F.cross_entropy(logits, batch.labels, reduction="sum")
     count = data.info.split_sizes[held_out]
+    if undefined:
+        raise RaykdError(
+            f"teacher.source {content['source']}: its answers to {int(undefined)} of {count} {held_out} images are not "
+            "finite: it cannot teach\ntake an earlier checkpoint, or look at what the network does to such images"
+        )
     metrics = {f"{held_out}_accuracy": right.item() / count, f"{held_out}_loss": loss.item() / count}
     write_description(folder, content | {"metrics": metrics})
 
@@ -145,14 +168,24 @@ def _fetch(source: str, model: ModelSettings, info: DataInfo, tracking: Tracking
         )
     settings = model.model_copy(update={"weights": source})
     try:
-        network = build_pretrained(settings, num_classes=info.num_classes, in_channels=info.channels)
-        mean, std = normalisation(settings) or (info.mean, info.std)
+        network, claim = build_pretrained(settings, num_classes=info.num_classes, in_channels=info.channels)
+        wanted, published = preprocessing(settings), published_accuracy(settings)
     except RaykdError as error:
         raise RaykdError(f"teacher.source: {error}") from error
-    if len(mean) != info.channels:
-        # Weights for colour images that were adapted to grey ones.
-        mean, std = ((sum(values) / len(values),) * info.channels for values in (mean, std))
-    return _Source(network, mean, std, settings.model_copy(update={"weights": None}))
+    if published is not None and info.name == "imagenet":
+        claim = ("torchvision", published)
+    own = settings.model_copy(update={"weights": None, "weights_key": None})
+    return _Source(network, wanted, own, claim=claim)
+
+
+def _in_channels(wanted: PreprocessingSettings, channels: int) -> PreprocessingSettings:
+    """What weights for colour images want, for images of other channels, to which they were adapted."""
+    means = {
+        name: (sum(values) / len(values),)
+        for name, values in (("mean", wanted.mean), ("std", wanted.std))
+        if values is not None and len(values) not in (1, channels)
+    }
+    return wanted.model_copy(update=means)
 
 
 def _in_folder(folder: str, source: str) -> _Source:
@@ -162,22 +195,32 @@ def _in_folder(folder: str, source: str) -> _Source:
     data, settings, file = content["data"], None, read(folder, MODULE)
     if file is None:
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
-    return _Source(load_model(folder).network, data["mean"], data["std"], settings, file or b"", data["class_names"])
+    metrics = content["metrics"]
+    claim = next(((name, metrics[name]) for name in CLAIMED if name in metrics), None) or content.get(CLAIM)
+    wanted = PreprocessingSettings(
+        # Only square images can be asked for.
+        image_size=data["height"] if data["height"] == data["width"] else None,
+        **{name: data.get(name) for name in ("resize", "crop", "interpolation", "mean", "std")},
+    )
+    return _Source(load_model(folder).network, wanted, settings, file or b"", data["class_names"], claim)
 
 
 def _of_module(module: nn.Module, file: bytes) -> _Source:
     """The parts of a `Classifier`; any other module is assumed to expect images in [0, 1] without normalisation."""
     if isinstance(module, Classifier):
         mean, std = (values.flatten().tolist() for values in (module.mean, module.std))
-        return _Source(module.network, mean, std, None, file, module.class_names)
-    return _Source(module, (0.0,), (1.0,), None, file)
+        size = module.size[0] if module.size is not None and module.size[0] == module.size[1] else None
+        wanted = PreprocessingSettings(image_size=size, mean=mean, std=std)
+        return _Source(module.network, wanted, None, file, module.class_names)
+    return _Source(module, PreprocessingSettings(mean=(0.0,), std=(1.0,)), None, file)
 
 
-def _key(fetched: _Source, info: DataInfo) -> str:
-    """A digest of all that an external teacher's answers depend on."""
-    digest = hashlib.sha256(
-        repr((tuple(fetched.mean), tuple(fetched.std), fetched.settings, info.fingerprint)).encode()
-    )
+def _key(fetched: _Source, info: DataInfo, seen: DataInfo) -> str:
+    """A digest of all that an external teacher's answers depend on: the data, and how it sees them."""
+    digest = hashlib.sha256(repr((tuple(seen.mean), tuple(seen.std), fetched.settings, info.fingerprint)).encode())
+    own, studys = ((each.height, each.width, each.resized_to, each.crop, each.interpolation) for each in (seen, info))
+    if own != studys:
+        digest.update(repr(own).encode())
     # Two modules may have the same weights and different code, so the whole file counts.
     digest.update(fetched.file)
     for name, tensor in fetched.network.state_dict().items() if fetched.settings else ():

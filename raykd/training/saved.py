@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
 from raykd.storage import DamagedError, below, read, write
 from raykd.tracking.load_model import SCHEMES, stored_network
-from raykd.training.folder import DESCRIPTION, MEMBERS, MODULE, WEIGHTS, description, write_description
+from raykd.training.folder import DESCRIPTION, MEMBERS, MODULE, SIZE, WEIGHTS, description, write_description
 from raykd.training.messages import Report
 
 logger = logging.getLogger(__name__)
@@ -135,8 +135,22 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Classi
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
         network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
         network.load_state_dict(_weights(folder, content))
-    classifier = Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
+    classifier = Classifier(
+        network,
+        mean=data["mean"],
+        std=data["std"],
+        class_names=data["class_names"],
+        size=tuple(content[SIZE]) if SIZE in content else None,
+        interpolation=data.get("interpolation", "bilinear"),
+    )
     return classifier.to(device).eval()
+
+
+def as_described(content: Mapping[str, Any], info: DataInfo) -> DataInfo:
+    """Data as the model of a description sees it: size, cropping and normalisation are the model's own."""
+    names = ("height", "width", "resize", "crop", "interpolation", "mean", "std")
+    own = {name: content["data"][name] for name in names if name in content["data"]}
+    return replace(info, **(own | {name: tuple(own[name]) for name in ("mean", "std")}))
 
 
 def is_whole(folder: str | Path) -> bool:

@@ -34,6 +34,10 @@ def network(seed: int = 0, **arguments: Any) -> nn.Module:
     return build_model(settings, num_classes=10, in_channels=1)
 
 
+def pretrained(settings: ModelSettings, *, num_classes: int, in_channels: int) -> nn.Module:
+    return build_pretrained(settings, num_classes=num_classes, in_channels=in_channels)[0]
+
+
 def under(prefix: str, state: State) -> State:
     return {prefix + name: tensor for name, tensor in state.items()}
 
@@ -77,7 +81,7 @@ def test_weights_are_found_in_whatever_wraps_them(
 ) -> None:
     state = network().state_dict()
     torch.save(WRAPPED[wrapping](state), tmp_path / "wrapped.pth")
-    build = build_pretrained if exact else build_model
+    build = pretrained if exact else build_model
     settings = ModelSettings(name="resnet8", arguments={"width": 0.25}, weights=str(tmp_path / "wrapped.pth"))
     loaded = build(settings, num_classes=10, in_channels=1).state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
@@ -109,7 +113,7 @@ def test_of_several_it_says_which_was_taken_and_another_can_be_chosen(
 
     def loaded(key: str | None) -> State:
         settings = ModelSettings(name="resnet8", arguments={"width": 0.25}, weights=str(file), weights_key=key)
-        return build_pretrained(settings, num_classes=10, in_channels=1).state_dict()
+        return pretrained(settings, num_classes=10, in_channels=1).state_dict()
 
     with caplog.at_level(logging.WARNING):
         assert torch.equal(loaded(None)["conv1.weight"], state["conv1.weight"])
@@ -160,7 +164,7 @@ def test_weights_that_are_not_finite_are_refused(value: float, entry: str, tmp_p
     state[entry].view(-1)[0] = value
     torch.save(state, tmp_path / "diverged.pth")
     settings = ModelSettings(name="resnet8", arguments={"width": 0.25}, weights=str(tmp_path / "diverged.pth"))
-    for build in (build_model, build_pretrained):
+    for build in (build_model, pretrained):
         with pytest.raises(RaykdError, match=rf"the weights are not finite: .* in {entry}\n.*training that diverged"):
             build(settings, num_classes=10, in_channels=1)
 
