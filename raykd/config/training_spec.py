@@ -13,13 +13,14 @@ from pydantic import Field, field_validator, model_validator
 from raykd.arguments import KeywordArguments
 from raykd.config.bank import BankSettings
 from raykd.config.methods import MethodSettings
+from raykd.config.objective import ObjectiveSettings
 from raykd.config.preprocessing import Crop, Interpolation, Mean, Std
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.knowledge.schedule import ScheduleSettings
 from raykd.knowledge.temperature import TemperatureSettings
-from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share, divided
+from raykd.settings import Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share
 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 """Data sets that `data.download` can fetch."""
@@ -197,36 +198,6 @@ class TrainingSettings(Settings):
     and a line says why. The results are the same but for rounding."""
     seed: CountOrZero = 0
     """Seeds the initial weights and dropout."""
-
-
-class ObjectiveSettings(Settings):
-    """Weights of the parts of the student's loss: ce_weight * cross-entropy + kd_weight * distillation."""
-
-    ce_weight: NonNegative = 0.5
-    """Weight of the cross-entropy with the labels."""
-    kd_weight: NonNegative = 0.5
-    """Weight of the distillation loss. 0 trains the student without a teacher."""
-    kd_share: Share | None = None
-    """Share of ce_weight + kd_weight that goes to distillation; cross-entropy gets the rest. A search over it changes
-    what is learned from, and not the size of the loss and so of the steps. None: as the two weights say."""
-    warmup_epochs: CountOrZero = 0
-    """Epochs over which the weight of the distillation rises linearly from 0 (DKD uses 20 of 240)."""
-    warmup_share: Share | None = None
-    """The same as a share of all epochs, rounded to whole ones. None: `warmup_epochs`."""
-
-    def warmup(self, epochs: int) -> int:
-        """Epochs of the warm-up in a training of so many."""
-        return self.warmup_epochs if self.warmup_share is None else round(self.warmup_share * epochs)
-
-    @property
-    def weights(self) -> tuple[float, float]:
-        """The weights of cross-entropy and distillation."""
-        return divided(self.ce_weight, self.kd_weight, self.kd_share)
-
-    @property
-    def distils(self) -> bool:
-        """Whether distillation has any weight."""
-        return self.weights[1] > 0
 
 
 UNUSED: dict[str, Any] = {
