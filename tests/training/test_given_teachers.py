@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raykd.config import DataSettings, ModelSettings, PreprocessingSettings, TrackingSettings
-from raykd.data import DataInfo, evaluation_batches, load_data
+from raykd.data import DataInfo, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.models import preprocessing
 from raykd.training.bank.bank import about
@@ -22,6 +22,8 @@ from raykd.training.external_teacher import CLAIM, evaluate_external_teacher, fe
 from raykd.training.folder import description, write_description
 from raykd.training.saved import load_model, save_weights, weights_digest
 from raykd.training.teacher import Teacher
+from raykd.training.teachers import HELD_OUT_BATCHES, Teachers
+from raykd.training.team import Team
 from tests.helpers.specs import plain, request_for, spec, train
 
 HERE = __name__
@@ -258,3 +260,23 @@ def test_numbers_that_are_not_for_the_channels_are_refused(tmp_path: Path) -> No
     torch.save(pooled(10).state_dict(), tmp_path / "a.pt")
     with pytest.raises(RaykdError, match=r"teacher.mean: 2 numbers for images of 1 channels: give one, or 1"):
         adopted(tmp_path / "a.pt", info, tmp_path / "cache", ModelSettings(name=f"{HERE}:pooled"), mean=(0.1, 0.2))
+
+
+def test_held_out_images_of_folders_are_answered_as_the_teacher_wants_them(tmp_path: Path) -> None:
+    """In a classroom whose students see other crops, in another size."""
+    write_frames(tmp_path / "images")
+    torch.save(Frame().state_dict(), tmp_path / "frame.pt")
+    settings = data_settings(tmp_path / "images", image_size=32)
+    data, model = load_data(settings), ModelSettings(name=f"{HERE}:Frame")
+    training = training_batches(data, batch_size=2)
+    small = spec(data=settings.model_dump() | {"train_images": None}, training={"batch_size": 2})
+    held_out = list(evaluation_batches(data, "validation", batch_size=HELD_OUT_BATCHES * 2))
+    teachers = Teachers(small, data, training, held_out, Team())
+    for resize, names in ((60, 0), (69, 1)):  # whose frame is cut off names the class after it
+        wanted = {**RIGHT, "resize": resize, "image_size": 60}
+        folder = adopted(tmp_path / "frame.pt", data.info, tmp_path / "cache", model, **wanted)
+        teachers.load(folder)
+        for number, batch in enumerate(held_out):
+            assert torch.equal(teachers.held_out_answers(number)[folder], (batch.labels + names) % 3)
+    request = request_for(small, tmp_path / "student", folder)
+    assert [report.failure for report in train(request, epochs=1)] == [None]
