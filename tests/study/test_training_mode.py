@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo, load_data
@@ -207,3 +210,31 @@ def test_our_own_networks_can_be_trained_by_several_workers_without_memory(name:
     check_training(network, info, name, workers=2)
     assert not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.fixture
+def process_group() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("network", [Idle, IdleFrozen, Flat])
+def test_data_parallel_training_refuses_what_the_rehearsal_refuses(
+    network: type[Flat], info: DataInfo, process_group: None
+) -> None:
+    """Compared with torch's own wrapper, which notices in the second step."""
+
+    def steps() -> None:
+        parallel = DistributedDataParallel(network(10, 1))
+        for _ in range(2):
+            parallel(torch.zeros(2, 1, 8, 8)).sum().backward()
+
+    if network is not Idle:
+        steps()
+        check_training(network(10, 1), info, "own", workers=2)
+        return
+    with pytest.raises(RuntimeError, match=r"did not receive grad|not used in producing loss"):
+        steps()
+    with pytest.raises(RaykdError, match=r"unused\.weight"):
+        check_training(network(10, 1), info, "own", workers=2)
