@@ -68,6 +68,8 @@ OF_THE_GENEROUS: dict[str, Any] = {
 }
 
 IRRELEVANT: dict[str, Any] = {
+    "teacher.trust": True,
+    "teacher.model.digests": {"elsewhere.pt": "0" * 64},  # of weights that it does not start from
     "teacher.generous.value": 2.0,  # of the constant policy only
     "teacher.generous.target_weight": 2.0,  # of decoupled knowledge only
     "data.root": Path("/elsewhere"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 from mlflow import MlflowClient
+from torch import nn
 
 import raykd
 from raykd.cli import main
@@ -158,7 +159,8 @@ def test_with_the_user_s_word_it_is_loaded_and_its_copy_is_known_by_its_content(
 def test_a_trusted_network_that_sees_its_images_in_its_own_way_is_loaded_and_known_by_that(
     pickled: Path, info: DataInfo, tmp_path: Path
 ) -> None:
-    torch.save(Plain(10).eval(), pickled / MODULE)
+    # It takes images of any size.
+    torch.save(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 10)).eval(), pickled / MODULE)
     usual = fetched(pickled, info, tmp_path / "cache", trust=True)
     folder = fetched(pickled, info, tmp_path / "cache", trust=True, image_size=12, interpolation="bicubic")
     assert folder != usual
