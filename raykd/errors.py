@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -9,6 +10,9 @@ REFUSED, FAILED = 2, 1
 """Exit codes: nothing was begun, so the same command ends the same way again; what was begun did not end well."""
 MOST_CHARACTERS = 200
 """Of what another library says, and of a list of names, in an error."""
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class RaykdError(Exception):
@@ -22,8 +26,11 @@ class RaykdError(Exception):
 
 
 def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
-    """A text on one line of at most so many characters; it is cut between words, and by ``...`` where it is."""
-    line = " ".join(str(text).split())
+    """A text on one line of at most so many characters; it is cut between words, and by ``...`` where it is.
+
+    Codes for colours, as torch has them in its messages, are left out.
+    """
+    line = " ".join(_COLOURS.sub("", str(text)).split())
     if len(line) <= most:
         return line
     # A single word that is too long has no better place to be cut at.

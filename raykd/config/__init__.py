@@ -15,12 +15,13 @@ from raykd.config.claims import ClaimsSettings, Part
 from raykd.config.confirm import ConfirmSettings
 from raykd.config.experiment import Experiment
 from raykd.config.methods import MethodSettings
+from raykd.config.objective import ObjectiveSettings
+from raykd.config.preprocessing import Crop, Interpolation, PreprocessingSettings
 from raykd.config.running import ClusterSettings, Goal, StudySettings, TrackingSettings
 from raykd.config.teacher import Ablation, ComparisonSettings, GenerousSettings, TeacherSettings
 from raykd.config.training_spec import (
     DataSettings,
     ModelSettings,
-    ObjectiveSettings,
     TrainingSettings,
     TrainingSpec,
 )
@@ -39,15 +40,18 @@ __all__ = [
     "ClusterSettings",
     "ComparisonSettings",
     "ConfirmSettings",
+    "Crop",
     "DataSettings",
     "Experiment",
     "GenerousSettings",
     "Goal",
+    "Interpolation",
     "Lesson",
     "MethodSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "Part",
+    "PreprocessingSettings",
     "ScheduleSettings",
     "StudySettings",
     "TeacherSettings",

@@ -10,9 +10,10 @@ from pydantic import model_validator
 from raykd.config.claims import ClaimsSettings
 from raykd.config.confirm import ConfirmSettings
 from raykd.config.methods import MethodSettings
+from raykd.config.objective import ObjectiveSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
 from raykd.config.teacher import ComparisonSettings, TeacherSettings
-from raykd.config.training_spec import DataSettings, ObjectiveSettings, TrainingSpec
+from raykd.config.training_spec import DataSettings, TrainingSpec
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 import tyro
 from pydantic import Field, model_validator
 
+from raykd.config.preprocessing import PreprocessingSettings
 from raykd.config.training_spec import ModelSettings, TrainingSettings
 from raykd.settings import Address, Count, CountOrZero, NonNegative, Positive, Settings, Share
 
@@ -44,7 +45,7 @@ class GenerousSettings(Settings):
     """Epochs over which the weight of the knowledge rises linearly from 0."""
 
 
-class TeacherSettings(Settings):
+class TeacherSettings(PreprocessingSettings):
     """The teacher. Teachers are cached by content: settings and data."""
 
     kind: Literal["standard", "generous"] = "standard"
@@ -65,6 +66,9 @@ class TeacherSettings(Settings):
     trust: Annotated[bool, tyro.conf.arg(aliases=["--trust"])] = False
     """Load `source` even if it is a pickled network, which runs whatever code its maker has put into it. It is asked
     again at every run: no file of a study says it."""
+    expected_accuracy: Share | None = None
+    """Accuracy that the given teacher is known to have on such images, as a share: raykd warns where it has far less
+    here. None: what its file or torchvision says, where they do."""
     cache: Path = Path("~/.cache/raykd")
     """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see, unless
     cluster.storage holds the teachers."""
@@ -73,6 +77,17 @@ class TeacherSettings(Settings):
     def _is_trained_where_it_is_cross_fitted(self) -> Self:
         if self.source is not None and self.folds is not None:
             raise ValueError("teacher.folds trains teachers, but teacher.source is a finished one: leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _is_given_where_it_is_described(self) -> Self:
+        if self.source is None:
+            for name in (*PreprocessingSettings.model_fields, "expected_accuracy"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"teacher.{name} describes a finished teacher: name it with teacher.source; a teacher that is "
+                        "trained here sees what the student sees"
+                    )
         return self
 
 

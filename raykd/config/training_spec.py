@@ -13,12 +13,14 @@ from pydantic import Field, field_validator, model_validator
 from raykd.arguments import KeywordArguments
 from raykd.config.bank import BankSettings
 from raykd.config.methods import MethodSettings
+from raykd.config.objective import ObjectiveSettings
+from raykd.config.preprocessing import Crop, Interpolation, Mean, Std
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
 from raykd.knowledge.schedule import ScheduleSettings
 from raykd.knowledge.temperature import TemperatureSettings
-from raykd.settings import Address, Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share, divided
+from raykd.settings import Address, Count, CountOrZero, NonNegative, OpenShare, Positive, Settings, Share
 
 DOWNLOADABLE = ("cifar10", "cifar100", "fashion_mnist")
 """Data sets that `data.download` can fetch."""
@@ -38,6 +40,12 @@ LATER_SETTINGS = {
     "data.held_out": "validation",
     "data.label_noise": 0.0,
     "data.left_out": None,
+    "data.resize": None,
+    "data.crop": "center",
+    "data.interpolation": "bilinear",
+    "data.mean": None,
+    "data.std": None,
+    "student.weights_key": None,
     "training.compile": False,
     "schedule.hand_over": "rectified",
     "temperature.floor": 0.0,
@@ -87,6 +95,20 @@ class DataSettings(Settings):
     image_size: Count | None = None
     """Height and width in pixels: streamed images are cropped to it, in-memory ones resized. None: the data set's own
     (streamed: 224)."""
+    resize: CountOrZero | None = None
+    """Held-out images of folders: their shorter side in pixels before the crop of `image_size` at the centre. 0: images
+    are not resized. None: 256/224 of `image_size`, as is usual for ImageNet."""
+    crop: Crop = "center"
+    """Held-out images of folders. center: the shorter side is resized, and the centre cropped; squash: both sides are
+    resized (to `resize`, or `image_size`), whatever the image's aspect ratio."""
+    interpolation: Interpolation = "bilinear"
+    """How images are resized: bilinear, bicubic or nearest."""
+    mean: Annotated[Mean, Field(min_length=1)] | None = None
+    """Subtracted from images in [0, 1]: one number, or one a channel. None: the training images' (folders:
+    ImageNet's)."""
+    std: Annotated[Std, Field(min_length=1)] | None = None
+    """What images are divided by then: one number, or one a channel. None: the training images' (folders:
+    ImageNet's)."""
     loader_processes: CountOrZero = 4
     """Processes per worker that decode streamed images. In-memory data needs none."""
 
@@ -102,6 +124,12 @@ class DataSettings(Settings):
                 f"data.download fetches {', '.join(DOWNLOADABLE)}, not {self.name}: "
                 "leave it out, or name a URL with data.root"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_resized(self) -> Self:
+        if self.resize == 0 and self.crop == "squash":
+            raise ValueError("data.resize 0 does not resize images, and data.crop squash does: leave one out")
         return self
 
     @model_validator(mode="after")
@@ -127,7 +155,10 @@ class ModelSettings(Settings):
     weights: str | None = None
     """Weights to start from: a name of torchvision's (IMAGENET1K_V1, DEFAULT) or timm's for their own models, or a file
     (.pt, .pth, .safetensors) for any model. None: fresh."""
-    digests: Annotated[dict[str, str], tyro.conf.Suppress] = Field(default_factory=dict)
+    weights_key: str | None = Field(default=None, repr=False)
+    """Where in a file of weights the weights lie, such as state_dict_ema or student, if it holds several that fit.
+    None: found by the names of the network's layers."""
+    digests: Annotated[dict[str, str], tyro.conf.Suppress] = Field(default_factory=dict, repr=False)
     """sha256 (hex) of each file that `weights` names, or would as a choice of the search, by its path. A run fills it
     in: the same path may hold other weights tomorrow, and the same weights may move."""
 
@@ -198,36 +229,6 @@ class TrainingSettings(Settings):
     and a line says why. The results are the same but for rounding."""
     seed: CountOrZero = 0
     """Seeds the initial weights and dropout."""
-
-
-class ObjectiveSettings(Settings):
-    """Weights of the parts of the student's loss: ce_weight * cross-entropy + kd_weight * distillation."""
-
-    ce_weight: NonNegative = 0.5
-    """Weight of the cross-entropy with the labels."""
-    kd_weight: NonNegative = 0.5
-    """Weight of the distillation loss. 0 trains the student without a teacher."""
-    kd_share: Share | None = None
-    """Share of ce_weight + kd_weight that goes to distillation; cross-entropy gets the rest. A search over it changes
-    what is learned from, and not the size of the loss and so of the steps. None: as the two weights say."""
-    warmup_epochs: CountOrZero = 0
-    """Epochs over which the weight of the distillation rises linearly from 0 (DKD uses 20 of 240)."""
-    warmup_share: Share | None = None
-    """The same as a share of all epochs, rounded to whole ones. None: `warmup_epochs`."""
-
-    def warmup(self, epochs: int) -> int:
-        """Epochs of the warm-up in a training of so many."""
-        return self.warmup_epochs if self.warmup_share is None else round(self.warmup_share * epochs)
-
-    @property
-    def weights(self) -> tuple[float, float]:
-        """The weights of cross-entropy and distillation."""
-        return divided(self.ce_weight, self.kd_weight, self.kd_share)
-
-    @property
-    def distils(self) -> bool:
-        """Whether distillation has any weight."""
-        return self.weights[1] > 0
 
 
 UNUSED: dict[str, Any] = {

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from raykd.config import Crop, Interpolation, PreprocessingSettings
 from raykd.data.image_files import Ignored
 from raykd.data.noise import noisy
 from raykd.data.rows import Rows, fold_numbers
-from raykd.errors import unknown_name
+from raykd.errors import RaykdError, unknown_name
 from raykd.fingerprints import without_fold
 from raykd.seeds import seed_of
 
@@ -37,6 +38,7 @@ class DataInfo:
         seed: Seeds the views.
         crop_padding: Pixels of zero padding for the random crop (streamed: 0, they use random resized crops).
         horizontal_flip: Whether half of the training images are flipped left to right.
+        resize, crop, interpolation: As in the settings; how held-out images are cropped out of streamed ones.
     """
 
     name: str
@@ -52,6 +54,36 @@ class DataInfo:
     seed: int
     crop_padding: int
     horizontal_flip: bool
+    resize: int | None = None
+    crop: Crop = "center"
+    interpolation: Interpolation = "bilinear"
+
+    @property
+    def resized_to(self) -> int:
+        """The shorter side of a streamed held-out image before its centre is cropped; 0: as it is."""
+        if self.resize is not None:
+            return self.resize
+        # As usual for ImageNet: 224 pixels cropped from a shorter side of 256.
+        return self.height if self.crop == "squash" else round(self.height * 256 / 224)
+
+    def wanted_by(self, wanted: PreprocessingSettings) -> DataInfo:
+        """The same data as a network sees it that wants its images so; None: as they are.
+
+        Raises:
+            RaykdError: Mean and std are neither one number nor one a channel.
+        """
+        size, crop = wanted.image_size, wanted.crop or self.crop
+        same = size in (None, self.height) and crop == self.crop
+        return replace(
+            self,
+            height=size or self.height,
+            width=size or self.width,
+            resize=self.resize if same and wanted.resize is None else wanted.resize,
+            crop=crop,
+            interpolation=wanted.interpolation or self.interpolation,
+            mean=per_channel(wanted.mean, self.channels, "teacher.mean") or self.mean,
+            std=per_channel(wanted.std, self.channels, "teacher.std") or self.std,
+        )
 
     @property
     def held_out(self) -> str:
@@ -181,6 +213,15 @@ class ImageData:
         splits = {name: s.to(device) if isinstance(s, ArraySplit) else s for name, s in self.splits.items()}
         return replace(self, splits=splits)
 
+    def seen_as(self, info: DataInfo) -> ImageData:
+        """The same streamed images in the size, and cropped in the way, of another description.
+
+        Images in memory stay as they are: who wants them in another size resizes them.
+        """
+        names = ("height", "width", "resize", "crop", "interpolation")
+        other = replace(self.info, **{name: getattr(info, name) for name in names})
+        return replace(self, info=other) if self.streamed and other != self.info else self
+
     def with_views_of(self, seed: int) -> ImageData:
         """The same images under views of another seed."""
         return replace(self, info=replace(self.info, seed=seed))
@@ -201,7 +242,7 @@ class ImageData:
         splits: dict[str, Split] = {"train": joined, "test": self.splits["test"]}
         info = self.info
         sizes = {name: len(split) for name, split in splits.items()}
-        info = replace(info, split_sizes=sizes, fingerprint=fingerprint(splits, info.height, info.width))
+        info = replace(info, split_sizes=sizes, fingerprint=fingerprint(splits, info))
         return replace(self, info=info, splits=splits, true_labels=joined.labels)
 
     def with_label_noise(self, share: float, seed: int) -> ImageData:
@@ -229,10 +270,26 @@ class ImageData:
         return replace(self, info=info, splits=splits, true_labels=self.true_labels[torch.from_numpy(rows)])
 
 
-def fingerprint(splits: Mapping[str, Split], height: int, width: int) -> str:
-    """sha256 (hex) over the splits' names and contents and the image size."""
-    digest = hashlib.sha256(f"{height}x{width}".encode())
+def fingerprint(splits: Mapping[str, Split], info: DataInfo) -> str:
+    """sha256 (hex) over the splits' names and contents, the image size, and how streamed images are cropped to it."""
+    digest = hashlib.sha256(f"{info.height}x{info.width}".encode())
+    how = (info.resized_to, info.crop, info.interpolation)
+    if isinstance(splits["train"], FileSplit) and how != (round(info.height * 256 / 224), "center", "bilinear"):
+        digest.update(repr(how).encode())
     for name, split in splits.items():
         digest.update(name.encode())
         digest.update(split.digest())
     return digest.hexdigest()
+
+
+def per_channel(values: tuple[float, ...] | None, channels: int, name: str) -> tuple[float, ...] | None:
+    """One number for each channel, of one for all or one for each.
+
+    Raises:
+        RaykdError: There are neither one nor as many as channels; it begins with `name`.
+    """
+    if values is None or len(values) == channels:
+        return values
+    if len(values) == 1:
+        return values * channels
+    raise RaykdError(f"{name}: {len(values)} numbers for images of {channels} channels: give one, or {channels}")

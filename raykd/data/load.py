@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import psutil
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from raykd.config import DataSettings
+from raykd.config import DataSettings, Interpolation
 from raykd.data.cifar import read_cifar
 from raykd.data.custom import read_custom
 from raykd.data.digits import read_digits
 from raykd.data.fashion_mnist import read_fashion_mnist
 from raykd.data.folders import read_folder, read_imagenet
-from raykd.data.image_data import ArraySplit, DataInfo, FileSplit, ImageData, Split, fingerprint
+from raykd.data.image_data import ArraySplit, DataInfo, FileSplit, ImageData, Split, fingerprint, per_channel
 from raykd.data.source import Source
 from raykd.data.splits import complete_splits
 from raykd.errors import RaykdError, unknown_name
+from raykd.resizing import resized
 from raykd.seeds import seed_of
 
 SOURCES: dict[str, Callable[[DataSettings], Source]] = {
@@ -48,9 +49,14 @@ def load_data(settings: DataSettings) -> ImageData:
     source = _reader(settings.name)(settings)
     splits = complete_splits(source.splits, source.class_names, settings)
     _check_memory(splits, settings.image_size)
-    splits = {name: _resized(split, settings.image_size) for name, split in splits.items()}
+    splits = {name: _resized(split, settings.image_size, settings.interpolation) for name, split in splits.items()}
     train = splits["train"]
     if isinstance(train, ArraySplit):
+        if settings.resize is not None:
+            raise RaykdError(
+                f"data.resize {settings.resize}: the images of {settings.name} are in memory; they are resized to "
+                "data.image_size, and not cropped"
+            )
         channels, height, width = train.images.shape[1:]
         mean, std = mean_and_std(train.images)
         padding = source.crop_padding if settings.crop_padding is None else settings.crop_padding
@@ -70,14 +76,18 @@ def load_data(settings: DataSettings) -> ImageData:
         channels=channels,
         height=height,
         width=width,
-        mean=mean,
-        std=std,
+        mean=per_channel(settings.mean, channels, "data.mean") or mean,
+        std=per_channel(settings.std, channels, "data.std") or std,
         split_sizes={name: len(split) for name, split in splits.items()},
-        fingerprint=fingerprint(splits, height, width),
+        fingerprint="",
         seed=settings.seed_of_views,
         crop_padding=padding,
         horizontal_flip=source.horizontal_flip if flip is None else flip,
+        resize=settings.resize,
+        crop=settings.crop,
+        interpolation=settings.interpolation,
     )
+    info = replace(info, fingerprint=fingerprint(splits, info))
     data = ImageData(info, splits, train.labels, settings.loader_processes, source.ignored)
     if settings.held_out == "test":
         data = data.with_validation_in_train()
@@ -124,12 +134,12 @@ def _check_memory(splits: Mapping[str, Split], size: int | None) -> None:
         )
 
 
-def _resized(split: Split, size: int | None) -> Split:
+def _resized(split: Split, size: int | None, interpolation: Interpolation) -> Split:
     if isinstance(split, FileSplit) or size is None or tuple(split.images.shape[2:]) == (size, size):
         return split
     # In chunks: as float32 a whole data set would take four times its memory.
     chunks = [
-        F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True).round_().clamp_(0, 255).byte()
+        resized(chunk.float(), (size, size), interpolation).round_().clamp_(0, 255).byte()
         for chunk in torch.split(split.images, 1024)
     ]
     return ArraySplit(torch.cat(chunks), split.labels)

@@ -35,7 +35,8 @@ class TrainingStream(Dataset[Item]):
         from torchvision.transforms import v2
 
         flips = [v2.RandomHorizontalFlip()] if info.horizontal_flip else []
-        crop = v2.RandomResizedCrop((info.height, info.width), antialias=True)
+        mode = v2.InterpolationMode(info.interpolation)
+        crop = v2.RandomResizedCrop((info.height, info.width), interpolation=mode, antialias=True)
         self._transform: Callable[[Any], Tensor] = v2.Compose([crop, *flips, v2.PILToTensor()])
         self._split = split
         self._seed = info.seed
@@ -55,10 +56,11 @@ class EvaluationStream(Dataset[Item]):
     def __init__(self, split: FileSplit, info: DataInfo) -> None:
         from torchvision.transforms import v2
 
-        # As usual for ImageNet: 224 pixels cropped from a shorter side of 256.
-        resize = v2.Resize(round(info.height * 256 / 224), antialias=True)
+        mode, side = v2.InterpolationMode(info.interpolation), info.resized_to
+        size = (side, side) if info.crop == "squash" else side
+        resize = [v2.Resize(size, interpolation=mode, antialias=True)] if side else []
         self._transform: Callable[[Any], Tensor] = v2.Compose(
-            [resize, v2.CenterCrop((info.height, info.width)), v2.PILToTensor()]
+            [*resize, v2.CenterCrop((info.height, info.width)), v2.PILToTensor()]
         )
         self._split = split
 

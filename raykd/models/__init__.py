@@ -5,12 +5,13 @@ from raykd.models.build import (
     build_pretrained,
     model_descriptions,
     model_names,
-    normalisation,
     parameter_count,
+    preprocessing,
+    published_accuracy,
 )
 from raykd.models.classifier import Classifier
 from raykd.models.fold import folded
-from raykd.models.weights import load_state, read_state
+from raykd.models.weights import load_state, load_weights
 
 __all__ = [
     "Classifier",
@@ -18,9 +19,10 @@ __all__ = [
     "build_pretrained",
     "folded",
     "load_state",
+    "load_weights",
     "model_descriptions",
     "model_names",
-    "normalisation",
     "parameter_count",
-    "read_state",
+    "preprocessing",
+    "published_accuracy",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raykd.config import ModelSettings
+from raykd.config import ModelSettings, PreprocessingSettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.imports import import_object, parameters_of, takes
 from raykd.models import (
@@ -25,7 +25,7 @@ from raykd.models import (
     vgg,
     wide_resnet,
 )
-from raykd.models.weights import check_file, load_state, read_state
+from raykd.models.weights import check_file, load_weights
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     **resnet.FAMILY,
@@ -42,7 +42,8 @@ ALIASES = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2", "mobilenet_
 """Other toolkits' names for the same networks."""
 LIBRARIES = {"torchvision/": torchvision_models, "timm/": timm_models}
 
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+Claim = tuple[str, float]
+"""The name under which a file tells the accuracy of its network, and the accuracy."""
 GIVEN = ("num_classes", "in_channels")
 
 
@@ -71,15 +72,26 @@ def build_model(settings: ModelSettings, *, num_classes: int, in_channels: int) 
         kind = type(network).__name__
         raise RaykdError(f"model {settings.name!r}: the builder must return a torch.nn.Module, not {kind}")
     if file is not None and torch.get_default_device().type != "meta":
-        state = read_state(file, settings.digests.get(file))
-        load_state(network, state, f"{settings.name}: weights {file}", exact=False)
+        where, digest = f"{settings.name}: weights {file}", settings.digests.get(file)
+        load_weights(network, file, where, exact=False, key=settings.weights_key, digest=digest)
     return network
 
 
-def normalisation(settings: ModelSettings) -> Normalisation | None:
-    """Mean and standard deviation of the three channels, of images in [0, 1], that named pretrained weights expect.
+def preprocessing(settings: ModelSettings) -> PreprocessingSettings:
+    """How named pretrained weights want their images; nothing of it for any other model, which takes what its data has.
 
-    None: the model has no weights by name, and takes what its data has.
+    Raises:
+        RaykdError: Unknown torchvision or timm model, or unknown weights.
+    """
+    library, name = _library(settings.name)
+    if library is None or settings.weights is None or settings.weights_file is not None:
+        return PreprocessingSettings()
+    wanted: PreprocessingSettings = LIBRARIES[library].preprocessing_of(name, settings.weights)
+    return wanted
+
+
+def published_accuracy(settings: ModelSettings) -> float | None:
+    """The accuracy on ImageNet's validation images that named pretrained weights are known to have, as a share.
 
     Raises:
         RaykdError: Unknown torchvision or timm model, or unknown weights.
@@ -87,12 +99,12 @@ def normalisation(settings: ModelSettings) -> Normalisation | None:
     library, name = _library(settings.name)
     if library is None or settings.weights is None or settings.weights_file is not None:
         return None
-    wanted: Normalisation = LIBRARIES[library].normalisation_of(name, settings.weights)
-    return wanted
+    known: float | None = LIBRARIES[library].accuracy_of(name, settings.weights)
+    return known
 
 
-def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: int) -> nn.Module:
-    """The network with all its weights as they are, to be used without training.
+def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: int) -> tuple[nn.Module, Claim | None]:
+    """The network with all its weights as they are, to be used without training, and what its file tells of them.
 
     Raises:
         RaykdError: What `build_model` refuses, and weights for another number of classes.
@@ -112,9 +124,10 @@ def build_pretrained(settings: ModelSettings, *, num_classes: int, in_channels: 
         num_classes=num_classes,
         in_channels=in_channels,
     )
-    if file is not None:
-        load_state(network, read_state(file), f"{settings.name}: weights {file}", exact=True)
-    return network
+    if file is None:
+        return network, None
+    where = f"{settings.name}: weights {file}"
+    return network, load_weights(network, file, where, exact=True, key=settings.weights_key).accuracy
 
 
 def model_names() -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
+from raykd.config import Interpolation, PreprocessingSettings
 from raykd.errors import RaykdError, shortened, unknown_name
 
 DEFAULT = "DEFAULT"
@@ -50,15 +52,30 @@ def build_timm(
     return network
 
 
-def normalisation_of(name: str, weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel that pretrained weights want, of images in [0, 1].
+def preprocessing_of(name: str, weights: str) -> PreprocessingSettings:
+    """How pretrained weights want their images: timm's `pretrained_cfg`.
 
     Raises:
         RaykdError: timm is missing, or unknown model or weights.
     """
     timm = _timm()
     wanted = timm.models.get_pretrained_cfg(_full_name(timm, name, weights))
-    return tuple(wanted.mean), tuple(wanted.std)
+    _, height, width = wanted.input_size
+    # raykd's images are square, and cropped at the centre; timm's rare others are shown as the study's own.
+    square = height == width and wanted.crop_mode in ("center", "squash")
+    return PreprocessingSettings(
+        image_size=height if square else None,
+        resize=math.floor(height / wanted.crop_pct) if square else None,
+        crop=wanted.crop_mode if square else None,
+        interpolation=wanted.interpolation if wanted.interpolation in get_args(Interpolation) else None,
+        mean=tuple(wanted.mean),
+        std=tuple(wanted.std),
+    )
+
+
+def accuracy_of(name: str, weights: str) -> float | None:
+    """None: timm's package does not hold the accuracy of its weights."""
+    return None
 
 
 def classes_of(name: str, weights: str) -> int:

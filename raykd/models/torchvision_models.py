@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from raykd.config import PreprocessingSettings
 from raykd.errors import RaykdError, shortened, unknown_name
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
@@ -52,14 +53,31 @@ def build_torchvision(
     return network
 
 
-def normalisation_of(name: str, weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel that pretrained weights want, of images in [0, 1].
+def preprocessing_of(name: str, weights: str) -> PreprocessingSettings:
+    """How pretrained weights want their images: torchvision's transforms for them.
 
     Raises:
         RaykdError: Unknown model or weights.
     """
     preset = _member(name, weights).transforms()
-    return tuple(preset.mean), tuple(preset.std)
+    return PreprocessingSettings(
+        image_size=preset.crop_size[0],
+        resize=preset.resize_size[0],
+        crop="center",
+        interpolation=preset.interpolation.value,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+
+
+def accuracy_of(name: str, weights: str) -> float | None:
+    """The accuracy on ImageNet's validation images that torchvision publishes of pretrained weights, as a share.
+
+    Raises:
+        RaykdError: Unknown model or weights.
+    """
+    percent = _member(name, weights).meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+    return None if percent is None else percent / 100
 
 
 def classes_of(name: str, weights: str) -> int:

@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from raykd.config.training_spec import WEIGHTS_SUFFIXES
-from raykd.errors import RaykdError, shortened
+from raykd.errors import RaykdError, unknown_name
 from raykd.fingerprints import file_digest
+from raykd.models.checkpoint_files import COUNTER, CheckpointFile, read_checkpoint_file
 from raykd.storage import DamagedError, StorageError
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = WEIGHTS_SUFFIXES
 NESTINGS = ("model", "state_dict", "net", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.", "network.")
-COUNTER = "num_batches_tracked"
-"""Batch norm's counter, which old files lack; torch takes it for 0 then."""
-
-
-def read_state(path: str | Path, digest: str | None = None) -> dict[str, Tensor]:
-    """The weights in a file, by name, on the CPU.
-
-    Args:
-        path: A .safetensors file, or anything that ``torch.save`` wrote. A state dict may lie inside a checkpoint, as
-            its ``model``, ``state_dict``, ``net`` or ``model_state_dict``; the prefixes of data-parallel and compiled
-            networks and of `Classifier` are dropped.
-        digest: sha256 (hex) that the file must have. None: any.
-
-    Raises:
-        RaykdError: No such file, one that cannot be read, or no weights in it.
-        DamagedError: It is another file than the one that the run was begun with.
-    """
-    check_file(path, digest)
-    if digest is not None:
-        _check_digest(path, digest)
-    try:
-        if Path(path).suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(path, device="cpu")
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Damaged or foreign bytes make the unpickler raise anything.
-        raise RaykdError(
-            f"weights {path}: cannot be read: {shortened(error)}\n"
-            "save the state dict alone, by torch.save(network.state_dict(), FILE) or as .safetensors"
-        ) from error
-    state = _unwrapped(content)
-    if not state:
-        raise RaykdError(f"weights {path}: holds no state dict: expected tensors by name, alone or as `model`")
-    return state
 
 
 def check_file(path: str | Path, digest: str | None = None) -> None:
@@ -75,6 +43,116 @@ def check_file(path: str | Path, digest: str | None = None) -> None:
     raise RaykdError(f"{missing}{by_name}")
 
 
+def load_weights(
+    network: nn.Module,
+    path: str | Path,
+    where: str,
+    *,
+    exact: bool,
+    key: str | None = None,
+    digest: str | None = None,
+) -> CheckpointFile:
+    """Load the weights in a file into a network, wherever in the file they lie and whatever wrapped their names.
+
+    They are where the names below some path are those of the network. If there are several such places, the habitual
+    ones come first, then those that the file has first, and a line is logged.
+
+    Args:
+        network: Loaded in place, or left as it is if they do not fit.
+        path: A .safetensors file, or anything that ``torch.save`` wrote.
+        where: What holds the weights; errors begin with it.
+        exact: See `load_state`.
+        key: Path of the weights in the file, such as ``state_dict_ema`` or ``student``. None: found.
+        digest: sha256 (hex) that the file must have. None: any.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        RaykdError: No such file, one that cannot be read, no weights that fit, or weights that are not finite.
+        DamagedError: It is another file than the one that the run was begun with.
+    """
+    check_file(path, digest)
+    if digest is not None:
+        _check_digest(path, digest)
+    whole = file = read_checkpoint_file(path)
+    if key is not None:
+        file = whole.below(key)
+        if not file.tensors:
+            raise unknown_name("weights_key", key, whole.paths, where=str(path))
+    places = _fitting(network, file, exact)
+    for place in places[:1]:
+        others = [other for other in places[1:] if not _equal(file, place, other)]
+        if others:
+            taken, left = (
+                ", ".join(f"`{name.rstrip('.') or '(top)'}`" for name in names) for names in ([place], others)
+            )
+            logger.warning(f"{where}: {taken} is taken; {left} would fit, too: choose by weights_key")
+    state = _below(file, places[0]) if places else _nearest(network, file, path)
+    load_state(network, state, where, exact=exact)
+    check_finite(network, where)
+    return whole
+
+
+def check_finite(network: nn.Module, where: str) -> None:
+    """Refuse a network whose weights hold NaN or infinite values.
+
+    Buffers other than running statistics may be infinite, as masks are.
+
+    Raises:
+        RaykdError: They do; it begins with `where`.
+    """
+    masks = {name for name, _ in network.named_buffers() if "running_" not in name}
+    bad = [
+        name
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point() and not (~tensor.isnan() if name in masks else tensor.isfinite()).all()
+    ]
+    if bad:
+        raise RaykdError(
+            f"{where}: the weights are not finite: NaN or infinite values in {_some('', bad).strip()}\n"
+            "they are those of a training that diverged: take an earlier checkpoint"
+        )
+
+
+def _fitting(network: nn.Module, file: CheckpointFile, exact: bool) -> list[str]:
+    """The paths in a file below which the network's weights lie: the habitual ones first."""
+    wanted = network.state_dict()
+    places = []
+    for place in file.exactly(wanted):
+        given = _below(file, place)
+        free = () if exact else _other_classes(network, given)
+        if all(given[name].shape == wanted[name].shape for name in given if name not in free):
+            places.append(place)
+    return sorted(places, key=_habit)
+
+
+def _habit(place: str) -> int:
+    """How usual a place of weights is; 0 is the file itself."""
+    first = place.partition(".")[0]
+    if not place:
+        return 0
+    return 1 + (NESTINGS.index(first) if first in NESTINGS else len(NESTINGS))
+
+
+def _below(file: CheckpointFile, place: str) -> dict[str, Tensor]:
+    return {name.removeprefix(place): tensor for name, tensor in file.tensors.items() if name.startswith(place)}
+
+
+def _equal(file: CheckpointFile, place: str, other: str) -> bool:
+    one, two = _below(file, place), _below(file, other)
+    return one.keys() == two.keys() and all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+def _nearest(network: nn.Module, file: CheckpointFile, path: str | Path) -> dict[str, Tensor]:
+    """The weights in a file that fit the network best, though they do not."""
+    wanted = network.state_dict()
+    places = {place: count for place, count in file.shares(wanted).items() if 2 * count > len(wanted)}
+    if places:
+        return _below(file, max(places, key=lambda place: (places[place], -_habit(place), -len(place))))
+    return _habitual(file, path)
+
+
 def _check_digest(path: str | Path, digest: str) -> None:
     try:
         same = file_digest(path) == digest
@@ -82,6 +160,14 @@ def _check_digest(path: str | Path, digest: str) -> None:
         raise StorageError(f"weights {path}: cannot be read: {error.strerror or error}") from error
     if not same:
         raise DamagedError(f"weights {path}: the file here is not the one that the run was begun with: give that back")
+
+
+def _habitual(file: CheckpointFile, path: str | Path) -> dict[str, Tensor]:
+    """The weights where trainers usually have them, whatever network they are for."""
+    state = _unwrapped(file.content)
+    if not state:
+        raise RaykdError(f"weights {path}: holds no state dict: expected tensors by name, alone or as `model`")
+    return state
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:
@@ -159,7 +245,7 @@ def _last_layer(network: nn.Module) -> tuple[str, nn.Module]:
     return "", nn.Identity()
 
 
-def _some(what: str, names: list[str]) -> str:
+def _some(what: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return f"{what} {', '.join(names[:2])}{more}" if names else ""
 

@@ -34,7 +34,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, ValidationError
 from pydantic.fields import FieldInfo
 
-from raykd.config import Experiment
+from raykd.config import Experiment, PreprocessingSettings
 from raykd.errors import RaykdError, unknown_name
 from raykd.search.space import (
     Distribution,
@@ -64,6 +64,10 @@ SAME_FOR_ALL = {
     "tracking.": "it says where trials are logged, which must not change what they give",
     "teacher.cache": "it is a folder, shared by all trials",
     "teacher.source": "it is fetched once, before the search",
+    **{
+        f"teacher.{name}": "it belongs to teacher.source, which is fetched once, before the search"
+        for name in (*PreprocessingSettings.model_fields, "expected_accuracy")
+    },
 }
 """Settings that say nothing about a student, so neither trials nor conditions may depend on them; and the reason."""
 

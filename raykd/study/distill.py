@@ -99,6 +99,8 @@ def _train(
     else:
         with session.classrooms() as classrooms:
             model = _train_all(session, classrooms.broker, chain, student)
+    if student is not None:
+        session.compare_with_teacher(model["metrics"][f"{session.data.held_out}_accuracy"])
     session.show_where_to_look()
     return ModelResult(last.folder if is_url(last.folder) else Path(last.folder), model["metrics"])
 

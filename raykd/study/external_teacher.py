@@ -45,7 +45,13 @@ def with_external_teacher(experiment: Experiment, info: DataInfo) -> Experiment:
         raise untrusted(f"teacher.source {source}: its {MODULE}", HOW_TO_TRUST)
     if begun is None or not known or not is_whole(folder):
         folder = fetch_external_teacher(
-            source, teacher.model, info, teachers_folder(experiment), experiment.tracking, trust=teacher.trust
+            source,
+            teacher.model,
+            info,
+            teachers_folder(experiment),
+            experiment.tracking,
+            teacher.preprocessing,
+            trust=teacher.trust,
         )
     # Earlier releases named pickled teachers by the first half of these names.
     if begun is not None and not name_of(folder).startswith(begun):

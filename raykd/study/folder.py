@@ -37,6 +37,7 @@ MAY_CHANGE = (
     "tracking.",
     "teacher.cache",
     "teacher.trust",
+    "teacher.expected_accuracy",
     "data.download",
     "data.cache",
     "bank.budget",

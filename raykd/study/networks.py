@@ -9,7 +9,8 @@ from raykd.config import Experiment, ModelSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError, shortened
 from raykd.models import build_model
-from raykd.training.saved import load_cached_model
+from raykd.training.folder import description
+from raykd.training.saved import as_described, load_cached_model
 
 
 def student_network(experiment: Experiment, info: DataInfo) -> nn.Module:
@@ -41,6 +42,15 @@ def check_start_weights(settings: ModelSettings, info: DataInfo) -> None:
     if settings.weights_file is not None:
         with torch.random.fork_rng(devices=[]):
             build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
+
+
+def seen_by_teacher(experiment: Experiment, info: DataInfo) -> DataInfo:
+    """The data as the teacher sees them: an external one may want them in another size or normalisation."""
+    source = experiment.teacher.source
+    if source is None or experiment.teacher.kind != "standard":
+        return info
+    content = description(source)
+    return info if content is None else as_described(content, info)
 
 
 def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:

@@ -20,10 +20,10 @@ from raykd.models import build_model, parameter_count
 from raykd.search.space import SearchSpace
 from raykd.settings_io import override
 from raykd.study.external_teacher import with_external_teacher
-from raykd.study.networks import check_start_weights, student_network, teacher_network
+from raykd.study.networks import check_start_weights, seen_by_teacher, student_network, teacher_network
 from raykd.training.build import build_objective
-from raykd.training.external_teacher import check_answers
 from raykd.training.hint_layers import find_hint_layers
+from raykd.training.network_checks import check_answers, check_training
 from raykd.training.used_layers import check_all_used
 
 Role = Literal["teacher", "student"]
@@ -113,7 +113,7 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
     useless = [override(experiment, {"method.name": method}).method.useless for method in methods]
     if useless[0] and all(useless):
         raise RaykdError(useless[0])
-    networks = _Networks(info)
+    networks = _Networks(info, experiment.cluster.workers)
     # Two samples of each class stand for the training split.
     labels = torch.arange(info.num_classes).repeat(2)
     for variant, chosen in _variants(experiment, space):
@@ -121,21 +121,29 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
             spec = variant.training_spec()
             student = networks.student(variant)
             teacher = networks.teacher(variant) if spec.needs_teacher else None
-            layers = find_hint_layers(spec, student, teacher, info, labels)
+            layers = find_hint_layers(spec, student, teacher, info, labels, seen_by_teacher(variant, info))
             if variant.cluster.workers > 1:
                 check_all_used(student, layers.student if layers else (), info, f"student {variant.student}")
-                if teacher is not None and variant.teacher.source is None:
-                    check_all_used(teacher, (), info, f"teacher.model {variant.teacher.model}")
             build_objective(spec, layers.shapes if layers else None)
         except RaykdError as error:
             raise RaykdError(f"{chosen}{error}") from error
 
 
+def rehearse_teacher(experiment: Experiment, info: DataInfo) -> None:
+    """Try whether the teacher can be trained and answer.
+
+    Raises:
+        RaykdError: it cannot.
+    """
+    _Networks(info, experiment.cluster.workers).teacher(experiment)
+
+
 class _Networks:
     """The networks of all variants, each built and checked once."""
 
-    def __init__(self, info: DataInfo) -> None:
+    def __init__(self, info: DataInfo, workers: int) -> None:
         self._info = info
+        self._workers = workers
         self._built: dict[str, nn.Module] = {}
 
     def student(self, experiment: Experiment) -> nn.Module:
@@ -151,18 +159,30 @@ class _Networks:
             return self._once(source, lambda: teacher_network(experiment, self._info))
         return self._once(
             f"teacher {settings.model_dump_json()}",
-            lambda: self._checked(teacher_network(experiment, self._info), settings, f"teacher.model {settings}"),
+            lambda: self._trained_here(teacher_network(experiment, self._info), settings),
         )
+
+    def _trained_here(self, network: nn.Module, settings: ModelSettings) -> nn.Module:
+        name = f"teacher.model {settings}"
+        network = self._checked(network, settings, name)
+        if self._workers > 1:
+            check_all_used(network, (), self._info, name)
+        return network
 
     def _checked(self, network: nn.Module, settings: ModelSettings, name: str) -> nn.Module:
         try:
-            check_answers(network, self._info, name)
+            self._check(network, name)
         except RaykdError:
             # Not all operations work on the meta device: what fails there may work with memory.
             network = _with_memory(settings, self._info)
-            check_answers(network, self._info, name)
+            self._check(network, name)
         check_start_weights(settings, self._info)
         return network
+
+    def _check(self, network: nn.Module, name: str) -> None:
+        """Rehearse the modes that a network is used in while it is trained."""
+        check_answers(network, self._info, name)
+        check_training(network, self._info, name)
 
     def _once(self, key: str, build: Callable[[], nn.Module]) -> nn.Module:
         if key not in self._built:

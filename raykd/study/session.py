@@ -42,8 +42,10 @@ from raykd.study.bank import bank_line
 from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
 from raykd.study.mlflow_log import Provenance
-from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse
+from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse, rehearse_teacher
+from raykd.study.preprocessing import preprocessing_line
 from raykd.study.start_weights import with_weights_digests
+from raykd.study.teacher_accuracy import doubt_beside_student, doubts
 from raykd.tracking import ServerAway, Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
@@ -166,10 +168,25 @@ class Session:
         self._begun = True
         resources, plan, node_checks = self._cluster
         self._show_plan({**(lines or {}), "cluster": str(resources), "plan": str(plan), "results": str(self.folder)})
+        for doubt in doubts(self.experiment, self.data) if "teacher" in self._parameters else ():
+            self._warn(doubt)
         usage = Usage(self.experiment.tracking.system_seconds, self._tracker.usage) if self._tracker else None
         files = below(shared_folder(self.experiment), RAY)
         with Classrooms(plan, self.experiment.cluster, files, self.console, usage, node_checks) as classrooms:
             yield classrooms
+
+    def compare_with_teacher(self, accuracy: float) -> None:
+        """Say so if a student is far better than the teacher that was given for it.
+
+        Args:
+            accuracy: The student's, on the held-out images.
+        """
+        teaches = "teacher" in self._parameters and self.experiment.teacher.kind == "standard"
+        if teaches and (doubt := doubt_beside_student(self.experiment, self.data, accuracy)):
+            self._warn(doubt)
+
+    def _warn(self, text: str) -> None:
+        self.console.print(f"[bold yellow]warning:[/] {text}", soft_wrap=True, highlight=False)
 
     def show_where_to_look(self) -> None:
         """Print how to look at the run in MLflow."""
@@ -198,6 +215,8 @@ class Session:
             if role == "student" and "teacher" in self._parameters:
                 smaller = f", {self._parameters['teacher'] / count:.1f} times smaller"
             table.add_row(f"[bold]{role}", f"{names[role]}: {count:,} parameters{smaller}")
+        seen = preprocessing_line(self.experiment, info, self._parameters, self._streamed)
+        table.add_row("[bold]preprocessing", seen)
         if self._parameters.keys() >= {"teacher", "student"}:
             table.add_row("[bold]bank", bank_line(self.experiment, None if self._streamed else info))
         for name, text in lines.items():
@@ -237,6 +256,8 @@ def open_session(
     checked = preflight(experiment, roles, held_out)
     if rehearsed and "student" in roles:
         rehearse(checked.experiment, checked.data, space)
+    elif rehearsed and "teacher" in roles:
+        rehearse_teacher(checked.experiment, checked.data)
     _check_tracking(experiment.tracking, console)
     with _disk_told_of(experiment), ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))

@@ -229,6 +229,8 @@ class _Study:
             self._keep(result)
             say(session.console, f"best student: what lay in {result.best_folder} was damaged; it is copied again")
         result.show(session.console)
+        if result.best.accuracy is not None:
+            session.compare_with_teacher(result.best.accuracy)
         return result
 
     def _search(self, classrooms: Classrooms) -> None:

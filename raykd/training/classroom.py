@@ -29,7 +29,7 @@ from raykd.training.messages import Fault, Report, TrainRequest, WorkerCommands
 from raykd.training.stacks.section import Section
 from raykd.training.stacks.stacking import Stacking
 from raykd.training.student import Student
-from raykd.training.teachers import Teachers
+from raykd.training.teachers import HELD_OUT_BATCHES, Teachers
 from raykd.training.team import Team
 from raykd.training.used_layers import check_all_used
 
@@ -237,7 +237,7 @@ class Group:
         size, device, rank, workers = spec.training.batch_size, team.device, team.rank, team.count
         self._training = training_batches(data, batch_size=size, device=device, rank=rank, workers=workers)
         self._held_out = evaluation_batches(
-            data, data.info.held_out, batch_size=4 * size, device=device, rank=rank, workers=workers
+            data, data.info.held_out, batch_size=HELD_OUT_BATCHES * size, device=device, rank=rank, workers=workers
         )
         self._precision = autocast_type(spec.training, device)
         scene = Scene(data.info, self._training.share, self._held_out.sizes, self._precision, device)

@@ -37,6 +37,7 @@ class CrossFittedTeacher:
 
     Attributes:
         folder, precision: As given.
+        info: The data as they see them.
 
     Raises:
         RaykdError: One of them was not trained without its fold of these images.
@@ -61,6 +62,7 @@ class CrossFittedTeacher:
         self.folder = folder
         self.precision = precision
         self._members = [Teacher(member, data.info, precision, device) for member in members]
+        self.info = data.info
         self._folds = torch.from_numpy(data.folds(len(members), seed)).to(device)
 
     @cached_property

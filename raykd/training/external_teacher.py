@@ -11,15 +11,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from raykd.config import DataSettings, ModelSettings, TrackingSettings
+from raykd.config import DataSettings, ModelSettings, PreprocessingSettings, TrackingSettings
 from raykd.data import DataInfo, evaluation_batches, load_data
-from raykd.errors import RaykdError, shortened
-from raykd.models import Classifier, build_pretrained, normalisation
-from raykd.models.weights import SUFFIXES
+from raykd.errors import RaykdError
+from raykd.models import Classifier, build_pretrained, preprocessing, published_accuracy
+from raykd.models.build import Claim
+from raykd.models.weights import SUFFIXES, check_finite
 from raykd.storage import below, is_url, local_path, read
 from raykd.tracking.load_model import SCHEMES, fetched_model, own_folder, unpickled_network, untrusted
-from raykd.training.folder import MODULE, description, write_description
+from raykd.training.folder import MODULE, SIZE, VIEW, description, write_description
+from raykd.training.network_checks import check_answers
 from raykd.training.saved import (
+    as_described,
     is_pickled,
     is_whole,
     load_cached_model,
@@ -33,6 +36,10 @@ from raykd.training.saved import (
 EVALUATION_BATCH = 256
 HOW_TO_TRUST = "--teacher.trust"
 """How the user says that a pickled teacher may be loaded."""
+CLAIM = "claim"
+"""Key of a description: the accuracy that the source of an external teacher tells, and where it does."""
+CLAIMED = ("test_accuracy", "validation_accuracy")
+"""Metrics of a raykd model that tell its accuracy."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +47,19 @@ class _Source:
     """A teacher as its source gave it.
 
     - network: bare
-    - mean, std: the normalisation that it expects
+    - wanted: how it wants its images, as far as the source says
     - settings: the network's, or None of a module that raykd cannot rebuild
     - file: of such a module, as `torch.load` reads it
     - class_names: of its logits, or None if they are unknown
+    - claim: the accuracy that the source tells, and where it does
     """
 
     network: nn.Module
-    mean: Sequence[float]
-    std: Sequence[float]
+    wanted: PreprocessingSettings
     settings: ModelSettings | None
     file: bytes = b""
     class_names: Sequence[str] | None = None
+    claim: Claim | None = None
 
 
 def fetch_external_teacher(
@@ -60,6 +68,7 @@ def fetch_external_teacher(
     info: DataInfo,
     teachers: str,
     tracking: TrackingSettings,
+    wanted: PreprocessingSettings | None = None,
     *,
     trust: bool = False,
 ) -> str:
@@ -75,6 +84,7 @@ def fetch_external_teacher(
         info: The data that it will teach.
         teachers: Path or URL of the folder that holds a folder of each teacher.
         tracking: Where an MLflow URI is looked up.
+        wanted: How the teacher wants its images, where the source does not say so or is wrong.
         trust: Whether a pickled network may be loaded, which runs its maker's code.
 
     Raises:
@@ -82,12 +92,15 @@ def fetch_external_teacher(
             nothing is written.
     """
     fetched = _fetch(source, model, info, tracking, trust)
-    check_answers(fetched.network, info, f"teacher.source {source}")
+    seen = info.wanted_by((wanted or PreprocessingSettings()).over(_in_channels(fetched.wanted, info.channels)))
+    check_finite(fetched.network, f"teacher.source {source}")
+    check_answers(fetched.network, seen, f"teacher.source {source}")
     _check_classes(fetched, info, source)
     # In float32, in which images are normalised, so that the same numbers from any kind of source give the same digest.
-    mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (fetched.mean, fetched.std))
-    fetched = replace(fetched, mean=mean, std=std)
-    folder = below(teachers, _key(fetched, info))
+    mean, std = (tuple(torch.tensor(values, dtype=torch.float32).tolist()) for values in (seen.mean, seen.std))
+    seen = replace(seen, mean=mean, std=std)
+    view = _own_view(seen, info)
+    folder = below(teachers, _key(fetched, seen, view))
     if is_whole(folder):
         return folder
     if fetched.settings is None:
@@ -97,14 +110,19 @@ def fetch_external_teacher(
     content = {
         # How it was trained is unknown.
         "lesson": {"student": fetched.settings and fetched.settings.model_dump(mode="json")},
-        "data": asdict(replace(info, mean=mean, std=std)),
+        "data": asdict(seen),
         "metrics": {},
         "epochs": 0,
         "source": source,
+        CLAIM: fetched.claim,
         "weights": weights_digest(fetched.network.state_dict()),
     }
     if fetched.settings is None:
         content["module"] = hashlib.sha256(fetched.file).hexdigest()
+    if view:
+        content[VIEW] = view
+    if (seen.height, seen.width) != (info.height, info.width):
+        content[SIZE] = [seen.height, seen.width]
     write_description(folder, content)
     return folder
 
@@ -118,46 +136,23 @@ def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> Non
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_cached_model(folder, device)
     data = load_data(settings).to(device)
+    data = data.seen_as(as_described(content, data.info))
     held_out = data.info.held_out
-    right = loss = torch.zeros((), dtype=torch.float64, device=device)
+    right = loss = undefined = torch.zeros((), dtype=torch.float64, device=device)
     with torch.no_grad():
         for batch in evaluation_batches(data, held_out, batch_size=EVALUATION_BATCH, device=device):
             logits = teacher(batch.pixels).float()
+            undefined = undefined + (~logits.isfinite().all(1)).sum()
             right = right + (logits.argmax(1) == batch.labels).sum()
             loss = loss + F.cross_entropy(logits, batch.labels, reduction="sum")
     count = data.info.split_sizes[held_out]
+    if undefined:
+        raise RaykdError(
+            f"teacher.source {content['source']}: its answers to {int(undefined)} of {count} {held_out} images are not "
+            "finite: it cannot teach\ntake an earlier checkpoint, or look at what the network does to such images"
+        )
     metrics = {f"{held_out}_accuracy": right.item() / count, f"{held_out}_loss": loss.item() / count}
     write_description(folder, content | {"metrics": metrics})
-
-
-def check_answers(network: nn.Module, info: DataInfo, name: str) -> None:
-    """Give a network two black images, and refuse one that does not return logits of the data's classes.
-
-    Args:
-        network: On any device, "meta" too. It is left in evaluation mode.
-        info: The data.
-        name: Of the network; errors begin with it.
-
-    Raises:
-        RaykdError: It does not take such images, or returns something else.
-    """
-    device = next((tensor.device for tensor in network.state_dict().values()), None)
-    images = torch.zeros(2, info.channels, info.height, info.width, device=device)
-    try:
-        with torch.no_grad():
-            answers = network.eval()(images)
-    except Exception as error:
-        # A user's network may raise anything about images that it does not take.
-        size = f"{info.channels} x {info.height} x {info.width}"
-        raise RaykdError(f"{name}: does not take images of {size}: {shortened(error)}") from error
-    wanted = (2, info.num_classes)
-    if not isinstance(answers, torch.Tensor):
-        raise RaykdError(f"{name}: answers with a {type(answers).__name__}, not with logits as a tensor")
-    if answers.shape != wanted:
-        raise RaykdError(
-            f"{name}: answers with shape {tuple(answers.shape)} where {wanted} are logits of the "
-            f"{info.num_classes} classes of {info.name}"
-        )
 
 
 def _check_classes(fetched: _Source, info: DataInfo, source: str) -> None:
@@ -199,14 +194,24 @@ def _fetch(source: str, model: ModelSettings, info: DataInfo, tracking: Tracking
         )
     settings = model.model_copy(update={"weights": source})
     try:
-        network = build_pretrained(settings, num_classes=info.num_classes, in_channels=info.channels)
-        mean, std = normalisation(settings) or (info.mean, info.std)
+        network, claim = build_pretrained(settings, num_classes=info.num_classes, in_channels=info.channels)
+        wanted, published = preprocessing(settings), published_accuracy(settings)
     except RaykdError as error:
         raise RaykdError(f"teacher.source: {error}") from error
-    if len(mean) != info.channels:
-        # Weights for colour images that were adapted to grey ones.
-        mean, std = ((sum(values) / len(values),) * info.channels for values in (mean, std))
-    return _Source(network, mean, std, settings.model_copy(update={"weights": None}))
+    if published is not None and info.name == "imagenet":
+        claim = ("torchvision", published)
+    bare = settings.model_copy(update={"weights": None, "weights_key": None})
+    return _Source(network, wanted, bare, claim=claim)
+
+
+def _in_channels(wanted: PreprocessingSettings, channels: int) -> PreprocessingSettings:
+    """What weights for colour images want, for images of other channels, to which they were adapted."""
+    means = {
+        name: (sum(values) / len(values),)
+        for name, values in (("mean", wanted.mean), ("std", wanted.std))
+        if values is not None and len(values) not in (1, channels)
+    }
+    return wanted.model_copy(update=means)
 
 
 def _in_folder(folder: str, source: str, trust: bool) -> _Source:
@@ -220,25 +225,40 @@ def _in_folder(folder: str, source: str, trust: bool) -> _Source:
         file = read(folder, MODULE) or b""
     else:
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
+    metrics = content["metrics"]
+    claim = next(((name, metrics[name]) for name in CLAIMED if name in metrics), None) or content.get(CLAIM)
+    wanted = PreprocessingSettings(
+        # Only square images can be asked for.
+        image_size=data["height"] if data["height"] == data["width"] else None,
+        **{name: data.get(name) for name in ("resize", "crop", "interpolation", "mean", "std")},
+    )
     network = load_model(folder, trust=trust).network
-    return _Source(network, data["mean"], data["std"], settings, file, data["class_names"])
+    return _Source(network, wanted, settings, file, data["class_names"], claim)
 
 
 def _of_module(module: nn.Module, file: bytes) -> _Source:
     """The parts of a `Classifier`; any other module is assumed to expect images in [0, 1] without normalisation."""
     if isinstance(module, Classifier):
         mean, std = (values.flatten().tolist() for values in (module.mean, module.std))
-        return _Source(module.network, mean, std, None, file, module.class_names)
-    return _Source(module, (0.0,), (1.0,), None, file)
+        size = module.size[0] if module.size is not None and module.size[0] == module.size[1] else None
+        wanted = PreprocessingSettings(image_size=size, mean=mean, std=std)
+        return _Source(module.network, wanted, None, file, module.class_names)
+    return _Source(module, PreprocessingSettings(mean=(0.0,), std=(1.0,)), None, file)
 
 
-def _key(fetched: _Source, info: DataInfo) -> str:
-    """A digest of all that an external teacher's answers depend on."""
+def _own_view(seen: DataInfo, info: DataInfo) -> tuple[object, ...]:
+    """How a teacher sees the images, apart from their normalisation; nothing where that is as the study does."""
+    own, studys = ((each.height, each.width, each.resized_to, each.crop, each.interpolation) for each in (seen, info))
+    return () if own == studys else own
+
+
+def _key(fetched: _Source, seen: DataInfo, view: tuple[object, ...]) -> str:
+    """A digest of all that an external teacher's answers depend on: the data, and how it sees them."""
     if fetched.settings is None:
-        return pickle_key(fetched.mean, fetched.std, info.fingerprint, fetched.file)
-    digest = hashlib.sha256(
-        repr((tuple(fetched.mean), tuple(fetched.std), fetched.settings, info.fingerprint)).encode()
-    )
+        return pickle_key(seen.mean, seen.std, seen.fingerprint, fetched.file, view)
+    digest = hashlib.sha256(repr((tuple(seen.mean), tuple(seen.std), fetched.settings, seen.fingerprint)).encode())
+    if view:
+        digest.update(repr(view).encode())
     for name, tensor in fetched.network.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)

@@ -24,7 +24,12 @@ class HintLayers:
 
 
 def find_hint_layers(
-    spec: TrainingSpec, student: nn.Module, teacher: nn.Module | None, info: DataInfo, labels: Tensor
+    spec: TrainingSpec,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    info: DataInfo,
+    labels: Tensor,
+    seen_by_teacher: DataInfo | None = None,
 ) -> HintLayers | None:
     """The hint layers of a training, or None where its method takes no hints.
 
@@ -34,6 +39,7 @@ def find_hint_layers(
         teacher: The teacher's.
         info: The data.
         labels: Of the training split.
+        seen_by_teacher: The data as the teacher sees them. None: as the student does.
 
     Raises:
         RaykdError: There is no teacher, there are no such layers, or the two networks do not have equally many.
@@ -44,14 +50,16 @@ def find_hint_layers(
     if teacher is None:
         raise RaykdError(f"method {settings.name} needs a teacher")
     image = (info.channels, info.height, info.width)
+    own = seen_by_teacher or info
+    image_of_teacher = (own.channels, own.height, own.width)
     mine = settings.student_layers or default_layers(student, method.where, image)
-    theirs = settings.teacher_layers or default_layers(teacher, method.where, image)
+    theirs = settings.teacher_layers or default_layers(teacher, method.where, image_of_teacher)
     if settings.student_layers is None and settings.teacher_layers is None:
         # The deepest stages of one belong to the deepest of the other.
         count = min(len(mine), len(theirs))
         mine, theirs = mine[-count:], theirs[-count:]
     student_shapes = hint_shapes(student, mine, image, "method.student_layers")
-    teacher_shapes = hint_shapes(teacher, theirs, image, "method.teacher_layers")
+    teacher_shapes = hint_shapes(teacher, theirs, image_of_teacher, "method.teacher_layers")
     if len(mine) != len(theirs):
         pairs = ", ".join(f"{a or '?'} - {b or '?'}" for a, b in zip_longest(mine, theirs))
         raise RaykdError(

@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from raykd.errors import RaykdError
 from raykd.models import Classifier, build_model
 from raykd.storage import DamagedError, below, name_of, read, write
 from raykd.tracking.load_model import SCHEMES, fetched_model, own_folder, unpickled_network, untrusted
-from raykd.training.folder import DESCRIPTION, MEMBERS, MODULE, WEIGHTS, description, write_description
+from raykd.training.folder import DESCRIPTION, MEMBERS, MODULE, SIZE, VIEW, WEIGHTS, description, write_description
 from raykd.training.messages import Report
 
 logger = logging.getLogger(__name__)
@@ -137,8 +137,9 @@ def load_cached_model(folder: str | Path, device: torch.device | str = "cpu") ->
     """
     content = _described(folder)
     if is_pickled(content):
-        data = content["data"]
-        if name_of(folder) != pickle_key(data["mean"], data["std"], data["fingerprint"], _module(folder, content)):
+        data, file = content["data"], _module(folder, content)
+        key = pickle_key(data["mean"], data["std"], data["fingerprint"], file, content.get(VIEW, ()))
+        if name_of(folder) != key:
             raise untrusted(below(folder, MODULE), "--teacher.trust, and name what it was made from as teacher.source")
     return _classifier(folder, content).to(device).eval()
 
@@ -148,15 +149,18 @@ def is_pickled(content: Mapping[str, Any]) -> bool:
     return content["lesson"]["student"] is None
 
 
-def pickle_key(mean: Sequence[float], std: Sequence[float], fingerprint: str, file: bytes) -> str:
+def pickle_key(
+    mean: Sequence[float], std: Sequence[float], fingerprint: str, file: bytes, view: Sequence[object] = ()
+) -> str:
     """The name of a pickled teacher's folder in the cache: 32 hex digits of sha256 over what its answers depend on.
 
     Args:
         mean, std: The normalisation that it expects.
         fingerprint: Of the data, see `raykd.data.DataInfo`.
         file: The pickle. Two modules may have the same weights and different code, so all of it counts.
+        view: How it sees the images, where that is not as the study does; see `raykd.training.folder.VIEW`.
     """
-    digest = hashlib.sha256(repr((tuple(mean), tuple(std), None, fingerprint)).encode())
+    digest = hashlib.sha256(repr((tuple(mean), tuple(std), None, fingerprint, *view)).encode())
     digest.update(file)
     return digest.hexdigest()[:32]
 
@@ -193,7 +197,21 @@ def _classifier(folder: str | Path, content: Mapping[str, Any]) -> Classifier:
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
         network = build_model(settings, num_classes=data["num_classes"], in_channels=data["channels"])
         network.load_state_dict(_weights(folder, content))
-    return Classifier(network, mean=data["mean"], std=data["std"], class_names=data["class_names"])
+    return Classifier(
+        network,
+        mean=data["mean"],
+        std=data["std"],
+        class_names=data["class_names"],
+        size=tuple(content[SIZE]) if SIZE in content else None,
+        interpolation=data.get("interpolation", "bilinear"),
+    )
+
+
+def as_described(content: Mapping[str, Any], info: DataInfo) -> DataInfo:
+    """Data as the model of a description sees it: size, cropping and normalisation are the model's own."""
+    names = ("height", "width", "resize", "crop", "interpolation", "mean", "std")
+    own = {name: content["data"][name] for name in names if name in content["data"]}
+    return replace(info, **(own | {name: tuple(own[name]) for name in ("mean", "std")}))
 
 
 def is_whole(folder: str | Path) -> bool:

@@ -75,8 +75,8 @@ class Student:
         self.network: nn.Module = network.to(team.device, memory_format=layout)  # type: ignore[call-overload]
         self._precision = autocast_type(training, team.device)
         labels = data.split("train").labels
-        taught_by = None if teacher is None else teacher.network
-        self._hint_layers = find_hint_layers(self.spec, self.network, taught_by, info, labels)
+        taught_by, seen = (None, None) if teacher is None else (teacher.network, teacher.info)
+        self._hint_layers = find_hint_layers(self.spec, self.network, taught_by, info, labels, seen)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(training.seed, "parts"))
             self._objective = build_objective(self.spec, self._hint_layers.shapes if self._hint_layers else None)

@@ -15,7 +15,8 @@ from raykd.data import Batch, DataInfo
 from raykd.errors import RaykdError
 from raykd.knowledge import captured
 from raykd.models import Classifier, folded
-from raykd.training.saved import load_cached_model, weights_digest
+from raykd.training.folder import description
+from raykd.training.saved import as_described, load_cached_model, weights_digest
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[object]:
@@ -44,6 +45,7 @@ class Teacher:
 
     Attributes:
         folder, precision: As given.
+        info: The data as it sees them.
 
     Raises:
         RaykdError: There is no finished model, or it is for other classes or channels.
@@ -68,6 +70,7 @@ class Teacher:
         self._classifier: Classifier = classifier.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.folder = folder
         self.precision = precision
+        self.info = as_described(description(folder) or {}, info)
 
     @cached_property
     def digest(self) -> str:
@@ -104,6 +107,6 @@ class Teacher:
 
     def _inputs(self, batch: Batch) -> Tensor:
         """The batch as it was normalised in the teacher's own training."""
-        if self._same_normalisation:
+        if self._same_normalisation and self._classifier.size in (None, tuple(batch.images.shape[2:])):
             return batch.images
-        return (batch.pixels - self._classifier.mean) / self._classifier.std
+        return self._classifier.inputs(batch.pixels)

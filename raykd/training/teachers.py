@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from raykd.config import TrainingSpec
-from raykd.data import Batch, ImageData, TrainingBatches, WholeViews
+from raykd.data import Batch, ImageData, TrainingBatches, WholeViews, evaluation_batches
 from raykd.training.bank.bank import Bank
 from raykd.training.build import autocast_type
 from raykd.training.cross_fitting import AnyTeacher, load_teacher
 from raykd.training.student import Student
 from raykd.training.teacher import Knowledge
 from raykd.training.team import Team
+
+HELD_OUT_BATCHES = 4
+"""Batches of training whose images make one of held-out images: no gradients are kept for these."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Teachers:
     ) -> None:
         self._settings = spec.bank
         self._seed = spec.data.seed
+        self._batch_size = HELD_OUT_BATCHES * spec.training.batch_size
         self._data = data
         self._precision = autocast_type(spec.training, team.device)
         self._training = training
@@ -54,7 +58,7 @@ class Teachers:
             return None
         if folder not in self._known:
             teacher = load_teacher(folder, self._data, self._seed, self._precision, self._team.device)
-            held_out = [teacher.classify(batch) for batch in self._team.watch.each(self._held_out)]
+            held_out = [teacher.classify(batch) for batch in self._team.watch.each(self._held_out_for(teacher))]
             self._known[folder] = _Known(teacher, self._bank(teacher), held_out)
         return self._known[folder].teacher
 
@@ -72,6 +76,16 @@ class Teachers:
     def view(self, number: int, students: Sequence[Student]) -> ViewTeaching:
         """What the teachers give these students for one view."""
         return ViewTeaching(self._known, number, students)
+
+    def _held_out_for(self, teacher: AnyTeacher) -> Iterable[Batch]:
+        """The held-out images as a teacher wants them: cropped out of their files in its own way."""
+        data = self._data.seen_as(teacher.info)
+        if data is self._data:
+            return self._held_out
+        size, team = self._batch_size, self._team
+        return evaluation_batches(
+            data, data.info.held_out, batch_size=size, device=team.device, rank=team.rank, workers=team.count
+        )
 
     def _bank(self, teacher: AnyTeacher) -> Bank | None:
         if self._settings.mode == "off" or not isinstance(self._training, WholeViews):

@@ -37,7 +37,7 @@ def check_all_used(network: nn.Module, layers: Sequence[str], info: DataInfo, na
         more = f" and {len(unused) - NAMED} more" if len(unused) > NAMED else ""
         raise RaykdError(
             f"{name}: its answers do not depend on {', '.join(unused[:NAMED])}{more}, which several workers cannot "
-            "train:\ntake such layers out of the network, or set cluster.workers 1"
+            "train:\ntake them out of the network, set their requires_grad to False, or set cluster.workers 1"
         )
 
 

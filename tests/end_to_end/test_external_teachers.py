@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def finished(cluster, tmp_path_factory) -> Finished:
     save_student(experiment, folder / "start.pt")
     # Both as seen from the folder in which the command is run.
     relative = {"teacher.source": "ckpt.pth", "student.weights": "start.pt"}
-    experiment = override(experiment, relative | {"training.epochs": 2})
+    experiment = override(experiment, relative | {"teacher.expected_accuracy": 0.95, "training.epochs": 2})
     console, shown = quiet_console()
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
@@ -88,6 +89,14 @@ def test_trials_are_taught_by_the_checkpoint(finished):
     for trial in finished.result.trials:
         found = torch.load(finished.experiment.folder / "trials" / trial.name / "checkpoint.pt")
         assert all(epoch["metrics"]["distillation"] > 0 for epoch in found["history"])
+
+
+def test_the_plan_shows_the_preprocessing_and_that_the_teacher_is_worse_than_it_should_be(finished):
+    shown = " ".join(finished.shown.split())
+    assert re.search(r"preprocessing 8 x 8, mean 0\.\d+, std 0\.\d+; teacher the same", shown)
+    accuracy = finished.result.teacher["metrics"]["validation_accuracy"]
+    assert f"warning: The given teacher is right about {accuracy:.2%} of the validation images" in shown
+    assert "far less than 95.00%, as teacher.expected_accuracy says" in shown
 
 
 def test_agreement_is_with_the_checkpoint(finished):

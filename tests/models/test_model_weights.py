@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from raykd.config import ModelSettings
 from raykd.errors import RaykdError
-from raykd.models import Classifier, build_model, load_state, normalisation, read_state
+from raykd.models import Classifier, build_model, load_state, load_weights, preprocessing
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -80,7 +80,9 @@ def test_habitual_wrappings_are_taken_off(
         content = {"epoch": 240, nesting: content, "optimizer": {"state": {}}, "best_acc": torch.tensor(0.7)}
     file = tmp_path_factory.mktemp("wrapped") / "ckpt_epoch_240.pth"
     torch.save(content, file)
-    assert equal(read_state(file), dict(state))
+    network = build("resnet8", width=0.25)
+    load_weights(network, file, "ckpt", exact=True)
+    assert equal(network.state_dict(), state)
 
 
 def test_wrappers_of_torch_and_our_own(tmp_path: Path) -> None:
@@ -93,7 +95,9 @@ def test_wrappers_of_torch_and_our_own(tmp_path: Path) -> None:
     ]
     for number, wrapper in enumerate(wrappers):
         torch.save(wrapper.state_dict(), tmp_path / f"{number}.pt")
-        assert equal(read_state(tmp_path / f"{number}.pt"), dict(network.state_dict()))
+        other = build("resnet8")
+        load_weights(other, tmp_path / f"{number}.pt", "wrapped", exact=True)
+        assert equal(other.state_dict(), network.state_dict())
 
 
 @pytest.mark.parametrize("prefix", ["module", "network", "model"])
@@ -102,7 +106,7 @@ def test_a_network_whose_own_names_look_like_a_wrapping(prefix: str, tmp_path: P
     network.add_module(prefix, nn.Linear(3, 2))
     other.add_module(prefix, nn.Linear(3, 2))
     torch.save({"model": nn.DataParallel(network).state_dict()}, tmp_path / "own.pt")
-    load_state(other, read_state(tmp_path / "own.pt"), "own.pt", exact=True)
+    load_weights(other, tmp_path / "own.pt", "own.pt", exact=True)
     assert equal(other.state_dict(), network.state_dict())
 
 
@@ -308,16 +312,22 @@ except RaykdError as error:
     assert "HF_HOME" in second
 
 
-def test_the_normalisation_that_named_weights_want() -> None:
+def test_how_named_weights_want_their_images() -> None:
     def wanted(name: str, weights: str | None) -> Any:
-        return normalisation(ModelSettings(name=name, weights=weights))
+        return preprocessing(ModelSettings(name=name, weights=weights)).model_dump(exclude_none=True)
 
-    assert wanted("torchvision/resnet18", "DEFAULT") == IMAGENET
-    assert wanted("torchvision/efficientnet_v2_l", "IMAGENET1K_V1") == ((0.5,) * 3, (0.5,) * 3)
-    assert wanted("timm/resnet18", "a1_in1k") == IMAGENET
-    assert wanted("timm/mobilenetv1_100", "DEFAULT") == ((0.5,) * 3, (0.5,) * 3)
+    def as_of(size: int, resize: int, interpolation: str, mean: Any, std: Any, crop: str = "center") -> Any:
+        names = {"image_size": size, "resize": resize, "crop": crop, "interpolation": interpolation}
+        return names | {"mean": mean, "std": std}
+
+    half = ((0.5,) * 3, (0.5,) * 3)
+    assert wanted("torchvision/resnet18", "DEFAULT") == as_of(224, 256, "bilinear", *IMAGENET)
+    assert wanted("torchvision/resnet50", "IMAGENET1K_V2") == as_of(224, 232, "bilinear", *IMAGENET)
+    assert wanted("torchvision/efficientnet_v2_l", "IMAGENET1K_V1") == as_of(480, 480, "bicubic", *half)
+    assert wanted("timm/resnet18", "a1_in1k") == as_of(224, 235, "bicubic", *IMAGENET)
+    assert wanted("timm/mobilenetv1_100", "DEFAULT")["mean"] == half[0]
     for name, weights in [("resnet8", None), ("resnet8", "a.pt"), ("timm/resnet18", None), ("timm/resnet18", "a.pt")]:
-        assert wanted(name, weights) is None
+        assert wanted(name, weights) == {}
     with pytest.raises(RaykdError, match="unknown torchvision model"):
         wanted("torchvision/resnet17", "DEFAULT")
 

@@ -56,7 +56,8 @@ def test_classes_and_what_is_odd_stand_in_the_plan(tmp_path: Path) -> None:
 
 def test_nothing_odd_adds_nothing(tmp_path: Path) -> None:
     write_classes(tmp_path / "images", ("a", "b"), 10)
-    assert list(plan(experiment(tmp_path / "images", tmp_path))) == ["data", "teacher", "student", "bank"]
+    lines = plan(experiment(tmp_path / "images", tmp_path))
+    assert list(lines) == ["data", "teacher", "student", "preprocessing", "bank"]
     lines = plan(Experiment(study=StudySettings(output=tmp_path)))
     assert lines["data"].endswith("10 classes (0, 1, 2, 3, 4, ...)")
 

@@ -17,6 +17,7 @@ import torch
 import torchvision
 from mlflow import MlflowClient
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from raykd.config import DataSettings, ModelSettings, TrackingSettings
 from raykd.data import DataInfo, evaluation_batches, load_data
@@ -134,10 +135,14 @@ def test_torchvisions_weights_by_name(tmp_path: Path, cache: Path, monkeypatch: 
     thousand = DataInfo("own", 1000, names, 3, 32, 32, (0.1, 0.2, 0.3), (0.4,) * 3, {}, "own", 0, 0, False)
     model = ModelSettings(name="torchvision/squeezenet1_1")
     folder = adopted("IMAGENET1K_V1", thousand, cache, model)
-    pixels = torch.rand(3, 3, 32, 32)
+    pixels = torch.rand(3, 3, 224, 224)
     imagenet = replace(thousand, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     with torch.no_grad():
         assert torch.equal(load_model(folder)(pixels), normalised(imagenet, original)(pixels))
+        # Images of other sizes are resized to the weights' own.
+        small = torch.rand(3, 3, 32, 32)
+        large = F.interpolate(small, (224, 224), mode="bilinear", antialias=True)
+        assert torch.equal(load_model(folder)(small), normalised(imagenet, original)(large))
     assert adopted("DEFAULT", thousand, cache, model) == folder
     ten = replace(thousand, num_classes=10, class_names=names[:10])
     with pytest.raises(RaykdError, match=r"weights IMAGENET1K_V1 are for 1000 classes, but the data has 10: "):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raykd.config import Experiment
+from raykd.config import Experiment, PreprocessingSettings
 from raykd.settings_io import override
 from raykd.training.teacher_cache import teachers
 
@@ -22,6 +22,11 @@ RELEVANT: dict[str, Any] = {
     "data.crop_padding": 2,
     "data.horizontal_flip": True,
     "data.image_size": 16,
+    "data.resize": 20,
+    "data.crop": "squash",
+    "data.interpolation": "bicubic",
+    "data.mean": (0.5,),
+    "data.std": (0.5,),
     "data.folds": 2,
     "data.label_noise": 0.2,
     "teacher.label_noise": 0.2,
@@ -32,6 +37,7 @@ RELEVANT: dict[str, Any] = {
     "teacher.model.name": "resnet20",
     "teacher.model.arguments": {"width": 0.5},
     "teacher.model.weights": "another.pt",
+    "teacher.model.weights_key": "state_dict_ema",
     "teacher.source": "/cache/teachers/adopted",
     "teacher.training.epochs": 7,
     "teacher.training.batch_size": 7,
@@ -62,6 +68,8 @@ OF_THE_GENEROUS: dict[str, Any] = {
 }
 
 IRRELEVANT: dict[str, Any] = {
+    "teacher.trust": True,
+    "teacher.model.digests": {"elsewhere.pt": "0" * 64},  # of weights that it does not start from
     "teacher.generous.value": 2.0,  # of the constant policy only
     "teacher.generous.target_weight": 2.0,  # of decoupled knowledge only
     "data.root": Path("/elsewhere"),
@@ -130,4 +138,6 @@ def test_every_setting_of_data_and_teacher_is_known_to_these_tests() -> None:
 
     # data.download needs another data set; see test_data_fetch.
     known = {*RELEVANT, *OF_THE_GENEROUS, *IRRELEVANT, "teacher.kind", "teacher.cache", "data.download", "data.fold"}
+    # They say how a given teacher is adopted; see test_given_teachers.
+    known |= {f"teacher.{name}" for name in (*PreprocessingSettings.model_fields, "expected_accuracy")}
     assert {name for name in setting_names() if name.startswith(("data.", "teacher."))} <= known

@@ -13,10 +13,11 @@ import pytest
 import torch
 import torchvision
 from mlflow import MlflowClient
+from torch import nn
 
 import raykd
 from raykd.cli import main
-from raykd.config import DataSettings, Experiment, ModelSettings, TrackingSettings
+from raykd.config import DataSettings, Experiment, ModelSettings, PreprocessingSettings, TrackingSettings
 from raykd.data import DataInfo, load_data
 from raykd.errors import RaykdError
 from raykd.models import build_model
@@ -27,7 +28,7 @@ from raykd.study.external_teacher import remember_external_teacher, with_externa
 from raykd.study.folder import remember_trained_teacher
 from raykd.study.networks import teacher_network
 from raykd.training.external_teacher import fetch_external_teacher
-from raykd.training.folder import MODULE, description, write_description
+from raykd.training.folder import MODULE, VIEW, description, write_description
 from raykd.training.saved import is_whole, load_model
 from raykd.training.teacher import Teacher
 from tests.helpers.finished_models import finished_study
@@ -79,9 +80,17 @@ def pickled(planted: Path) -> Path:
     return planted
 
 
-def fetched(source: object, info: DataInfo, cache: Path, uri: str | None = None, trust: bool = False) -> Path:
+def fetched(
+    source: object, info: DataInfo, cache: Path, uri: str | None = None, trust: bool = False, **wanted: Any
+) -> Path:
     folder = fetch_external_teacher(
-        str(source), HALF, info, str(cache / "teachers"), TrackingSettings(uri=uri), trust=trust
+        str(source),
+        HALF,
+        info,
+        str(cache / "teachers"),
+        TrackingSettings(uri=uri),
+        PreprocessingSettings(**wanted),
+        trust=trust,
     )
     return Path(folder)
 
@@ -145,6 +154,23 @@ def test_with_the_user_s_word_it_is_loaded_and_its_copy_is_known_by_its_content(
         with pytest.raises(RaykdError):
             Teacher(str(other), info, None, CPU)
     assert not is_whole(folder)
+
+
+def test_a_trusted_network_that_sees_its_images_in_its_own_way_is_loaded_and_known_by_that(
+    pickled: Path, info: DataInfo, tmp_path: Path
+) -> None:
+    # It takes images of any size.
+    torch.save(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 10)).eval(), pickled / MODULE)
+    usual = fetched(pickled, info, tmp_path / "cache", trust=True)
+    folder = fetched(pickled, info, tmp_path / "cache", trust=True, image_size=12, interpolation="bicubic")
+    assert folder != usual
+    assert Teacher(str(usual), info, None, CPU)._classifier.size is None
+    assert Teacher(str(folder), info, None, CPU)._classifier.size == (12, 12)
+    content = description(folder)
+    assert content is not None
+    write_description(folder, content | {VIEW: [*content[VIEW][:-1], "nearest"]})
+    with pytest.raises(RaykdError, match="is a pickle"):
+        Teacher(str(folder), info, None, CPU)
 
 
 def test_a_resumed_run_needs_the_word_again(pickled: Path, info: DataInfo, tmp_path: Path) -> None:

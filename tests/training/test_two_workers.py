@@ -190,7 +190,7 @@ def test_whom_one_worker_cannot_seat_both_refuse(folder: Path, found: list[dict[
         assert "no finished model in" in worker["refused"]["unknown"]
         assert worker["refused"]["unused"] == (
             "student tests.helpers.networks:Unused: its answers do not depend on scale, spare, which several workers "
-            "cannot train:\ntake such layers out of the network, or set cluster.workers 1"
+            "cannot train:\ntake them out of the network, set their requires_grad to False, or set cluster.workers 1"
         )
         assert worker["well"] == [(1, False), (2, False), (3, True)]
         assert worker["seated"] == ()

@@ -1,0 +1,76 @@
+"""Whether a given teacher is as good here as it should be: far less hints at other preprocessing, classes or images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from raykd.config import Experiment
+from raykd.data import DataInfo
+from raykd.training.external_teacher import CLAIM
+from raykd.training.folder import description
+
+MARGIN = 0.02
+ERRORS = 3.0
+"""An accuracy is far below another if it lacks more than the margin and so many standard errors."""
+ADVICE = (
+    "Does it want its images otherwise (teacher.image_size, resize, crop, interpolation, mean, std), or its classes in "
+    "another order?"
+)
+
+
+def far_below(accuracy: float, other: float, images: int) -> bool:
+    """Whether an accuracy on so many images is far below another, by more than chance among the images explains."""
+    error = math.sqrt(other * (1 - other) / images)
+    return other - accuracy > MARGIN + ERRORS * error
+
+
+def doubts(experiment: Experiment, info: DataInfo) -> list[str]:
+    """What speaks against a given teacher before its students are trained, in whole sentences; nothing if all is well.
+
+    Args:
+        experiment: With the external teacher's folder as `teacher.source`.
+        info: The data.
+    """
+    if (found := _accuracy(experiment, info)) is None:
+        return []
+    accuracy, content = found
+    images, chance = info.split_sizes[info.held_out], 1 / info.num_classes
+    is_right = f"The given teacher is right about {accuracy:.2%} of the {info.held_out} images"
+    told = _expected(experiment, content)
+    if told is not None and far_below(accuracy, told[0], images):
+        return [f"{is_right}, far less than {told[0]:.2%}, as {told[1]} says. {ADVICE}"]
+    if accuracy - chance < ERRORS * math.sqrt(chance * (1 - chance) / images):
+        return [f"{is_right}, hardly more than by chance ({chance:.2%}). {ADVICE}"]
+    return []
+
+
+def doubt_beside_student(experiment: Experiment, info: DataInfo, student: float) -> str | None:
+    """What speaks against a given teacher once a student's accuracy on the held-out images is known; or None."""
+    if (found := _accuracy(experiment, info)) is None:
+        return None
+    accuracy, images = found[0], info.split_sizes[info.held_out]
+    if not far_below(accuracy, student, images):
+        return None
+    return (
+        f"The given teacher is right about {accuracy:.2%} of the {info.held_out} images, far less than its student "
+        f"({student:.2%}). {ADVICE}"
+    )
+
+
+def _accuracy(experiment: Experiment, info: DataInfo) -> tuple[float, Mapping[str, Any]] | None:
+    """The given teacher's accuracy here, if it was measured, and its description."""
+    source = experiment.teacher.source
+    content = None if source is None else description(source)
+    accuracy = None if content is None else content["metrics"].get(f"{info.held_out}_accuracy")
+    return None if content is None or accuracy is None else (accuracy, content)
+
+
+def _expected(experiment: Experiment, content: Mapping[str, Any]) -> tuple[float, str] | None:
+    """The accuracy that the teacher should have, and who says so."""
+    if (given := experiment.teacher.expected_accuracy) is not None:
+        return given, "teacher.expected_accuracy"
+    if (claim := content.get(CLAIM)) is not None:
+        return float(claim[1]), f"its source ({claim[0]})"
+    return None
