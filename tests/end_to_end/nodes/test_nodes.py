@@ -131,7 +131,7 @@ def test_a_study_whose_folder_a_node_does_not_see_is_refused_before_anything_is_
     outputs.mkdir(parents=True)
     machines.add("blind", cpus=2, hidden=outputs)
     study = drive(machines, "tune_dkd.py", tmp_path / "study")
-    assert study.process.wait(PATIENCE) == 1
+    assert study.process.wait(PATIENCE) == 2
     machines.leave("blind")
     lines = study.shown.splitlines()
     assert len(lines) >= 2, study.shown
