@@ -44,7 +44,8 @@ def knowledge_lost(teacher: list[float], student: list[float], label: int, kind:
     """What one sample adds to the distillation, with its squared temperature."""
     fixed = kind.get("policy") == "constant"
     hot = kind.get("value", 4.0) if fixed else kind.get("multiplier", 1.0) * spread(teacher)
-    own = kind.get("value", 4.0) if fixed else kind.get("multiplier", 1.0) * spread(student)
+    least = kind.get("floor", 0.1) * spread(teacher)
+    own = kind.get("value", 4.0) if fixed else kind.get("multiplier", 1.0) * max(spread(student), least)
     p, q = softened(teacher, hot), softened(student, own)
     others = divergence(softened(without(teacher, label), hot), softened(without(student, label), own))
     match kind.get("knowledge", "non_target"):
@@ -74,6 +75,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "another multiplier": {"multiplier": 2.5},
     "fixed temperature": {"policy": "constant"},
     "another fixed temperature": {"policy": "constant", "value": 2.0},
+    "the paper's to the letter": {"floor": 0.0},
     "full KL": {"knowledge": "full"},
     "full DKD": {"knowledge": "decoupled"},
     "full DKD, target weighed": {"knowledge": "decoupled", "target_weight": 0.3},
