@@ -96,9 +96,7 @@ class Assignments:
         for report in worker_poll.reports:
             self._record(report)
             self._progressed.add(name)
-        for entry in self._students.values():
-            if entry.classroom != name or entry.ended:
-                continue
+        for entry in self._seated_in(name):
             if entry.request.ticket in worker_poll.seated:
                 entry.active = False
             else:
@@ -121,7 +119,7 @@ class Assignments:
             How many students wait for another.
         """
         self._classrooms.pop(classroom, None)
-        leaving = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        leaving = self._seated_in(classroom)
         for entry in leaving:
             entry.active &= count_failure
             self._unseat(entry)
@@ -141,7 +139,7 @@ class Assignments:
     def commands(self, worker_poll: WorkerPoll) -> WorkerCommands:
         """What a classroom that polls should do next; students that enter may train at once."""
         name = worker_poll.classroom
-        here = [entry for entry in self._students.values() if entry.classroom == name and not entry.ended]
+        here = self._seated_in(name)
         staying = {entry.request.ticket for entry in here}
         enter = _one_isolated_or_all(self._waiting()[: self._free_seats(name, len(here))])
         learn = _one_isolated_or_all([entry for entry in [*here, *enter] if entry.may_train])
@@ -161,7 +159,7 @@ class Assignments:
         A trial with a student on each fold requests the next epoch when all folds have ended this one. When a classroom
         is lost, such students may hold all seats that are left and wait for others that have none.
         """
-        here = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        here = self._seated_in(classroom)
         if here and not any(entry.may_train for entry in here):
             wanted = sum(entry.may_train for entry in self._waiting())
             for entry in here[: max(wanted - self._free_seats(classroom, len(here)), 0)]:
@@ -177,6 +175,9 @@ class Assignments:
     def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""
         return {name: entry.classroom for name, entry in self._students.items() if entry.classroom and not entry.ended}
+
+    def _seated_in(self, classroom: str) -> list[_Student]:
+        return [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
 
     def _waiting(self) -> list[_Student]:
         """In the order in which they came; first those that may train at once."""

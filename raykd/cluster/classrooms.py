@@ -95,7 +95,7 @@ class Classrooms:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         self.broker = start_broker(self.name, self._settings.lease_seconds)
         first = self._placement.update(self._nodes(), time.monotonic())
-        ray.get(self.broker.expect.remote(len(first.opened)))
+        self.broker.expect.remote(len(first.opened))
         self._open(first.opened)
         for line in first.incomplete(self._plan):
             self._say(line)
