@@ -107,9 +107,7 @@ class Assignments:
         self._classrooms[name] = _Classroom(worker_poll.seats, now)
         self._blamed.pop(name, None)
         self._record_all(worker_poll.reports, name)
-        for entry in self._students.values():
-            if entry.classroom != name or entry.ended:
-                continue
+        for entry in self._seated_in(name):
             if entry.request.ticket in worker_poll.seated:
                 entry.active = False
             else:
@@ -121,7 +119,7 @@ class Assignments:
         Several workers may say so: only those are to blame whom all of them suspect.
         """
         self._record_all(fault.reports, classroom)
-        here = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        here = self._seated_in(classroom)
         suspected = None if fault.suspects is None else set(fault.suspects)
         if classroom in self._blamed:
             self._clear(self._blamed[classroom] - suspected if suspected is not None else set())
@@ -157,7 +155,7 @@ class Assignments:
             How many students wait for another.
         """
         self._classrooms.pop(classroom, None)
-        leaving = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        leaving = self._seated_in(classroom)
         for entry in leaving:
             entry.active &= count_failure
             self._unseat(entry)
@@ -177,7 +175,7 @@ class Assignments:
     def commands(self, worker_poll: WorkerPoll) -> WorkerCommands:
         """What a classroom that polls should do next; students that enter may train at once."""
         name = worker_poll.classroom
-        here = [entry for entry in self._students.values() if entry.classroom == name and not entry.ended]
+        here = self._seated_in(name)
         staying = {entry.request.ticket for entry in here}
         enter = _one_isolated_or_all(self._waiting()[: self._free_seats(name, len(here))])
         learn = _one_isolated_or_all([entry for entry in [*here, *enter] if entry.may_train])
@@ -197,7 +195,7 @@ class Assignments:
         A trial with a student on each fold requests the next epoch when all folds have ended this one. When a classroom
         is lost, such students may hold all seats that are left and wait for others that have none.
         """
-        here = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        here = self._seated_in(classroom)
         if here and not any(entry.may_train for entry in here):
             wanted = sum(entry.may_train for entry in self._waiting())
             for entry in here[: max(wanted - self._free_seats(classroom, len(here)), 0)]:
@@ -213,6 +211,9 @@ class Assignments:
     def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""
         return {name: entry.classroom for name, entry in self._students.items() if entry.classroom and not entry.ended}
+
+    def _seated_in(self, classroom: str) -> list[_Student]:
+        return [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
 
     def _waiting(self) -> list[_Student]:
         """In the order in which they came; first those that may train at once."""
@@ -233,7 +234,7 @@ class Assignments:
 
     def _record_all(self, reports: Iterable[Report], classroom: str) -> None:
         """Record what a classroom reports."""
-        here = [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]
+        here = self._seated_in(classroom)
         for report in reports:
             entry = self._students.get(report.student)
             self._progressed.add(classroom)

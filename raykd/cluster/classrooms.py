@@ -100,7 +100,7 @@ class Classrooms:
         os.environ[HEALTH_CHECK_TIMEOUT] = str(HEALTH_CHECKS * self._settings.stall_seconds)
         self.broker = start_broker(self.name, self._settings.lease_seconds)
         first = self._placement.update(self._nodes(), time.monotonic())
-        ray.get(self.broker.expect.remote(len(first.opened)))
+        self.broker.expect.remote(len(first.opened))
         self._open(first.opened)
         for line in first.incomplete(self._plan):
             self._say(line)

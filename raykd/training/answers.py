@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from raykd.data import ImageData, evaluation_batches
-from raykd.storage import sibling
-from raykd.training.folder import MEMBERS, description
+from raykd.training.cross_fitting import classes_of, member_folders
 from raykd.training.saved import load_model
 
 Answers = npt.NDArray[np.int64]
@@ -39,7 +37,10 @@ def answers_to(
         RaykdError: there is no finished model in a folder.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = {name: _members(folder, device) for name, folder in folders.items()}
+    models = {
+        name: [load_model(member, device) for member in member_folders(folder) or [str(folder)]]
+        for name, folder in folders.items()
+    }
     labels: list[Any] = []
     answers: dict[str, list[Any]] = {name: [] for name in models}
     batches = evaluation_batches(data, split, batch_size=AT_ONCE, device=device)
@@ -47,17 +48,5 @@ def answers_to(
         for batch in islice(batches, None if most_images is None else most_images // AT_ONCE):
             labels.append(batch.labels.cpu().numpy())
             for name, members in models.items():
-                answers[name].append(_probabilities(members, batch.pixels).argmax(1).cpu().numpy())
+                answers[name].append(classes_of([member(batch.pixels) for member in members]).cpu().numpy())
     return np.concatenate(labels), {name: np.concatenate(batches) for name, batches in answers.items()}
-
-
-def _members(folder: str | Path, device: str) -> list[nn.Module]:
-    """The model in a folder, or the teachers that teach as one."""
-    names = (description(folder) or {}).get(MEMBERS)
-    folders = [folder] if names is None else [sibling(folder, name) for name in names]
-    return [load_model(each, device) for each in folders]
-
-
-def _probabilities(members: Sequence[nn.Module], pixels: Tensor) -> Tensor:
-    """Their mean probabilities [B, classes] for images [B, C, H, W]."""
-    return torch.stack([member(pixels).float().softmax(1) for member in members]).mean(0)

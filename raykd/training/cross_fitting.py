@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,7 @@ class CrossFittedTeacher:
 
     def classify(self, batch: Batch) -> Tensor:
         """Classes [B] of a batch of held-out images: where the mean of their probabilities is largest."""
-        answers = torch.stack([member.teach(batch).logits.float().softmax(1) for member in self._members])
-        return answers.mean(0).argmax(1)
+        return classes_of([member.teach(batch).logits for member in self._members])
 
     def _answering(self, batch: Batch) -> Iterable[tuple[Tensor, Teacher]]:
         """Rows [B'] of a batch of training images, and the teacher that has not seen them."""
@@ -111,11 +111,23 @@ def load_teacher(
     Raises:
         RaykdError: See `Teacher` and `CrossFittedTeacher`.
     """
-    members = (description(folder) or {}).get(MEMBERS)
-    if members is None:
+    folders = member_folders(folder)
+    if folders is None:
         return Teacher(folder, data.info, precision, device)
-    folders = [sibling(folder, name) for name in members]
     return CrossFittedTeacher(folder, folders, data, seed, precision, device)
+
+
+def member_folders(folder: str | Path) -> list[str] | None:
+    """The folders of the teachers that are described there as one, fold by fold; None where that is no description."""
+    names = (description(folder) or {}).get(MEMBERS)
+    return None if names is None else [sibling(folder, name) for name in names]
+
+
+def classes_of(logits: Sequence[Tensor]) -> Tensor:
+    """Classes [B] where the mean of the models' probabilities is largest; of each model, its logits [B, classes]."""
+    if len(logits) == 1:
+        return logits[0].argmax(1)  # In its probabilities, two classes may be equal by rounding.
+    return torch.stack([each.float().softmax(1) for each in logits]).mean(0).argmax(1)
 
 
 def join_teachers(

@@ -36,6 +36,15 @@ async def soon(task: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> Any:
     return await asyncio.wait_for(task, SOON)
 
 
+async def first_epochs_of(broker: Broker, *requests: TrainRequest) -> list[asyncio.Task[Any]]:
+    """Submit students and ask for their first epochs."""
+    for one in requests:
+        await broker.submit(one)
+    asked = [asyncio.create_task(broker.report(one.student, 1)) for one in requests]
+    await asyncio.sleep(0)
+    return asked
+
+
 def test_a_classroom_waits_until_there_is_something_to_do() -> None:
     async def story() -> None:
         broker = Broker(30)
@@ -89,10 +98,7 @@ def test_two_may_ask_for_the_same_student() -> None:
 def test_a_class_keeps_in_step_but_does_not_wait_for_ever() -> None:
     async def story() -> None:
         broker = Broker(30)
-        for one in (ADA, BOB):
-            await broker.submit(one)
-        asked = [asyncio.create_task(broker.report(one.student, 1)) for one in (ADA, BOB)]
-        await asyncio.sleep(0)
+        asked = await first_epochs_of(broker, ADA, BOB)
         assert (await broker.poll(worker_poll("room"))).learn == (ADA.ticket, BOB.ticket)
 
         reports = [report(ADA, 1), report(BOB, 1)]
@@ -118,10 +124,7 @@ def test_a_class_keeps_in_step_but_does_not_wait_for_ever() -> None:
 def test_seats_that_nobody_uses_go_to_those_who_wait_for_one() -> None:
     async def story() -> None:
         broker = Broker(30)
-        for one in (ADA, BOB):
-            await broker.submit(one)
-        asked = [asyncio.create_task(broker.report(one.student, 1)) for one in (ADA, BOB)]
-        await asyncio.sleep(0)
+        asked = await first_epochs_of(broker, ADA, BOB)
         assert (await broker.poll(worker_poll("room", seats=1))).enter == (ADA,)
         started = now()
         # Ada's next epoch is requested when Bob has ended this one, too.

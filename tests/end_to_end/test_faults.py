@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from raykd.config import Experiment, ModelSettings
 from raykd.results.load import recorded_study
 from raykd.settings_io import override, save_experiment
 from raykd.study.tune import tune
+from raykd.training.checkpoint import stored_checkpoint
 from tests.helpers.mlflow_places import datasets
 from tests.helpers.mounts import fill, small_disk
 from tests.helpers.paths import ROOT
@@ -41,8 +43,10 @@ def without_early_stops(experiment: Experiment) -> Experiment:
 def histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The metrics of each trial's epochs, as its checkpoint has them."""
     found = {}
-    for path in sorted((folder / "trials").glob("*/checkpoint.pt")):
-        found[path.parent.name] = [epoch["metrics"] for epoch in torch.load(path)["history"]]
+    for trial in sorted((folder / "trials").glob("*")):
+        stored = stored_checkpoint(str(trial))
+        if stored is not None:
+            found[trial.name] = [epoch["metrics"] for epoch in torch.load(io.BytesIO(stored))["history"]]
     return found
 
 

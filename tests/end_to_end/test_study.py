@@ -102,7 +102,6 @@ def test_every_trial_is_a_child_run_with_its_settings_and_epochs(finished, runs)
 
 def test_a_trials_run_is_enough_to_run_it_again(finished, runs, tmp_path):
     client, _, children = runs
-    first_views = set()
     for trial in finished.result.trials:
         run = children[trial.name]
         file = client.download_artifacts(run.info.run_id, "experiment.yaml", str(tmp_path))
@@ -111,13 +110,11 @@ def test_a_trials_run_is_enough_to_run_it_again(finished, runs, tmp_path):
         tags = run.data.tags
         views = client.get_metric_history(run.info.run_id, "view")
         assert int(tags["raykd.first_view"]) == views[0].value
-        first_views.add(tags["raykd.first_view"])
         assert (begun.teacher.cache / "teachers" / tags["raykd.teacher_key"]).is_dir()
         assert tags["raykd.data_fingerprint"] == load_data(begun.data).info.fingerprint
         assert json.loads(tags["raykd.versions"])["threads"] == 1
         assert tags["mlflow.source.name"] and tags["raykd.code"]
         assert run.data.metrics["epochs"] == trial.epochs
-    assert len(first_views) > 1  # some came when others were already sitting there
 
 
 def test_the_parent_run_sums_up_the_study(finished, runs):
