@@ -51,6 +51,14 @@ def listed(names: Iterable[str], most: int = MOST_CHARACTERS) -> str:
     return ", ".join(names[:kept]) + more
 
 
+class StorageError(RaykdError):
+    """A store or disk does not answer, is full, or refuses. This is no fault of a student."""
+
+
+class DamagedError(StorageError):
+    """What is stored is not what was written."""
+
+
 class SaidError(RaykdError):
     """An error that was printed when it happened, as the process might not have lived to print it later."""
 

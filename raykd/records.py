@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raykd.storage import DamagedError, read, write
+from raykd.errors import DamagedError
+from raykd.storage import read, write
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment
-from raykd.errors import RaykdError, shortened, unknown_name
+from raykd.errors import DamagedError, RaykdError, shortened, unknown_name
 from raykd.settings import Settings
-from raykd.storage import DamagedError, local_path, read, write
+from raykd.storage import local_path, read, write
 from raykd.yaml_text import Dumper, read_text
 
 CHECKSUM = b"# Checksum (sha256) of the lines below: "

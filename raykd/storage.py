@@ -6,47 +6,19 @@ A file is there whole or not at all, and a later one replaces it in one move. Fo
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from raykd.errors import RaykdError, unknown_name
+from raykd import object_store
+from raykd.errors import RaykdError, StorageError
 
-if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
-
-T = TypeVar("T")
-log = logging.getLogger(__name__)
-
-STORES = {"s3": {"allow_delayed_open": "true"}, "gs": {"retry_limit_seconds": "10"}, "abfs": {}, "abfss": {}}
-"""Schemes of stores whose puts are atomic, with options of their URLs that a user need not name.
-
-s3: small files in one request instead of three; gs: a wrong address is an error after seconds, not 15 minutes.
-"""
-PATIENCE_SECONDS = 600.0
-"""How long to wait for a store that has answered this process before; there is no waiting for one that never has."""
-LONGEST_PAUSE = 15.0
 TEMPORARY = ".tmp"
 """Ending of the names under which files on disk are written."""
-
-_answered: set[str] = set()
-
-
-class StorageError(RaykdError):
-    """A store or disk does not answer, is full, or refuses. This is no fault of a student."""
-
-
-class DamagedError(StorageError):
-    """What is stored is not what was written."""
 
 
 def local_path(text: str | Path) -> Path:
@@ -99,7 +71,7 @@ def read(folder: str | Path, name: str) -> bytes | None:
         StorageError: the store or disk does not answer, or refuses.
     """
     if is_url(folder):
-        return _retried(str(folder), lambda: _get(str(folder), name))
+        return object_store.retried(str(folder), lambda: object_store.get(str(folder), name))
     with _told_of(folder, "read"):
         try:
             return (_path(folder) / name).read_bytes()
@@ -114,7 +86,7 @@ def write(folder: str | Path, name: str, content: bytes) -> None:
         StorageError: the store or disk does not answer, is full, or refuses.
     """
     if is_url(folder):
-        _retried(str(folder), lambda: _put(str(folder), name, content))
+        object_store.retried(str(folder), lambda: object_store.put(str(folder), name, content))
         return
     path = _path(folder) / name
     with _told_of(folder, "written"):
@@ -133,7 +105,7 @@ def move(folder: str | Path, name: str, target: str) -> None:
         StorageError: the store or disk does not answer, or refuses.
     """
     if is_url(folder):
-        _retried(str(folder), lambda: _move(str(folder), name, target))
+        object_store.retried(str(folder), lambda: object_store.move(str(folder), name, target))
         return
     with _told_of(folder, "written"), suppress(FileNotFoundError):
         os.replace(_path(folder) / name, _path(folder) / target)
@@ -146,7 +118,7 @@ def delete(folder: str | Path, name: str) -> None:
         OSError: there is none, or the store does not answer, or refuses.
     """
     if is_url(folder):
-        filesystem, path = _resolved(str(folder), name)
+        filesystem, path = object_store.file_system(str(folder), name)
         filesystem.delete_file(path)
     else:
         (_path(folder) / name).unlink()
@@ -156,28 +128,30 @@ def is_empty(folder: str | Path) -> bool:
     """Whether nothing lies below a folder, or there is none.
 
     Raises:
-        StorageError: the store does not answer, or refuses.
+        StorageError: the store or disk does not answer, or refuses.
     """
     if is_url(folder):
-        return _retried(str(folder), lambda: _nothing_in(str(folder)))
+        return object_store.retried(str(folder), lambda: object_store.nothing_in(str(folder)))
     path = _path(folder)
-    return not path.is_dir() or not any(path.iterdir())
+    with _told_of(folder, "read"):
+        return not path.is_dir() or not any(path.iterdir())
 
 
 def files_below(folder: str | Path) -> dict[str, int]:
     """Names, relative to a folder, of all files below it, with their sizes in bytes; half-written ones are left out.
 
     Raises:
-        StorageError: the store does not answer, or refuses.
+        StorageError: the store or disk does not answer, or refuses.
     """
     if is_url(folder):
-        return _retried(str(folder), lambda: _list(str(folder)))
+        return object_store.retried(str(folder), lambda: object_store.files_below(str(folder)))
     root = _path(folder)
     found = {}
-    for path in root.rglob("*"):
-        with suppress(FileNotFoundError):  # another process has deleted or moved it
-            if path.is_file() and path.suffix != TEMPORARY:
-                found[path.relative_to(root).as_posix()] = path.stat().st_size
+    with _told_of(folder, "read"):
+        for path in root.rglob("*"):
+            with suppress(FileNotFoundError):  # another process has deleted or moved it
+                if path.is_file() and path.suffix != TEMPORARY:
+                    found[path.relative_to(root).as_posix()] = path.stat().st_size
     return found
 
 
@@ -188,7 +162,7 @@ def delete_below(folder: str | Path) -> None:
         OSError: the store does not answer, or refuses.
     """
     if is_url(folder):
-        filesystem, path = _resolved(str(folder))
+        filesystem, path = object_store.file_system(str(folder))
         if not is_empty(folder):
             filesystem.delete_dir(path)
     elif _path(folder).exists():
@@ -211,12 +185,12 @@ def check_writable(folder: str, setting: str) -> None:
         raise RaykdError(f"{setting} {folder}: no such folder\nmake it, or mount the share that it lies on")
     try:
         if is_url(folder):
-            _put(folder, name, content)
-            content_read = _get(folder, name)
+            object_store.put(folder, name, content)
+            content_read = object_store.get(folder, name)
             delete(folder, name)
             # Without the right to list, some stores refuse this instead of answering that the file is missing.
-            _get(folder, name)
-            _answered.add(_root(folder))
+            object_store.get(folder, name)
+            object_store.answered.add(object_store.root_of(folder))
         else:
             write(folder, name, content)
             content_read = read(folder, name)
@@ -224,7 +198,9 @@ def check_writable(folder: str, setting: str) -> None:
     except RaykdError as error:
         raise RaykdError(f"{setting}: {error}") from error
     except OSError as error:
-        raise RaykdError(f"{setting} {folder} cannot be used: {_reason(error)}\n{_advice(folder)}") from error
+        raise RaykdError(
+            f"{setting} {folder} cannot be used: {object_store.reason(error)}\n{_advice(folder)}"
+        ) from error
     if content_read != content:
         raise RaykdError(f"{setting} {folder}: what was written there is not what was read\n{_advice(folder)}")
 
@@ -287,121 +263,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _retried(folder: str, operation: Callable[[], T]) -> T:
-    """The result of an operation on a store, which is retried if the store has answered this process before."""
-    root, ends, pause = _root(folder), time.monotonic() + PATIENCE_SECONDS, 0.5
-    while True:
-        try:
-            result = operation()
-        except OSError as error:
-            if root not in _answered or time.monotonic() + pause > ends:
-                raise StorageError(f"{folder} cannot be used: {_reason(error)}") from error
-            log.warning("%s does not answer (%s): tried again", folder, _reason(error))
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-        else:
-            _answered.add(root)
-            return result
-
-
-def _get(folder: str, name: str) -> bytes | None:
-    filesystem, path = _resolved(folder, name)
-    while True:
-        try:
-            with filesystem.open_input_stream(path) as stream:
-                content = bytes(stream.read())
-        except FileNotFoundError:
-            return None
-        # Stores are asked for a file's length, then for that many bytes: if it grew in between, these are too few.
-        if filesystem.get_file_info(path).size == len(content):
-            return content
-
-
-def _put(folder: str, name: str, content: bytes) -> None:
-    filesystem, path = _resolved(folder, name)
-    with filesystem.open_output_stream(path) as stream:
-        stream.write(content)
-
-
-def _move(folder: str, name: str, target: str) -> None:
-    filesystem, path = _resolved(folder, name)
-    # Asked first, as each store has another error for a file that is missing.
-    if filesystem.get_file_info(path).is_file:
-        filesystem.move(path, _resolved(folder, target)[1])
-
-
-def _nothing_in(folder: str) -> bool:
-    from pyarrow.fs import FileSelector
-
-    filesystem, path = _resolved(folder)
-    return not filesystem.get_file_info(FileSelector(path, allow_not_found=True))
-
-
-def _list(folder: str) -> dict[str, int]:
-    from pyarrow.fs import FileSelector
-
-    filesystem, path = _resolved(folder)
-    found = filesystem.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
-    return {each.path.removeprefix(f"{path}/"): each.size for each in found if each.is_file}
-
-
-def file_system(url: str) -> tuple[FileSystem, str]:
-    """The file system of a store's URL, and the path there.
-
-    Raises:
-        RaykdError: pyarrow knows no such store, or not its options.
-    """
-    return _resolved(url)
-
-
-def _resolved(folder: str, *names: str) -> tuple[FileSystem, str]:
-    """The file system of a URL, and the path there of what lies below it."""
-    filesystem, base = _filesystem(_root(folder))
-    return filesystem, "/".join([base, *filter(None, unquote(urlsplit(folder).path).split("/")), *names])
-
-
-def _root(folder: str) -> str:
-    return urlsplit(folder)._replace(path="").geturl()
-
-
-@cache
-def _filesystem(root: str) -> tuple[FileSystem, str]:
-    """The file system of a URL without path, which is made once a process, and the bucket's path there.
-
-    Raises:
-        RaykdError: pyarrow knows no such store, or not its options.
-    """
-    from pyarrow.fs import FileSystem
-
-    url = urlsplit(root)
-    if url.scheme not in STORES:
-        raise unknown_name("store", url.scheme, STORES, root)
-    if url.password is not None:
-        raise RaykdError(
-            f"{url.scheme}://{url.hostname}: no passwords in URLs, which are logged\n"
-            "give them in the environment, on every node: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for instance"
-        )
-    try:
-        filesystem, path = FileSystem.from_uri(_with_options(url))
-    except ValueError as error:
-        raise RaykdError(f"{root}: {_reason(error)}") from error
-    return filesystem, path.rstrip("/")
-
-
-def _with_options(url: SplitResult) -> str:
-    options: dict[str, Any] = {**STORES[url.scheme], **parse_qs(url.query)}
-    return url._replace(query=urlencode(options, doseq=True)).geturl()
-
-
 def _path(folder: str | Path) -> Path:
     text = str(folder)
     return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
-
-
-def _reason(error: Exception) -> str:
-    """The message of a store's library, on one line, without what only its developers need."""
-    text = " ".join(str(error).split())
-    return re.sub(r"^When .*?(?=AWS Error)|\s*\(Request ID.*| error_info=.*", "", text)[:200]
 
 
 def _advice(folder: str) -> str:

@@ -15,10 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.fs import FileSystem
 
-from raykd import storage
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, StorageError
 from raykd.storage import (
-    StorageError,
     below,
     check_writable,
     delete_below,
@@ -129,7 +127,7 @@ def test_paths_below_a_url_are_those_that_ray_makes_of_it(object_store: ObjectSt
 
 
 def test_a_broken_upload_leaves_the_file_as_it_was(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("raykd.object_store.PATIENCE_SECONDS", 0.0)
     folder = object_store.folder()
     write(folder, "weights", b"before")
     with object_store.cut(lambda request: "partNumber=2" in request["QUERY_STRING"]), pytest.raises(StorageError):

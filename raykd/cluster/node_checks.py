@@ -16,10 +16,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raykd.cluster.resources import Plan, living_nodes, room_for
 from raykd.config import Experiment
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, StorageError
 from raykd.fingerprints import file_digest
 from raykd.places import shared_folder, teachers_folder
-from raykd.storage import StorageError, check_writable, delete, is_url, read, write
+from raykd.storage import check_writable, delete, is_url, read, write
 
 FILE_SECONDS = 5.0
 """How long a node waits for a new file: network file systems show it late."""

@@ -28,7 +28,7 @@ from raykd.config import DataSettings
 from raykd.data.image_files import is_hidden
 from raykd.data.split_names import split_name
 from raykd.errors import RaykdError
-from raykd.storage import file_system
+from raykd.object_store import file_system
 
 if TYPE_CHECKING:
     from email.message import Message

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from raykd.config.training_spec import WEIGHTS_SUFFIXES
-from raykd.errors import RaykdError, unknown_name
+from raykd.errors import DamagedError, RaykdError, StorageError, unknown_name
 from raykd.fingerprints import file_digest
 from raykd.models.checkpoint_files import COUNTER, CheckpointFile, read_checkpoint_file
-from raykd.storage import DamagedError, StorageError
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileOpenLock
 
-from raykd.storage import DamagedError, StorageError
+from raykd.errors import DamagedError, StorageError
 
 CHECKSUM = "crc32"
 """Key of a record: the checksum of its place and of what stands before it in its line. Optuna passes over it."""

@@ -14,6 +14,7 @@ from ray import tune
 from ray.tune.execution import class_cache
 
 from raykd.cluster.resources import TRIAL_CPUS
+from raykd.errors import StorageError
 from raykd.places import RAY, shared_folder
 from raykd.search.plateau import Plateau
 from raykd.search.schedulers import feed_history, make_scheduler
@@ -21,7 +22,7 @@ from raykd.search.searcher import OptunaSearcher
 from raykd.search.space import SearchSpace
 from raykd.search.start_points import IsStartPoint, StartPoint
 from raykd.search.trial import StudentTrial, TrialContext
-from raykd.storage import StorageError, below, is_url
+from raykd.storage import below, is_url
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, StorageError
 from raykd.search.goals import goals_of, values_of
 from raykd.search.names import METRIC, OUTSIDE, START_SETTINGS, TIME, TRIAL
 from raykd.search.outcome import DIVERGED, ERROR, outcome_of_result
@@ -31,7 +31,6 @@ from raykd.search.retries import retried, waiting_retries
 from raykd.search.space import SearchSpace, Value
 from raykd.search.start_points import StartPoint, enqueue, experiment_itself
 from raykd.search.storage import recorded_together
-from raykd.storage import StorageError
 from raykd.tracking.address import reason
 
 STORAGE_FAULTS = (StorageError, StorageInternalError, OSError)

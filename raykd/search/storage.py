@@ -20,10 +20,9 @@ from optuna.study import Study
 
 from raykd.config import Experiment, StudySettings
 from raykd.database_urls import is_readable, scheme, sqlite_file, with_absolute_path, without_password
-from raykd.errors import RaykdError
+from raykd.errors import DamagedError, RaykdError, StorageError
 from raykd.places import JOURNAL, SETTINGS
 from raykd.search.journal import Journal
-from raykd.storage import DamagedError, StorageError
 from raykd.tracking.address import reason
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from ray import tune
 from raykd.cluster.client import RunEnded, StudentClient, train_to_end
 from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment
+from raykd.errors import StorageError
 from raykd.places import TRIALS, fold_name, shared_folder, trial_name
 from raykd.search.folds import merged
 from raykd.search.names import METRIC, TRIAL
 from raykd.settings_io import override
-from raykd.storage import StorageError, below
+from raykd.storage import below
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.teacher_cache import teachers
 

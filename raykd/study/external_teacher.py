@@ -11,10 +11,10 @@ import ray
 from raykd.cluster.resources import Plan
 from raykd.config import Experiment
 from raykd.data import DataInfo
-from raykd.errors import RaykdError, shortened
+from raykd.errors import DamagedError, RaykdError, shortened
 from raykd.imports import work_in
 from raykd.places import teachers_folder
-from raykd.storage import DamagedError, below, name_of, read, write
+from raykd.storage import below, name_of, read, write
 from raykd.tracking.load_model import untrusted
 from raykd.training.external_teacher import HOW_TO_TRUST, fetch_external_teacher
 from raykd.training.folder import MODULE, description

@@ -13,12 +13,11 @@ from filelock import FileLock, Timeout
 
 from raykd.config import Experiment
 from raykd.database_urls import sqlite_file, with_absolute_path, without_password
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, StorageError
 from raykd.places import SETTINGS, TEACHER
 from raykd.records import write_json
 from raykd.search.storage import database_connection, storage_address, study_storage
 from raykd.settings_io import load_saved, save_experiment, setting_names, setting_value
-from raykd.storage import StorageError
 
 LOCK = "driver.lock"
 """File of a run's folder that its process holds locked; the kernel frees it however the process ends."""

@@ -33,11 +33,11 @@ from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
 from raykd.config import ClusterSettings, Experiment, TrackingSettings
 from raykd.data import DataInfo, some_of
-from raykd.errors import FAILED, RaykdError
+from raykd.errors import FAILED, RaykdError, StorageError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
 from raykd.progress import CountProgress, standard_output
 from raykd.search.space import SearchSpace
-from raykd.storage import StorageError, below, check_creatable, disk_error
+from raykd.storage import below, check_creatable, disk_error
 from raykd.study.bank import bank_line
 from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords

@@ -12,10 +12,9 @@ import ray
 from rich.console import Console
 
 from raykd.cluster.client import train_to_end
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, StorageError
 from raykd.progress import RunProgress
 from raykd.search.outcome import outcome_of_report
-from raykd.storage import StorageError
 from raykd.tracking import Tracker, TrialState
 from raykd.training.folder import description, disown
 from raykd.training.messages import Report, TrainRequest

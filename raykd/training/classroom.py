@@ -17,8 +17,7 @@ import torch
 
 from raykd.config import DataSettings, TrainingSpec
 from raykd.data import ImageData, evaluation_batches, load_data, training_batches
-from raykd.errors import RaykdError
-from raykd.storage import StorageError
+from raykd.errors import RaykdError, StorageError
 from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history, stored_checkpoint
 from raykd.training.compiled.rehearsal import Scene

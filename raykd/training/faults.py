@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from raykd.storage import StorageError
+from raykd.errors import StorageError
 
 MEMORY_ALLOCATION = 2
 """`cudaErrorMemoryAllocation`, and `hipErrorOutOfMemory`."""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from raykd.config import ModelSettings, TrackingSettings, TrainingSpec
 from raykd.data import DataInfo
-from raykd.errors import RaykdError
+from raykd.errors import DamagedError, RaykdError
 from raykd.models import Classifier, build_model
-from raykd.storage import DamagedError, below, name_of, read, write
+from raykd.storage import below, name_of, read, write
 from raykd.tracking.load_model import SCHEMES, fetched_model, own_folder, unpickled_network, untrusted
 from raykd.training.folder import DESCRIPTION, MEMBERS, MODULE, SIZE, VIEW, WEIGHTS, description, write_description
 from raykd.training.messages import Report

@@ -13,9 +13,9 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from raykd.errors import DamagedError, StorageError
 from raykd.search.journal import Journal, JournalFile
 from raykd.search.optuna_study import open_study
-from raykd.storage import DamagedError, StorageError
 
 
 def study_in(storage: JournalStorage) -> optuna.Study:

@@ -9,13 +9,12 @@ import pytest
 
 import raykd
 from raykd.config import Experiment, TrackingSettings
-from raykd.errors import RaykdError
+from raykd.errors import DamagedError, RaykdError
 from raykd.places import FINALISTS, SETTINGS, TEACHER
 from raykd.report.study.facts import CONFIRMED, facts_of
 from raykd.results.finalists import Finalist, Finalists
 from raykd.results.load import load_study, recorded_study
 from raykd.settings_io import CHECKSUM, load_saved, override, save_experiment
-from raykd.storage import DamagedError
 from raykd.study import external_teacher, warm_start
 from raykd.study.confirm.setup import RECORD, _begun
 from raykd.study.folder import begin_folder, check_folder, with_lasting_paths

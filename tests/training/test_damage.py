@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from raykd.data import load_data
-from raykd.errors import RaykdError
-from raykd.storage import DamagedError
+from raykd.errors import DamagedError, RaykdError
 from raykd.training.classroom import Classroom
 from raykd.training.cross_fitting import load_teacher
 from raykd.training.folder import CHECKPOINT, DESCRIPTION, PREVIOUS, WEIGHTS, description

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from raykd.config import TrainingSpec
-from raykd.storage import StorageError
+from raykd.errors import StorageError
 from raykd.training.classroom import Classroom
 from raykd.training.faults import ends_worker, is_device_error, is_out_of_memory
 from raykd.training.folder import description

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from raykd import storage
 from raykd.config import ModelSettings, TrackingSettings, TrainingSpec
 from raykd.data import load_data
-from raykd.storage import StorageError, below, read
+from raykd.errors import StorageError
+from raykd.storage import below, read
 from raykd.training.classroom import Classroom
 from raykd.training.external_teacher import evaluate_external_teacher, fetch_external_teacher
 from raykd.training.folder import CHECKPOINT, DESCRIPTION, FAILURE, WEIGHTS, description, keep_model
@@ -87,7 +87,7 @@ def test_a_store_that_is_away_is_nobodys_failure(
     submit: Enrol, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The classroom ends, to be started again; the student goes on from its last epoch."""
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("raykd.object_store.PATIENCE_SECONDS", 0.0)
     student = submit(plain())
     classroom = Classroom(Team())
     train(student, classroom=classroom, epochs=1)

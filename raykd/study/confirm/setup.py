@@ -11,7 +11,7 @@ from typing import Any
 
 from raykd.config import Experiment
 from raykd.data import load_data
-from raykd.errors import RaykdError
+from raykd.errors import DamagedError, RaykdError
 from raykd.places import SETTINGS, teachers_folder
 from raykd.records import read_json, write_json
 from raykd.results.confirm import ChosenTrial, Fixed, Use
@@ -19,7 +19,7 @@ from raykd.results.load import RecordedStudy, recorded_study
 from raykd.results.study import StudyResult
 from raykd.search.optuna_study import remaining_trials
 from raykd.settings_io import override, setting_names, setting_value
-from raykd.storage import DamagedError, below, check_writable, is_url
+from raykd.storage import below, check_writable, is_url
 from raykd.study.confirm.contenders import seeds_of
 from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
 from raykd.study.folder import LOCK, check_folder, with_lasting_paths

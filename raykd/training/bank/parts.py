@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from raykd.storage import StorageError, below, delete_below, files_below, name_of, read, write
+from raykd.errors import StorageError
+from raykd.storage import below, delete_below, files_below, name_of, read, write
 from raykd.training.bank.room import Room
 
 if TYPE_CHECKING:
