@@ -1,28 +1,22 @@
-"""Reads, overrides and writes settings by their dotted names, and explains in plain words what is wrong with them."""
+"""Reads and overrides settings by their dotted names, and explains in plain words what is wrong with them."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment
-from raykd.errors import DamagedError, RaykdError, shortened, unknown_name
+from raykd.errors import RaykdError, shortened, unknown_name
 from raykd.settings import Settings
-from raykd.storage import local_path, read, write
-from raykd.yaml_text import Dumper, read_text
-
-CHECKSUM = b"# Checksum (sha256) of the lines below: "
-"""How the first line of a file of saved settings begins."""
-
+from raykd.storage import local_path
+from raykd.yaml_text import read_text
 
 RETIRED = {
     "tracking.registered_name": None,
@@ -104,43 +98,6 @@ def without_leftovers(experiment: Experiment, values: Mapping[str, Any]) -> Expe
             dropped |= {each: _settings()[each].get_default(call_default_factory=True) for each in settings}
     dropped.pop("data.cache", None)
     return override(experiment, dropped) if dropped else experiment
-
-
-def save_experiment(experiment: Experiment, path: str | Path) -> None:
-    """Write all settings as YAML, with a checksum; `load_experiment` gives an equal experiment back.
-
-    Raises:
-        StorageError: the disk is full, or refuses.
-    """
-    target = Path(path)
-    content = yaml.dump(experiment.model_dump(), Dumper=Dumper, sort_keys=False).encode()
-    write(target.parent, target.name, CHECKSUM + _digest(content) + b"\n" + content)
-
-
-def load_saved(path: str | Path) -> Experiment:
-    """The settings that `save_experiment` wrote, which nobody has changed since.
-
-    Files of earlier releases have no checksum.
-
-    Raises:
-        DamagedError: the file is not what was written.
-        RaykdError: it cannot be read, or a setting in it is unknown or wrong.
-    """
-    path = Path(path)
-    content = read(path.parent, path.name)
-    if content is not None:
-        first, _, rest = content.partition(b"\n")
-        damaged = first != CHECKSUM + _digest(rest) if first.startswith(CHECKSUM[:1]) else not content.strip()
-        if damaged:
-            raise DamagedError(
-                f"{path} is damaged: it is not what was written (its run in MLflow has a copy, {path.name})\n"
-                "bring back a copy; if you have changed the file yourself, delete its first line"
-            )
-    return load_experiment(path, Experiment())
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
 
 
 def override(experiment: Experiment, values: Mapping[str, Any], where: str = "") -> Experiment:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from raykd.command_line import parse
 from raykd.config import Experiment
 from raykd.errors import RaykdError
+from raykd.saved_settings import save_experiment
 from raykd.settings_io import (
     experiment_from_yaml,
     friendly,
@@ -21,7 +22,6 @@ from raykd.settings_io import (
     override,
     read_yaml,
     resolve_setting,
-    save_experiment,
     setting_names,
     setting_value,
 )

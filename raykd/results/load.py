@@ -14,9 +14,10 @@ from raykd.places import PLAIN, SETTINGS, TEACHER, fold_name
 from raykd.records import read_json
 from raykd.results.folds import over_folds
 from raykd.results.study import StudyResult
+from raykd.saved_settings import load_saved
 from raykd.search.optuna_study import open_study
 from raykd.search.storage import study_names, study_storage
-from raykd.settings_io import load_saved, override
+from raykd.settings_io import override
 from raykd.storage import local_path
 from raykd.tracking.address import address_of
 from raykd.training.folder import description

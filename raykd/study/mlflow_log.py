@@ -18,10 +18,11 @@ from raykd.data import DataInfo
 from raykd.places import SETTINGS, TRIALS, trial_name
 from raykd.results.study import StudyResult
 from raykd.results.trial_summary import RETRIED
+from raykd.saved_settings import save_experiment
 from raykd.search.names import METRIC
 from raykd.search.retries import retry_of
 from raykd.search.start_points import start_of
-from raykd.settings_io import override, save_experiment
+from raykd.settings_io import override
 from raykd.storage import name_of
 from raykd.tracking import Dataset, Tracker, TrialState
 from raykd.tracking.code import installed, raykd_code, source_tags

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raykd.config import Experiment
-from raykd.settings_io import save_experiment
+from raykd.saved_settings import save_experiment
 from raykd.study.folder import LOCK
 from tests.helpers.bad_input import Bad, Refuse, bad, settings
 

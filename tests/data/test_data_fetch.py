@@ -23,7 +23,8 @@ from raykd.command_line import parse
 from raykd.config import DataSettings, Experiment
 from raykd.data import load_data
 from raykd.errors import RaykdError
-from raykd.settings_io import load_experiment, override, save_experiment
+from raykd.saved_settings import save_experiment
+from raykd.settings_io import load_experiment, override
 from raykd.storage import below, write
 from tests.helpers.genuine_data import write_cifar, write_images
 

@@ -22,7 +22,8 @@ import raykd
 from raykd.cluster.session import NAMESPACE
 from raykd.config import Experiment, ModelSettings
 from raykd.results.load import recorded_study
-from raykd.settings_io import override, save_experiment
+from raykd.saved_settings import save_experiment
+from raykd.settings_io import override
 from raykd.study.tune import tune
 from raykd.training.checkpoint import stored_checkpoint
 from tests.helpers.mlflow_places import datasets

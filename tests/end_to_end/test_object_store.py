@@ -14,8 +14,9 @@ import torch
 
 import raykd
 from raykd.config import Experiment
+from raykd.saved_settings import save_experiment
 from raykd.search.trial import trial_folder
-from raykd.settings_io import override, save_experiment
+from raykd.settings_io import override
 from raykd.storage import below, name_of, read
 from raykd.study.tune import tune
 from raykd.training.folder import CHECKPOINT, description

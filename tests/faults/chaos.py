@@ -18,7 +18,8 @@ import raykd
 from raykd.config import Experiment
 from raykd.results.load import load_study, recorded_study
 from raykd.results.study import StudyResult
-from raykd.settings_io import override, save_experiment
+from raykd.saved_settings import save_experiment
+from raykd.settings_io import override
 from raykd.tracking.outbox import logged_epochs
 from tests.faults.faults import FAULTS, Fault, Scene, mount_disk
 from tests.helpers.mlflow_places import Server

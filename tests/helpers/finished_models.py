@@ -14,8 +14,8 @@ from raykd.data import ImageData, load_data, training_batches
 from raykd.models import build_model
 from raykd.places import JOURNAL, SETTINGS
 from raykd.results.load import recorded_study
+from raykd.saved_settings import save_experiment
 from raykd.search.optuna_study import open_study
-from raykd.settings_io import save_experiment
 from raykd.study.folder import remember_trained_teacher
 from raykd.training.folder import description, write_description
 from raykd.training.messages import Report

@@ -134,7 +134,8 @@ def test_results_show_themselves_in_a_few_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["data", "best"])
 def test_what_is_not_at_hand_is_said(tmp_path: Path, missing: str) -> None:
     from raykd.report.study.sections import sections
-    from raykd.settings_io import override, save_experiment
+    from raykd.saved_settings import save_experiment
+    from raykd.settings_io import override
 
     experiment = finished_study(tmp_path, TrackingSettings())
     if missing == "data":

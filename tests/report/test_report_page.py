@@ -237,7 +237,8 @@ def test_several_goals_show_their_front(experiment: Experiment) -> None:
                 user_attrs={"parameters": size, "best_validation_accuracy": accuracy, "best_epoch": 1},
             )
         )
-    from raykd.settings_io import override, save_experiment
+    from raykd.saved_settings import save_experiment
+    from raykd.settings_io import override
 
     both = override(experiment, {"study.objectives": goals, "student.arguments": {}})
     save_experiment(both, experiment.folder / "experiment.yaml")

@@ -7,8 +7,8 @@ import pytest
 import raykd
 from raykd.config import Experiment
 from raykd.places import SETTINGS
+from raykd.saved_settings import save_experiment
 from raykd.search.optuna_study import open_study
-from raykd.settings_io import save_experiment
 
 
 def test_no_study_at_all(tmp_path):

@@ -12,7 +12,8 @@ from raykd.cli import main
 from raykd.config import Experiment, TrackingSettings, TrainingSettings
 from raykd.data import DataInfo, load_data
 from raykd.places import SETTINGS
-from raykd.settings_io import override, save_experiment
+from raykd.saved_settings import save_experiment
+from raykd.settings_io import override
 from raykd.study.bank import bank_line
 from raykd.training.bank.parts import stored_views
 from tests.helpers.finished_models import DIGITS, finished_study

@@ -17,8 +17,9 @@ from raykd.data import load_data
 from raykd.errors import RaykdError
 from raykd.places import JOURNAL, SETTINGS
 from raykd.results.confirm import Use
+from raykd.saved_settings import save_experiment
 from raykd.search.optuna_study import open_study
-from raykd.settings_io import override, save_experiment
+from raykd.settings_io import override
 from raykd.study.confirm.setup import RECORD, USES, set_up
 from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
 from raykd.study.folder import begin_folder, remember_trained_teacher

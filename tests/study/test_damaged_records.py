@@ -14,7 +14,8 @@ from raykd.places import FINALISTS, SETTINGS, TEACHER
 from raykd.report.study.facts import CONFIRMED, facts_of
 from raykd.results.finalists import Finalist, Finalists
 from raykd.results.load import load_study, recorded_study
-from raykd.settings_io import CHECKSUM, load_saved, override, save_experiment
+from raykd.saved_settings import CHECKSUM, load_saved, save_experiment
+from raykd.settings_io import override
 from raykd.study import external_teacher, warm_start
 from raykd.study.confirm.setup import RECORD, _begun
 from raykd.study.folder import begin_folder, check_folder, with_lasting_paths

@@ -15,8 +15,9 @@ from raykd.config import Experiment
 from raykd.errors import DamagedError, RaykdError, StorageError
 from raykd.imports import work_in
 from raykd.models import build_model
+from raykd.saved_settings import save_experiment
 from raykd.search.space_file import load_space
-from raykd.settings_io import load_experiment, override, save_experiment
+from raykd.settings_io import load_experiment, override
 from raykd.study.folder import begin_folder, check_folder, with_lasting_paths
 from raykd.study.start_weights import with_weights_digests
 from raykd.training.teacher_cache import teachers

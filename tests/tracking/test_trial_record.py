@@ -12,7 +12,7 @@ from raykd.cli import main
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.places import SETTINGS
-from raykd.settings_io import save_experiment
+from raykd.saved_settings import save_experiment
 from raykd.tracking.trial_record import is_run_id, recorded_trial
 
 TAGS = {

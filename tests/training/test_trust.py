@@ -23,7 +23,8 @@ from raykd.errors import RaykdError
 from raykd.models import build_model
 from raykd.places import SETTINGS
 from raykd.results.load import recorded_study
-from raykd.settings_io import override, save_experiment
+from raykd.saved_settings import save_experiment
+from raykd.settings_io import override
 from raykd.study.external_teacher import remember_external_teacher, with_external_teacher
 from raykd.study.folder import remember_trained_teacher
 from raykd.study.networks import teacher_network

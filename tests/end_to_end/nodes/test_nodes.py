@@ -20,7 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from raykd.config import Experiment
-from raykd.settings_io import override, save_experiment
+from raykd.saved_settings import save_experiment
+from raykd.settings_io import override
 from tests.helpers.machines import Machines, refusal
 from tests.helpers.node_networks import HURRY
 from tests.helpers.paths import ROOT
