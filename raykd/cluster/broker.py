@@ -29,6 +29,10 @@ IDLE_SECONDS = 10.0
 ASSEMBLY_SECONDS = 30.0
 """How long a search's first trials wait for each other's processes, and a run's first classrooms for one another."""
 
+STORAGE_FAULTS = 2
+"""A classroom that its storage has refused so often without an epoch between is closed: a new start takes long, and
+finds the same."""
+
 POLL_SECONDS = 1.0
 """How often waiting calls look at the clock, for leases that ran out."""
 
@@ -45,6 +49,7 @@ class Broker:
         self._assembled: Counter[str] = Counter()
         self._usage: dict[str, dict[str, float]] = {}
         self._notices: dict[str, bool] = {}
+        self._storage_faults: dict[str, dict[int, str]] = {}
 
     async def assemble(self, study: str, size: int) -> None:
         """Wait until so many processes of a study's trials have started, this one included; later ones need not wait.
@@ -101,6 +106,8 @@ class Broker:
         # A restarted classroom polls while the call of its dead predecessor may still be waiting here.
         self._polls[name] += 1
         call = self._polls[name]
+        if worker_poll.reports:
+            self._storage_faults.pop(name, None)
         self._assignments.poll(worker_poll, _now())
         await self._notify()
         lockstep_end, idle_end = (_now() + seconds for seconds in (LOCKSTEP_SECONDS, IDLE_SECONDS))
@@ -128,8 +135,19 @@ class Broker:
     async def record_fault(self, classroom: str, fault: Fault) -> None:
         """Why a worker of a classroom ends; see `Assignments.record_fault`. The user is told."""
         self._assignments.record_fault(classroom, fault)
+        if fault.storage:
+            faults = self._storage_faults.setdefault(classroom, {})
+            # All workers that meet the same fault have followed the same call.
+            faults[self._polls[classroom]] = fault.reason
+            if len(faults) >= STORAGE_FAULTS:
+                self._closing.add(classroom)
         await self.record_notice(f"{classroom} starts again: {fault.reason}")
         await self._notify()
+
+    async def refused(self, classroom: str) -> str | None:
+        """What the storage has said to a classroom that was closed for it; None if it was not."""
+        faults = list(self._storage_faults.get(classroom, {}).values())
+        return faults[-1] if len(faults) >= STORAGE_FAULTS else None
 
     async def remove_classroom(self, classroom: str) -> None:
         """A classroom is gone for good; its students go to the others, and its last call ends."""

@@ -23,7 +23,7 @@ from raykd.cluster.broker import start_broker
 from raykd.cluster.node_checks import NodeChecks
 from raykd.cluster.placement import Nodes, PlacedClassroom, Placement
 from raykd.cluster.resources import Plan, living_nodes
-from raykd.cluster.trainer import classroom_trainer, lacked_resources, lost_storage, reason_of
+from raykd.cluster.trainer import classroom_trainer, lacked_resources, reason_of
 from raykd.cluster.watchdog import HEALTH_CHECK_TIMEOUT, HEALTH_CHECKS
 from raykd.config import ClusterSettings
 
@@ -211,17 +211,18 @@ class Classrooms:
                 return
             busy = lacked_resources(error)
             self._failed_starts += isinstance(error, ControllerError) and not busy
-            given_up = error is not None and not busy and not self._may_start_again(room, error)
+            refused: str | None = ray.get(self.broker.refused.remote(room.name))
+            failed = error is not None and not busy and not self._may_start_again(room, error)
+            given_up = failed or refused is not None
             if not self._placement.ended(room.name, given_up=given_up, busy=busy, now=time.monotonic()):
                 return
             self.broker.remove_classroom.remote(room.name)
             if busy:
                 self._say(f"{room.name} cannot open: its nodes' resources are taken; tried again later")
-            if given_up and error is not None:
-                self._say(f"{room.name} is given up: {reason_of(error)}")
+            if given_up:
+                self._say(f"{room.name} is given up: {refused if error is None else reason_of(error)}")
                 if self._placement.exhausted:
-                    lacks = "reaches cluster.storage" if lost_storage(error) else "is left"
-                    self.interrupt(f"no classroom {lacks}: the run ends here")
+                    self.interrupt(f"no classroom {'can use its storage' if refused else 'is left'}: the run ends here")
 
     def _may_start_again(self, room: PlacedClassroom, error: Exception) -> bool:
         """Faults count anew after progress: a run of days sees more of them than one classroom may have in a row."""

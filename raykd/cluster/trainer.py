@@ -13,7 +13,6 @@ from raykd.cluster.process_group import ClusterTorchConfig
 from raykd.cluster.resources import Plan, worker_resources
 from raykd.cluster.worker import WorkerConfig, work_until_closed
 from raykd.config import ClusterSettings
-from raykd.errors import DamagedError, StorageError
 
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait must not spin: on a busy machine that made an epoch ten times slower."""
@@ -66,11 +65,6 @@ def lacked_resources(error: Exception | None) -> bool:
     """Whether a classroom never got its workers' resources. Ray Train exports the outer error only."""
     cause = error.controller_failure if isinstance(error, ControllerError) else None
     return type(cause).__name__ == "WorkerGroupStartupTimeoutError"
-
-
-def lost_storage(error: Exception) -> bool:
-    """Whether a worker could not reach the storage. Ray Train reports its workers' errors as text."""
-    return any(kind.__name__ in str(error) for kind in (StorageError, DamagedError))
 
 
 def reason_of(error: Exception) -> str:

@@ -65,7 +65,7 @@ class Classroom:
     def fault(self, error: Exception, commands: WorkerCommands) -> Fault | None:
         """What an error says that `follow` has raised; None: no more than that the worker ends."""
         if isinstance(error, StorageError):
-            return Fault(str(error))
+            return Fault(str(error), storage=True)
         if is_device_error(error):
             return Fault(f"{self._team.device} of node {platform.node()}: {first_line(error)}", None, device=True)
         if not is_out_of_memory(error):

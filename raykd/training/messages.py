@@ -90,12 +90,14 @@ class Fault:
     - suspects: tickets of the students that may be the cause; empty: it is none of theirs; None: all that were being
       seated or trained
     - device: a device failed: a student may have caused it, or it is broken
+    - storage: a store or disk refused: workers that start again may find the same
     - reports: what else the worker has to tell
     """
 
     reason: str
     suspects: tuple[str, ...] | None = ()
     device: bool = False
+    storage: bool = False
     reports: tuple[Report, ...] = ()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from raykd.cluster.broker import IDLE_SECONDS, LOCKSTEP_SECONDS, Broker
 from raykd.config import TrainingSettings, TrainingSpec
-from raykd.training.messages import TrainRequest, WorkerCommands
+from raykd.training.messages import Fault, TrainRequest, WorkerCommands
 from tests.helpers.messages import report, request, worker_poll
 from tests.helpers.virtual_time import run_in_virtual_time
 
@@ -366,6 +366,33 @@ def test_hundreds_may_wait_at_once(students: int) -> None:
         called = asyncio.create_task(broker.poll(worker_poll("room", seats=students, reports=reports)))
         assert await asyncio.wait_for(asyncio.gather(*asked), 10) == reports
         called.cancel()
+
+    run(story())
+
+
+@pytest.mark.parametrize("moved_between", [False, True], ids=["nothing moves", "an epoch between"])
+def test_a_classroom_that_its_storage_refuses_again_is_closed(moved_between: bool) -> None:
+    async def story() -> None:
+        broker = Broker(30)
+        await first_epochs_of(broker, ADA)
+        full = Fault("/disk cannot be written: No space left on device", storage=True)
+        commands = await soon(broker.poll(worker_poll("room")))
+        assert commands == WorkerCommands(enter=(ADA,), learn=(ADA.ticket,))
+        for _ in range(2):  # both workers tell of it
+            await broker.record_fault("room", full)
+        assert await broker.refused("room") is None
+        assert await soon(broker.poll(worker_poll("room"))) == commands
+        if moved_between:
+            later = asyncio.create_task(broker.poll(worker_poll("room", ADA, reports=[report(ADA, 1)])))
+            assert await waits(later)
+        await broker.record_fault("room", full)
+        if moved_between:
+            assert await broker.refused("room") is None
+        else:
+            assert await broker.refused("room") == full.reason
+            assert await soon(broker.poll(worker_poll("room"))) == WorkerCommands(close=True)
+            # Nothing is held against the student: it goes to another classroom.
+            assert await soon(broker.poll(worker_poll("other"))) == commands
 
     run(story())
 
