@@ -49,7 +49,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
 
 @pytest.mark.parametrize("name", [*FEATURE_METHODS, "ctkd"])
 def test_a_student_of_any_method_learns_what_it_is_taught(tmp_path: Path, teacher: Path, name: str) -> None:
-    training = {"epochs": 8, "batch_size": 10}
+    training = {"epochs": 12, "batch_size": 10}
     reports = train(request_for(by(name, training=training), tmp_path / "student", teacher))
     first, last = reports[0].metrics, reports[-1].metrics
     part = "features" if name in FEATURE_METHODS else "cross_entropy"
