@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,16 +22,19 @@ from raykd.results.study import StudyResult
 from raykd.saved_settings import save_experiment
 from raykd.settings_io import override
 from raykd.tracking.outbox import logged_epochs
-from tests.faults.faults import FAULTS, Fault, Scene, mount_disk
+from tests.faults.faults import FAULTS, Fault, Scene
 from tests.helpers.mlflow_places import Server
+from tests.helpers.mounts import small_disk
 from tests.helpers.paths import ROOT
 from tests.helpers.small_study import quiet_console, small_experiment
 
+DISK = 64
+"""Size of the disk that fills up, in MiB."""
 EPOCHS = 5
-TRIALS_EACH = 3
+TRIALS_EACH = 6
 """Trials for each fault."""
-PAUSE = (2.0, 6.0)
-"""Seconds between two faults, at least and at most."""
+PAUSE = (1, 8)
+"""Epochs, of all trials together, between two faults, at least and at most; a few more pass until they are seen."""
 PROGRESS_SECONDS = 300.0
 """How long a study may take after a fault until an epoch ends."""
 LAUNCH_SECONDS = 900.0
@@ -45,6 +49,7 @@ class Chaos:
     """What was done to a study.
 
     - folder: holds everything
+    - disk: below it, with the study and the teachers; None: no disk of its own could be mounted there
     - injected: the faults in their order, with the second when each was over
     - launches: exit codes of the study's commands, and the last words of those that failed
     """
@@ -52,7 +57,7 @@ class Chaos:
     folder: Path
     experiment: Experiment
     server: Server
-    has_disk: bool
+    disk: Path | None
     injected: list[tuple[float, str]] = field(default_factory=list)
     launches: list[tuple[int, str]] = field(default_factory=list)
 
@@ -62,24 +67,34 @@ class Chaos:
         return Counter(name for _, name in self.injected)
 
 
-def set_up(folder: Path, faults: int) -> Chaos:
+@contextmanager
+def prepared(folder: Path, faults: int) -> Iterator[Chaos]:
     """A small study on a disk of its own, which logs to a server of MLflow."""
-    disk = folder / "disk"
-    disk.mkdir()
-    has_disk = mount_disk(disk)
-    server = Server(folder)
-    server.start()
+    with ExitStack() as stack:
+        disk: Path | None = folder / "disk"
+        try:
+            stack.enter_context(small_disk(folder / "disk", DISK))
+        except PermissionError as error:
+            print(f"no disk fills up: {error}")
+            disk = None
+        server = Server(folder)
+        server.start()
+        stack.callback(server.kill)
+        yield Chaos(folder, disk, _experiment(folder / "disk", faults, server.uri), server)
+
+
+def _experiment(folder: Path, faults: int, tracking: str) -> Experiment:
     settings = {
         "training.epochs": EPOCHS,
         "study.scheduler": "none",
         "cluster.classrooms": 2,
         "cluster.lease_seconds": 5.0,
         "cluster.restarts": 3,
-        "tracking.uri": server.uri,
+        "tracking.uri": tracking,
         "tracking.timeout_seconds": 5.0,
     }
-    small = small_experiment(disk, SPACE, trials=max(TRIALS_EACH * faults, 4))
-    return Chaos(folder, override(small, settings).with_absolute_paths(), server, has_disk)
+    small = small_experiment(folder, SPACE, trials=TRIALS_EACH * faults)
+    return override(small, settings).with_absolute_paths()
 
 
 def unleash(chaos: Chaos, faults: int, seed: int, address: str) -> None:
@@ -91,16 +106,17 @@ def unleash(chaos: Chaos, faults: int, seed: int, address: str) -> None:
     dice = random.Random(seed)
     began = time.monotonic()
     driver = _launch(chaos, address)
-    disk = chaos.folder / "disk" if chaos.has_disk else None
-    scene = Scene(dice, chaos.experiment.folder, chaos.experiment.teacher.cache, disk, chaos.server, driver)
-    for fault in _drawn(dice, faults):
-        done = False
-        while not done:
-            _wait_for_progress(chaos, scene, address)
-            time.sleep(dice.uniform(*PAUSE))
-            done = fault(scene)
-        chaos.injected.append((round(time.monotonic() - began, 1), fault.__name__))
-        print(f"{chaos.injected[-1][0]:7.1f} s  {fault.__name__}", flush=True)
+    scene = Scene(dice, chaos.experiment.folder, chaos.experiment.teacher.cache, chaos.disk, chaos.server, driver)
+    left: list[Fault] = []
+    while len(chaos.injected) < faults:
+        _wait_for_progress(chaos, scene, address, dice.randint(*PAUSE))
+        # Every fault once, before any comes again; those that find nothing to break, such as no best student, later.
+        left = left or dice.sample(FAULTS, len(FAULTS))
+        done = next((fault for fault in left if fault(scene)), None)
+        if done is not None:
+            left.remove(done)
+            chaos.injected.append((round(time.monotonic() - began, 1), done.__name__))
+            print(f"{chaos.injected[-1][0]:7.1f} s  {done.__name__}", flush=True)
     for _ in range(MOST_LAUNCHES):
         if _ended(chaos, scene.driver, LAUNCH_SECONDS) == 0:
             return
@@ -135,14 +151,6 @@ def replays(chaos: Chaos, names: list[str], address: str) -> Iterator[tuple[str,
         yield name, found.same
 
 
-def _drawn(dice: random.Random, faults: int) -> Iterator[Fault]:
-    """Every fault once, before any comes again."""
-    left: list[Fault] = []
-    for _ in range(faults):
-        left = left or dice.sample(FAULTS, len(FAULTS))
-        yield left.pop()
-
-
 def _launch(chaos: Chaos, address: str) -> subprocess.Popen[str]:
     settings = chaos.folder / "experiment.yaml"
     save_experiment(chaos.experiment, settings)
@@ -164,11 +172,11 @@ def _ended(chaos: Chaos, driver: subprocess.Popen[str], seconds: float) -> int:
     return code
 
 
-def _wait_for_progress(chaos: Chaos, scene: Scene, address: str) -> None:
-    """Until an epoch has ended; a launch that ended is followed by the next one."""
-    before = _epochs(chaos)
+def _wait_for_progress(chaos: Chaos, scene: Scene, address: str, epochs: int) -> None:
+    """Until so many epochs have ended; a launch that ended is followed by the next one."""
+    wanted = _epochs(chaos) + epochs
     end = time.monotonic() + PROGRESS_SECONDS
-    while _epochs(chaos) <= before:
+    while _epochs(chaos) < wanted:
         if scene.driver.poll() is not None:
             code = _ended(chaos, scene.driver, 0)
             assert code != 0, f"the study is over before all faults: {dict(chaos.counts)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import signal
@@ -16,9 +15,8 @@ from pathlib import Path
 import psutil
 
 from tests.helpers.mlflow_places import Server
+from tests.helpers.mounts import fill
 
-DISK = "64m"
-"""Size of the disk that fills up."""
 FLIPPED = 100
 """Bytes that are changed in a damaged file."""
 
@@ -122,14 +120,7 @@ def fill_disk(scene: Scene) -> bool:
     """The disk is full for some seconds."""
     if scene.disk is None:
         return False
-    filler = scene.disk / "filler"
-    try:
-        with filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 16))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
+    filler = fill(scene.disk)
     time.sleep(scene.dice.uniform(1.0, 6.0))
     filler.unlink()
     return True
@@ -166,12 +157,6 @@ FAULTS: tuple[Fault, ...] = (
     freeze_mlflow,
     flip_best,
 )
-
-
-def mount_disk(folder: Path) -> bool:
-    """Put a small file system of its own on a folder. False: this process may not."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def _kill(scene: Scene, title: str) -> bool:

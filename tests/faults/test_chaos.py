@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.chaos import books, replays, set_up, unleash
+from tests.faults.chaos import books, prepared, replays, unleash
 
 pytestmark = pytest.mark.cluster
 
 
 def test_the_books_are_right_whatever_breaks(cluster: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     faults, seed = (request.config.getoption(name) for name in ("--faults", "--fault-seed"))
-    chaos = set_up(tmp_path, faults)
-    try:
-        unleash(chaos, faults, seed, cluster)
-        result = books(chaos)
-        # Some of many: each takes a cluster's start.
-        names = [trial.name for trial in result.trials][:: max(len(result.trials) // faults, 1)]
-        assert dict(replays(chaos, names, cluster)) == dict.fromkeys(names, True)
-    finally:
-        chaos.server.kill()
-        print(f"faults: {dict(chaos.counts)}", f"launches: {chaos.launches}", sep="\n")
+    with prepared(tmp_path, faults) as chaos:
+        try:
+            unleash(chaos, faults, seed, cluster)
+            result = books(chaos)
+            # Some of many: each takes a classroom's start.
+            names = [trial.name for trial in result.trials][:: max(len(result.trials) // faults, 1)]
+            assert dict(replays(chaos, names, cluster)) == dict.fromkeys(names, True)
+        finally:
+            print(f"faults: {dict(chaos.counts)}", f"launches: {chaos.launches}", sep="\n")
