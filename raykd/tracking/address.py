@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from raykd.config import TrackingSettings
 from raykd.database_urls import DATABASES, hide_password, scheme, sqlite_file
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """The packages of databases' drivers that are not named as their modules."""
@@ -187,8 +187,9 @@ def reason(error: Exception) -> str:
         return "what answers there is not an MLflow server"
     if status := re.search(r"failed with error code (\d+) != |too many (\d+) error responses", text):
         return _SERVER_ERROR + (status[1] or status[2])
-    line = (text.strip() or type(error).__name__).splitlines()[0]
-    return hide_password(line if len(line) <= 200 else line[:197] + "...")
+    if of_driver := re.search(r"\(\w+\.\w+Error\) (.+)", text):  # SQLAlchemy puts what it was doing before it
+        return shortened(hide_password(of_driver[1]))
+    return shortened(hide_password((text.strip() or type(error).__name__).splitlines()[0]))
 
 
 def _is_away(error: Exception) -> bool:

@@ -10,13 +10,15 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy
+from sqlalchemy.orm import Session
 
 from raykd.config import Experiment, StudySettings, TrackingSettings
 from raykd.database_urls import hide_password
 from raykd.errors import RaykdError
 from raykd.study.folder import with_lasting_paths
 from raykd.tracking import check_tracking
-from raykd.tracking.address import look, short_calls
+from raykd.tracking.address import look, reason, short_calls
 from raykd.tracking.lines import event_of, line_of
 from raykd.tracking.outbox import Outbox
 
@@ -215,3 +217,12 @@ def test_passwords_are_not_shown() -> None:
     assert hide_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
     assert look("https://me:secret@host:1/", "7") == "https://me:***@host:1/#/experiments/7"
     assert look("sqlite:////a b/mlflow.db") == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
+
+
+def test_what_a_database_says_is_told_without_what_sqlalchemy_was_doing() -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    with Session(engine) as session:
+        session.execute(sqlalchemy.text("PRAGMA max_page_count = 1"))
+        with pytest.raises(sqlalchemy.exc.OperationalError) as raised:
+            session.execute(sqlalchemy.text("CREATE TABLE t (x)"))
+    assert reason(raised.value) == "database or disk is full"
