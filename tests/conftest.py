@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,9 @@ os.environ |= {
     "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+# Shells ignore Ctrl-C for what they start in the background, and processes that are started from there inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples take as long as a busy machine makes them.
 hypothesis.settings.register_profile("raykd", deadline=None)

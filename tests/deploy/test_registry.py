@@ -230,7 +230,9 @@ def test_an_unreachable_server_is_named_in_the_error_and_takes_the_student_once_
     settings = TrackingSettings(uri=server.uri, timeout_seconds=10)
     experiment = finished_study(tmp_path / "outputs", settings, network)
     server.kill()
-    assert "connection refused" in error_of(capsys, str(experiment.folder), "--name", "digits")
+    error = error_of(capsys, str(experiment.folder), "--name", "digits")
+    # The first call may meet a connection that was open.
+    assert "connection refused" in error or "the connection breaks off" in error
     left = logged(experiment, settings).close(1)
     assert left is not None and left.events == 3
     server.start()

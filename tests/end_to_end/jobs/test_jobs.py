@@ -67,7 +67,7 @@ def stopped(head, study) -> Stopped:
     """A job that was stopped after its first trial, in the middle of others."""
     submitted = head.ask("submit", "first", shlex.join(STUDY))
     assert submitted.returncode == 0, submitted.stdout
-    ends = time.monotonic() + 180
+    ends = time.monotonic() + 600
     while EPOCHS not in map(len, histories(study).values()):
         assert time.monotonic() < ends, shown(head, "first")
         time.sleep(0.1)
