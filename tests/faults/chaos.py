@@ -80,7 +80,7 @@ def prepared(folder: Path, faults: int) -> Iterator[Chaos]:
         server = Server(folder)
         server.start()
         stack.callback(server.kill)
-        yield Chaos(folder, disk, _experiment(folder / "disk", faults, server.uri), server)
+        yield Chaos(folder, _experiment(folder / "disk", faults, server.uri), server, disk)
 
 
 def _experiment(folder: Path, faults: int, tracking: str) -> Experiment:
@@ -117,6 +117,7 @@ def unleash(chaos: Chaos, faults: int, seed: int, address: str) -> None:
             left.remove(done)
             chaos.injected.append((round(time.monotonic() - began, 1), done.__name__))
             print(f"{chaos.injected[-1][0]:7.1f} s  {done.__name__}", flush=True)
+    scene.wait_until_mended()
     for _ in range(MOST_LAUNCHES):
         if _ended(chaos, scene.driver, LAUNCH_SECONDS) == 0:
             return

@@ -6,10 +6,11 @@ import os
 import random
 import signal
 import subprocess
-import time
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ class Scene:
     - disk: a file system of its own, on which the study and the teachers' cache lie; None: there is none
     - server: MLflow's
     - driver: the process of the study's last launch
+    - mending: what is broken, and when it is mended
     """
 
     dice: random.Random
@@ -38,6 +40,21 @@ class Scene:
     disk: Path | None
     server: Server
     driver: subprocess.Popen[str]
+    mending: dict[str, threading.Timer] = field(default_factory=dict)
+
+    def is_broken(self, name: str) -> bool:
+        """Whether this is still to be mended."""
+        return name in self.mending and self.mending[name].is_alive()
+
+    def mend_later(self, name: str, longest: float, mend: Callable[[], None]) -> None:
+        """Mend what was broken after one to `longest` seconds; meanwhile the study goes on, and other faults come."""
+        timer = self.mending[name] = threading.Timer(self.dice.uniform(1.0, longest), mend)
+        timer.start()
+
+    def wait_until_mended(self) -> None:
+        """Until nothing is broken any more."""
+        for timer in self.mending.values():
+            timer.join()
 
     def processes(self, title: str) -> list[psutil.Process]:
         """Those of the cluster that this process has started, whose title has these words."""
@@ -55,7 +72,7 @@ class Scene:
 
 
 Fault = Callable[["Scene"], bool]
-"""Injects a fault, and takes it back where it is one that passes. False: there was nothing to do it to."""
+"""Injects a fault, and has it taken back where it is one that passes. False: there was nothing to do it to."""
 
 
 def kill_worker(scene: Scene) -> bool:
@@ -79,10 +96,14 @@ def freeze_worker(scene: Scene) -> bool:
     if not workers:
         return False
     worker = scene.dice.choice(workers)
+
+    def resume() -> None:
+        with suppress(psutil.Error):
+            worker.resume()
+
     with suppress(psutil.Error):
         worker.suspend()
-        time.sleep(scene.dice.uniform(1.0, 12.0))
-        worker.resume()
+    scene.mend_later(f"worker {worker.pid}", 12.0, resume)
     return True
 
 
@@ -118,27 +139,28 @@ def flip_best(scene: Scene) -> bool:
 
 def fill_disk(scene: Scene) -> bool:
     """The disk is full for some seconds."""
-    if scene.disk is None:
+    if scene.disk is None or scene.is_broken("disk"):
         return False
-    filler = fill(scene.disk)
-    time.sleep(scene.dice.uniform(1.0, 6.0))
-    filler.unlink()
+    scene.mend_later("disk", 6.0, fill(scene.disk).unlink)
     return True
 
 
 def kill_mlflow(scene: Scene) -> bool:
     """MLflow's server dies, and is started again."""
+    if scene.is_broken("mlflow"):
+        return False
     scene.server.kill()
-    time.sleep(scene.dice.uniform(1.0, 10.0))
-    scene.server.start()
+    scene.mend_later("mlflow", 10.0, scene.server.start)
     return True
 
 
 def freeze_mlflow(scene: Scene) -> bool:
     """MLflow's server does not answer for some seconds."""
-    os.killpg(scene.server.process.pid, signal.SIGSTOP)
-    time.sleep(scene.dice.uniform(1.0, 10.0))
-    os.killpg(scene.server.process.pid, signal.SIGCONT)
+    if scene.is_broken("mlflow"):
+        return False
+    group = scene.server.process.pid
+    os.killpg(group, signal.SIGSTOP)
+    scene.mend_later("mlflow", 10.0, partial(os.killpg, group, signal.SIGCONT))
     return True
 
 
