@@ -123,7 +123,7 @@ class Session:
         cluster = settings or self.experiment.cluster
         if "teacher" in self._parameters and untrained(teachers(self.experiment, self.data.fingerprint)):
             check_creatable(teachers_folder(self.experiment), "teacher.cache")
-        self._stack.enter_context(ray_session(cluster))
+        self._stack.enter_context(ray_session(cluster, self.console))
         resources, plan = wait_for_resources(cluster, students, self.console)
         plan = replace(plan, seats=max(plan.seats, at_least))
         node_checks = check_nodes(self.experiment, plan, teacher="teacher" in self._parameters)
