@@ -21,8 +21,8 @@ def make_private_token() -> None:
     Only for a cluster that is to be started: one that runs has its token, or none; a new one in the home folder would
     lock this user out of it.
 
-    Where the home folder cannot be written, or this user has none, the token is in this process's environment alone:
-    its own cluster has it, and nobody else can join that one.
+    Where the home folder cannot be written, the token is in this process's environment alone: its own cluster has it,
+    and nobody else can join that one.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(map(os.environ.get, ELSEWHERE)):
         return
@@ -38,5 +38,5 @@ def make_private_token() -> None:
         with suppress(FileExistsError):  # another process has just made one
             os.link(whole, file)
         os.unlink(whole)
-    except (OSError, RuntimeError):
+    except OSError:
         os.environ["RAY_AUTH_TOKEN"] = token

@@ -11,7 +11,7 @@ import ray
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 from ray._private.utils import read_ray_address
-from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # type: ignore[attr-defined]
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError
 
@@ -104,7 +104,8 @@ def _version(address: str, place: str, *, client: bool) -> str | None:
         if client:
             grpc.channel_ready_future(channel).result(ANSWER_SECONDS)
             return None
-        reply = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_SECONDS)
+        gcs = NodeInfoGcsServiceStub(channel)  # type: ignore[no-untyped-call]
+        reply = gcs.CheckAlive(CheckAliveRequest(), timeout=ANSWER_SECONDS)
         return str(reply.ray_version)
     except AuthenticationError:  # the token's file cannot be read
         raise HeadRefuses(address) from None

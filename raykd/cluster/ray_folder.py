@@ -20,6 +20,6 @@ def ray_folder() -> tuple[Path, str | None]:
         RaykdError: there is none that will do.
     """
     setting = next((f"{name} " for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")
-    wanted = Path(get_default_system_temp_dir()).absolute()
+    wanted = Path(get_default_system_temp_dir()).absolute()  # type: ignore[no-untyped-call]
     folder, trouble = short_folder(wanted, LONGEST_SOCKET.format(pid=os.getpid()))
     return folder / "ray", trouble and f"Ray's files lie in {folder / 'ray'}: {setting}{wanted} {trouble}"

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
@@ -45,6 +46,7 @@ RAY_ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "16",
 }
 
+
 @contextmanager
 def ray_session(settings: ClusterSettings, console: Console | None = None) -> Iterator[None]:
     """Connect to the cluster, or start a local one and stop it afterwards. An open connection is used as it is.
@@ -77,7 +79,7 @@ def _connect(address: str | None, console: Console) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     head = find_head(address, say)
-    start: dict[str, str | None] = {"address": address}
+    start: dict[str, Any] = {"address": address}
     if head is None:
         make_private_token()
         folder, why = ray_folder()

@@ -20,7 +20,7 @@ from ray._private import services
 from ray._private.utils import write_ray_address
 
 from raykd.cluster import head as head_module
-from raykd.cluster.head import HeadAway, HeadRefuses, check_head
+from raykd.cluster.head import HeadAway, check_head
 from raykd.cluster.session import find_head
 from raykd.errors import RaykdError
 from tests.helpers.heads import HOST, Head, free_port, head
