@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SERVERS = ("postgresql", "mysql", "mssql")
 DATABASES = ("sqlite", *SERVERS)
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def scheme(url: str) -> str:
@@ -77,6 +78,27 @@ def split_study(text: str) -> tuple[str, str]:
     account, at, rest = text.rpartition("@")
     address, _, study = rest.partition("#")
     return f"{account}{at}{address}", study
+
+
+def is_same_database(one: str | Path, other: str | Path) -> bool:
+    """Whether two URLs or files are one database, however they are written; hosts count as one by their names alone."""
+    files = [each if isinstance(each, Path) else sqlite_file(each) for each in (one, other)]
+    if files[0] is not None and files[1] is not None:
+        # By a link as well: to a folder or to the file, or one of its two names.
+        same = files[0].exists() and files[1].exists() and files[0].samefile(files[1])
+        return same or files[0].resolve() == files[1].resolve()
+    ones = [None if isinstance(each, Path) else _server_and_database(each) for each in (one, other)]
+    return ones[0] is not None and ones[0] == ones[1]
+
+
+def _server_and_database(url: str) -> tuple[str, str, int, str] | None:
+    """What a URL of a database server names; None of any other URL."""
+    parsed = _parsed(url) if scheme(url) in SERVERS else None
+    if parsed is None:
+        return None
+    host = (parsed.host or "localhost").lower()
+    port = parsed.port or _PORTS[scheme(url)]
+    return scheme(url), "localhost" if host in ("127.0.0.1", "::1") else host, port, parsed.database or ""
 
 
 def _parsed(url: str) -> URL | None:

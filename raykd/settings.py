@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -18,20 +19,40 @@ Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 
 
+LONGEST_FILE_NAME = 255
+"""Bytes; of most file systems."""
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
 def _is_name(text: str) -> str:
     if not re.fullmatch(NAME_PATTERN, text):
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        near = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("._-")[:100]
         raise ValueError(
             f"{text[:100]!r} cannot name a folder and runs: give up to 100 letters (a to z), digits, '.', '_' and '-', "
-            "a letter or digit first"
+            f"a letter or digit first{f', such as {near!r}' if near else ''}"
         )
     return text
 
 
 Name = Annotated[str, AfterValidator(_is_name)]
 """Of what becomes a folder, a run of MLflow and a study of Optuna."""
+
+LONGEST_MLFLOW_NAME = 250
+"""Letters; MLflow's databases have room for a few more."""
+
+
+def _is_mlflow_name(text: str) -> str:
+    if len(text) > LONGEST_MLFLOW_NAME or text != text.strip():
+        raise ValueError(
+            f"{text[:100]!r} cannot name an experiment of MLflow: give up to {LONGEST_MLFLOW_NAME} letters, "
+            "the first and the last one no blank"
+        )
+    return text
+
+
+MlflowName = Annotated[str, AfterValidator(_is_mlflow_name)]
+"""Of an experiment of MLflow."""
 
 
 class Settings(BaseModel):
@@ -45,7 +66,9 @@ class Settings(BaseModel):
         """Refuse what would be taken for something else: `true` for 1, no text for the present folder."""
         if isinstance(value, str | Path):
             _check_text(str(value))
-        if isinstance(value, bool) and not _takes_truth(cls.model_fields[info.field_name or ""].annotation):
+            if _takes(cls.model_fields[info.field_name or ""].annotation, Path) and "://" not in str(value):
+                _check_path(Path(value))
+        if isinstance(value, bool) and not _takes(cls.model_fields[info.field_name or ""].annotation, bool):
             raise ValueError(f"it cannot be {str(value).lower()}")
         return value
 
@@ -67,6 +90,12 @@ def _check_text(text: str) -> None:
             raise ValueError(f"there is no home folder {text.partition('/')[0]}: write the path out") from None
 
 
+def _check_path(path: Path) -> None:
+    """Refuse what no file system has, which each of them would say in its own way, and late."""
+    if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_FILE_NAME), None):
+        raise ValueError(f"{long[:40]!r}... is no name of a file or folder: it is too long, give up to 255 bytes")
+
+
 def _is_address(text: str | Path | None) -> str | Path | None:
     if isinstance(text, str) and "://" in text:
         try:
@@ -80,8 +109,8 @@ Address = AfterValidator(_is_address)
 """Checks text that may be a URL. Its own message does not show it, as it may hold a password."""
 
 
-def _takes_truth(annotation: Any) -> bool:
-    return annotation is bool or any(map(_takes_truth, get_args(annotation)))
+def _takes(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_takes(part, kind) for part in get_args(annotation))
 
 
 def divided(first: float, second: float, share: float | None) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -220,7 +221,7 @@ def check_creatable(folder: str, setting: str) -> None:
 
     Args:
         folder: A store's URL is not looked at.
-        setting: Which setting names it, for errors.
+        setting: Which setting names it, for errors; or in words, what it is.
 
     Raises:
         StorageError: it does not.
@@ -228,7 +229,24 @@ def check_creatable(folder: str, setting: str) -> None:
     path = _path(folder).absolute()
     there = next(each for each in (path, *path.parents) if each.exists())
     if not is_url(folder) and not os.access(there, os.W_OK | os.X_OK):
-        raise StorageError(f"{setting} {folder} cannot be written: {there} is read-only\n{_advice(folder)}")
+        another = f", or name another folder with --{setting}" if " " not in setting else ""
+        raise StorageError(
+            f"{setting} {folder} cannot be written: {there} is read-only\nlet this user write there{another}"
+        )
+
+
+def check_temporary_folder() -> None:
+    """Make sure that there is a folder for temporary files, without which torch does not even build a network.
+
+    Raises:
+        StorageError: there is none.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise StorageError(
+            "no folder for temporary files can be written, such as /tmp: name one by the environment variable TMPDIR"
+        ) from None
 
 
 @contextmanager

@@ -8,10 +8,6 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from ray._private.services import canonicalize_bootstrap_address
-
-from raykd.errors import RaykdError
-
 TOKEN = Path(".ray") / "auth_token"
 """Where Ray looks for the token, below the home folder."""
 
@@ -20,28 +16,27 @@ ELSEWHERE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 def make_private_token() -> None:
-    """Make the token, with mode 600, where `ray.init` would make one with mode 644: none is known, none is running.
+    """Make the token, with mode 600, where `ray.init` would make one with mode 644, as none is known.
 
-    A cluster that runs already has its token, or none; a new one in the home folder would lock this user out of it.
+    Only for a cluster that is to be started: one that runs has its token, or none; a new one in the home folder would
+    lock this user out of it.
 
-    Raises:
-        RaykdError: the home folder cannot be written.
+    Where the home folder cannot be written, the token is in this process's environment alone: its own cluster has it,
+    and nobody else can join that one.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or any(map(os.environ.get, ELSEWHERE)):
         return
-    file = Path.home() / TOKEN
-    if file.exists() or canonicalize_bootstrap_address(None) is not None:  # type: ignore[arg-type]
-        return
+    token = secrets.token_hex(32)
     try:
+        file = Path.home() / TOKEN
+        if file.exists():
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, whole = tempfile.mkstemp(dir=file.parent)  # of mode 600
         with os.fdopen(descriptor, "w") as opened:
-            opened.write(secrets.token_hex(32))
+            opened.write(token)
         with suppress(FileExistsError):  # another process has just made one
             os.link(whole, file)
         os.unlink(whole)
-    except OSError as error:
-        raise RaykdError(
-            f"Ray's token cannot be written to {file}: {error.strerror}\n"
-            "name another file, which holds 64 random hexadecimal digits, by RAY_AUTH_TOKEN_PATH"
-        ) from error
+    except OSError:
+        os.environ["RAY_AUTH_TOKEN"] = token

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
-import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
+from ray._common.utils import get_ray_address_file
 from ray.exceptions import AuthenticationError
+from rich.console import Console
 
 from raykd.cluster.authentication import make_private_token
+from raykd.cluster.head import HeadAway, HeadRefuses, check_head, named_by_user, started_here
+from raykd.cluster.ray_folder import ray_folder
 from raykd.cluster.watch import ended_with, services
 from raykd.config import ClusterSettings
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
+from raykd.progress import standard_output
 
 NAMESPACE = "raykd"
 """Ray's namespace of the broker."""
@@ -42,15 +46,14 @@ RAY_ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "16",
 }
 
-CONNECT_SECONDS = 10.0
-"""How long a head node may take to answer; Ray itself retries for many minutes."""
-
-TOKEN_HELP = "set RAY_AUTH_MODE=token, and the cluster's token in RAY_AUTH_TOKEN or its file in RAY_AUTH_TOKEN_PATH"
-
 
 @contextmanager
-def ray_session(settings: ClusterSettings) -> Iterator[None]:
+def ray_session(settings: ClusterSettings, console: Console | None = None) -> Iterator[None]:
     """Connect to the cluster, or start a local one and stop it afterwards. An open connection is used as it is.
+
+    Args:
+        settings: Name the cluster.
+        console: Where it says what a user may not expect. None: standard output.
 
     Raises:
         RaykdError: the cluster does not answer, refuses this driver, or has died.
@@ -60,31 +63,39 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
         return
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    _connect(settings.address)
+    _connect(settings.address, console or standard_output())
     with ended_with(services, ray.shutdown), _sigterm_as_interrupt():
         yield
 
 
-def _connect(address: str | None) -> None:
-    """Connect to the cluster at an address, or that of RAY_ADDRESS, or start a local one.
+def _connect(address: str | None, console: Console) -> None:
+    """Connect to the cluster at an address, or that of RAY_ADDRESS, or that runs here, or start a local one.
 
     Raises:
         RaykdError: it does not answer, or refuses this driver.
     """
-    head = address or os.environ.get("RAY_ADDRESS")
-    _check_reachable(head)
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    head = find_head(address, say)
+    start: dict[str, Any] = {"address": address}
     if head is None:
         make_private_token()
+        folder, why = ray_folder()
+        if why is not None:
+            say(why)
+        start = {"address": "local", "_temp_dir": str(folder)}
     with _captured_stderr(head is not None) as captured:
         try:
-            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(**start, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
             return
         except Exception as error:  # of many kinds, down to this one where Ray does not start in time
             # Ray says only that it failed, and why on standard error.
             refused = isinstance(error, AuthenticationError) or "InvalidAuthToken" in captured()
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = shortened(error) or type(error).__name__
     if refused:
-        raise RaykdError(f"{head or 'Ray'} refuses this driver: its token is missing or wrong\n{TOKEN_HELP}")
+        raise HeadRefuses(head or "Ray")
     if head is None:
         raise RaykdError(
             f"Ray does not start here: {reason}\ntry again when this machine is less busy, or join a cluster by "
@@ -92,33 +103,45 @@ def _connect(address: str | None) -> None:
         )
     raise RaykdError(
         f"cannot connect to {head}: {reason}\n"
-        "check cluster.address or RAY_ADDRESS: HOST:6379 of the head node, not the http address that jobs are sent to"
+        "check cluster.address or RAY_ADDRESS, and that Ray and Python are of the same versions here and there"
     )
 
 
-def _check_reachable(address: str | None) -> None:
-    """Make sure that something listens at HOST:PORT; other forms of address are left to Ray.
+def find_head(address: str | None, say: Callable[[str], object]) -> str | None:
+    """The address of the cluster to join, whose head node answers; None: a local one is to be started.
+
+    Args:
+        address: As `cluster.address`.
+        say: Told in a line where a cluster was begun on this machine, but has died.
 
     Raises:
-        RaykdError: nothing does.
+        RaykdError: the head node does not answer, or refuses this driver.
     """
-    if address is None or address in ("auto", "local"):
-        return
-    match = re.fullmatch(r"(?:ray://)?\[?([\w.:-]+?)\]?:(\d+)", address)
-    if match is None and (address.startswith(("http://", "https://", "ray://")) or "://" not in address):
-        raise RaykdError(
-            f"{address!r} is no cluster's address (cluster.address or RAY_ADDRESS)\n"
-            "give HOST:6379 of the head node, or ray://HOST:10001; the http address is the one that jobs are sent to"
-        )
-    if match is None:  # Ray's plugins have addresses of their own
-        return
+    named = named_by_user(address)
+    if named == "local":
+        return None
+    if named not in (None, "auto"):
+        check_head(named)
+        return named
+    head = started_here(named)
+    if head is None:
+        return None
     try:
-        socket.create_connection((match[1], int(match[2])), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise RaykdError(
-            f"nothing answers at {address}: {error}\n"
-            "check cluster.address or RAY_ADDRESS, and that the head node runs and can be reached from here"
-        ) from error
+        check_head(head)
+    except HeadRefuses:
+        if "RAY_AUTH_MODE" in os.environ:
+            raise
+        # Where it is not set, Ray looks for a token of its own when it joins a cluster that it has found itself.
+    except HeadAway as away:
+        if named == "auto":
+            forget = "start it again, or leave cluster.address out to start a local one"
+            raise RaykdError(f"cluster.address auto: {away.reason}\n{forget}") from None
+        say(
+            f"{away.reason}; `ray start` has left this address in {get_ray_address_file(None)}. A local Ray is started "
+            "instead, as by --cluster.address local; `ray stop` removes that file."
+        )
+        return None
+    return head
 
 
 @contextmanager

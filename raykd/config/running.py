@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 import tyro
 from pydantic import Field, model_validator
 
-from raykd.settings import Address, Count, CountOrZero, Name, NonNegative, Positive, Settings, Share
+from raykd.settings import Address, Count, CountOrZero, MlflowName, Name, NonNegative, Positive, Settings, Share
 
 Goal: TypeAlias = Literal["accuracy", "parameters", "latency"]
 
@@ -88,7 +88,8 @@ class ClusterSettings(Settings):
     """Where it runs: classrooms x workers x seats."""
 
     address: str | None = None
-    """Ray cluster to join. None: the cluster this script was submitted to or RAY_ADDRESS names, else a local one."""
+    """Ray cluster to join: HOST:6379 of its head node, or local for one of this run's own. None: the cluster that this
+    script was submitted to, that RAY_ADDRESS names or that `ray start` has begun here, else a local one."""
     storage: Annotated[str | None, Address] = None
     """What all nodes must see (students, teachers, Ray's own files) lies below this: a folder that they share, or an
     object store's URL (s3://, gs://, abfs://). None: in study.output and teacher.cache, which they must share then."""
@@ -122,7 +123,7 @@ class TrackingSettings(Settings):
 
     uri: str | None = None
     """MLflow tracking server or database. None: SQLite in the study's folder."""
-    experiment: str | None = None
+    experiment: MlflowName | None = None
     """MLflow experiment. None: the study's name."""
     log_model: bool = True
     """Log the best student as an MLflow model under the parent run."""

@@ -6,9 +6,11 @@ which process decodes it, nor on how many there are, nor on restarts.
 
 from __future__ import annotations
 
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from raykd.data.image_data import DataInfo, FileSplit
 from raykd.data.plan import Batch, Plan
 from raykd.errors import RaykdError
 from raykd.seeds import seed_of
+from raykd.sockets import short_folder
 
 Item = tuple[Tensor, int, int]
 """uint8 image (3, H, W), label, index."""
@@ -145,9 +148,16 @@ def _loader(stream: Dataset[Item], addresses: Iterable[list[Any]], plan: Plan) -
         num_workers=processes,
         persistent_workers=processes > 0,
         pin_memory=plan.device.type == "cuda",
+        worker_init_fn=_with_short_sockets,
         # A generator of its own: a loader otherwise draws from the global one, on which dropout depends.
         generator=torch.Generator(),
     )
+
+
+def _with_short_sockets(_: int) -> None:
+    """Lets a loader process hand its tensors on, for which it opens a socket below the folder for temporary files."""
+    folder, _why = short_folder(Path(tempfile.gettempdir()), "pymp-12345678/listener-12345678")
+    tempfile.tempdir = str(folder)
 
 
 def _batches(loader: DataLoader[Item], plan: Plan) -> Iterator[Batch]:

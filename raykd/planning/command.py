@@ -23,7 +23,7 @@ from raykd.planning.forecast import Nodes, Task, forecasts
 from raykd.planning.measured import measured_costs
 from raykd.planning.table import as_data, show
 from raykd.search.space_file import load_space
-from raykd.storage import local_path
+from raykd.storage import check_temporary_folder, local_path
 from raykd.study.bank import bank_line, stored_count
 from raykd.study.folder import with_lasting_paths
 from raykd.study.preflight import check_held_out
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     options, rest = read_words(Options, arguments, "raykd plan")
     experiment = with_lasting_paths(parse(Experiment(), "", rest, [each.name for each in fields(Options)]))
     _check(options)
+    check_temporary_folder()
     check_held_out(experiment, "validation")
     task, origin = plan_task(experiment, options)
     notes = _notes(task, options)

@@ -19,11 +19,11 @@ from optuna.storages.journal import JournalFileOpenLock
 from optuna.study import Study
 
 from raykd.config import Experiment, StudySettings
-from raykd.database_urls import is_readable, scheme, sqlite_file, with_absolute_path, without_password
+from raykd.database_urls import is_readable, is_same_database, scheme, sqlite_file, with_absolute_path, without_password
 from raykd.errors import DamagedError, RaykdError, StorageError
 from raykd.places import JOURNAL, SETTINGS
 from raykd.search.journal import Journal
-from raykd.tracking.address import reason
+from raykd.tracking.address import reason, tracking_uri
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -117,6 +117,12 @@ def check_optuna_storage(experiment: Experiment) -> None:
     storage = study_storage(experiment.study, experiment.folder)
     if experiment.study.storage is None:
         return
+    uri = tracking_uri(experiment.tracking, experiment.folder)
+    if is_same_database(storage, uri):
+        raise RaykdError(
+            f"study.storage and tracking.uri are one database, {without_password(uri)}: each needs its own\n"
+            "name another file or database for one of them, or leave it out: it then lies in the study's folder"
+        )
     file = storage if isinstance(storage, Path) else sqlite_file(storage)
     if file is not None and not file.parent.is_dir():
         raise RaykdError(f"study.storage: there is no folder {file.parent}: create it, or correct the path")

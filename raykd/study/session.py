@@ -37,7 +37,7 @@ from raykd.errors import FAILED, RaykdError, StorageError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
 from raykd.progress import CountProgress, standard_output
 from raykd.search.space import SearchSpace
-from raykd.storage import below, check_creatable, disk_error
+from raykd.storage import below, check_creatable, check_temporary_folder, disk_error
 from raykd.study.bank import bank_line
 from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
@@ -123,7 +123,7 @@ class Session:
         cluster = settings or self.experiment.cluster
         if "teacher" in self._parameters and untrained(teachers(self.experiment, self.data.fingerprint)):
             check_creatable(teachers_folder(self.experiment), "teacher.cache")
-        self._stack.enter_context(ray_session(cluster))
+        self._stack.enter_context(ray_session(cluster, self.console))
         resources, plan = wait_for_resources(cluster, students, self.console)
         plan = replace(plan, seats=max(plan.seats, at_least))
         node_checks = check_nodes(self.experiment, plan, teacher="teacher" in self._parameters)
@@ -251,6 +251,7 @@ def open_session(
             process, or the run was interrupted; one or two lines say what to do.
     """
     console = console or standard_output()
+    check_temporary_folder()
     experiment = with_weights_digests(with_lasting_paths(experiment), space)
     check_storage(experiment)
     checked = preflight(experiment, roles, held_out)

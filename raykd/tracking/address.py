@@ -7,15 +7,17 @@ import math
 import os
 import re
 import shlex
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from raykd.config import TrackingSettings
 from raykd.database_urls import DATABASES, hide_password, scheme, sqlite_file
 from raykd.errors import RaykdError, shortened
+from raykd.tracking.sqlite_lock import LOCKED, holders, is_free
 
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """The packages of databases' drivers that are not named as their modules."""
@@ -93,7 +95,8 @@ def check_tracking(settings: TrackingSettings) -> None:
     Returns at once where nothing is configured: SQLite in the study's folder needs no network.
 
     Raises:
-        ServerAway: If nothing answers within `timeout_seconds`, or nothing but errors of the server.
+        ServerAway: If nothing answers within `timeout_seconds`, or nothing but errors of the server; or if another
+            process locks a SQLite file for longer than that.
         RaykdError: If the address is of an unknown kind, the host's name is unknown, the credentials are refused, or
             what answers is not MLflow.
     """
@@ -111,8 +114,8 @@ def check_tracking(settings: TrackingSettings) -> None:
             f"tracking.uri {uri!r} names no file, so nothing would be kept:\n"
             "use sqlite:///PATH/mlflow.db, or leave tracking.uri out to log into the study's folder."
         )
-    if file and not file.parent.is_dir():
-        raise RaykdError(f"tracking.uri {uri!r}: there is no folder {file.parent}. Create it, or correct the path.")
+    if file:
+        _check_sqlite(uri, file, settings.timeout_seconds)
 
     import mlflow.tracking  # noqa: F401  # about a second: not to be counted against the server
 
@@ -141,7 +144,30 @@ def check_tracking(settings: TrackingSettings) -> None:
         raise RaykdError(f"tracking.uri {hide_password(uri)}: {reason(error)}.\n{_advice(error)}") from error
 
 
+def _check_sqlite(uri: str, file: Path, seconds: float) -> None:
+    """Make sure that a SQLite file can be written, or made, and is not locked by another process for long."""
+    if not file.parent.is_dir():
+        raise RaykdError(f"tracking.uri {uri!r}: there is no folder {file.parent}. Create it, or correct the path.")
+    # Beside the file SQLite writes its journal.
+    for place in (file.parent, file):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise RaykdError(
+                f"tracking.uri {uri!r}: {place} cannot be written\nlet this user write there, or name another file"
+            )
+    try:
+        if not file.exists() or is_free(file, seconds):
+            return
+    except sqlite3.Error as error:
+        advice = "Bring back a copy of the file, or name another one."
+        raise RaykdError(f"tracking.uri {uri!r}: {file} cannot be used: {error}.\n{advice}") from error
+    held = f"the database is locked since {seconds:g} s by {holders(file)}"
+    raise ServerAway(uri, held, "Wait for that process or stop it, or give each its own file.")
+
+
 def _ask(uri: str) -> None:
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        return  # a look would make it
     if scheme(uri) in DATABASES:
         from sqlalchemy import create_engine, inspect
 
@@ -158,8 +184,9 @@ def _ask(uri: str) -> None:
 
 _REFUSED, _SILENT, _BROKEN = "connection refused", "no answer in time", "the connection breaks off"
 _NO_NAMES, _BUSY = "hosts' names cannot be looked up now", "the database starts, stops or is full"
+_LOCKED = "the database is locked"
 _SERVER_ERROR = "the server answers HTTP "
-_AWAY = re.compile(rf"({'|'.join((_REFUSED, _SILENT, _BROKEN, _NO_NAMES, _BUSY))}|{_SERVER_ERROR}(429|5..))$")
+_AWAY = re.compile(rf"({'|'.join((_REFUSED, _SILENT, _BROKEN, _NO_NAMES, _BUSY, _LOCKED))}|{_SERVER_ERROR}(429|5..))$")
 _AWAY_CODES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED")
 
 
@@ -185,11 +212,24 @@ def reason(error: Exception) -> str:
         return _BUSY
     if code == "ENDPOINT_NOT_FOUND" or "valid JSON" in text:
         return "what answers there is not an MLflow server"
+    if LOCKED in text:
+        return _LOCKED
     if status := re.search(r"failed with error code (\d+) != |too many (\d+) error responses", text):
         return _SERVER_ERROR + (status[1] or status[2])
     if of_driver := re.search(r"\(\w+\.\w+Error\) (.+)", text):  # SQLAlchemy puts what it was doing before it
         return shortened(hide_password(of_driver[1]))
     return shortened(hide_password((text.strip() or type(error).__name__).splitlines()[0]))
+
+
+def why_away(reason: str, uri: str) -> str:
+    """A reason of `reason`, or empty while a call goes on: MLflow waits long for SQLite. With what locks its file."""
+    file = sqlite_file(uri)
+    if file is None or reason not in ("", _LOCKED):
+        return reason
+    locked = reason == _LOCKED
+    with suppress(sqlite3.Error):
+        locked = locked or (file.exists() and not is_free(file, 0.0))
+    return f"{_LOCKED} by {holders(file)}" if locked else reason
 
 
 def _is_away(error: Exception) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raykd.errors import RaykdError
+from raykd.settings import LONGEST_MLFLOW_NAME
 from raykd.tracking.model import saved_digest, send_student
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def check_names(name: str, alias: str) -> None:
     Raises:
         RaykdError: the name or the alias is none that MLflow takes.
     """
+    for option, given in (("--name", name), ("--alias", alias)):
+        if len(given) > LONGEST_MLFLOW_NAME:
+            raise RaykdError(f"{option} has {len(given)} letters, and MLflow takes {LONGEST_MLFLOW_NAME}: shorten it")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]*", name):
         raise RaykdError(f"--name {name!r}: a name has letters, digits, dots, blanks, _ and -, a letter or digit first")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", alias):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
 from raykd.database_urls import hide_password
-from raykd.tracking.address import Address, look, reason, short_calls
+from raykd.tracking.address import Address, look, reason, short_calls, why_away
 from raykd.tracking.dataset import Dataset
 from raykd.tracking.outbox import Event, Outbox
 from raykd.tracking.postman import Postman
@@ -245,7 +245,7 @@ class Tracker:
     def _why(self) -> str:
         if self._unwritten:
             return f"{len(self._unwritten)} of them could not be written to the disk, and are lost"
-        return self._postman.trouble or "not sent yet"
+        return why_away(self._postman.trouble, self._runs.uri) or "not sent yet"
 
     def _start(
         self,

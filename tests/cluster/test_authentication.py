@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from raykd.cluster import authentication
 from raykd.cluster.authentication import ELSEWHERE, TOKEN, make_private_token
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture
@@ -19,7 +19,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (*ELSEWHERE, "RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(authentication, "canonicalize_bootstrap_address", lambda _: None)
     return tmp_path
 
 
@@ -46,7 +45,16 @@ def test_what_the_user_has_decided_stays(home: Path, monkeypatch: pytest.MonkeyP
     assert list(home.iterdir()) == []
 
 
-def test_a_cluster_that_runs_keeps_its_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication, "canonicalize_bootstrap_address", lambda _: "127.0.0.1:6379")
-    make_private_token()
-    assert list(home.iterdir()) == []
+def test_without_a_home_folder_the_token_is_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    script = """
+import os
+from raykd.cluster.authentication import make_private_token
+make_private_token()
+print(len(os.environ["RAY_AUTH_TOKEN"]))
+"""
+    for place in ("/proc", str(file)):
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": place}
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("64\n", ""), place

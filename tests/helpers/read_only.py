@@ -30,13 +30,14 @@ def commands(outputs: Path) -> dict[str, Callable[[], object]]:
         "export": [str(study), "--output", str(outputs / "exported")],
         "register": [str(study), "--name", "digits"],
         "bank build": [str(study)],
+        "bank clear": ["--all", "--cache", str(outputs / "cache")],
         "plan": ["--config", str(study / "experiment.yaml"), "--json", str(outputs / "plan.json")],
     }
     found: dict[str, Callable[[], object]] = {
         name: lambda name=name, line=line: main([*name.removesuffix(" elsewhere").split(), *line])  # type: ignore[misc]
         for name, line in lines.items()
     }
-    for name in ("tune", "distill", "train_teacher", "compare_teachers"):
+    for name in ("tune", "distill", "train_teacher", "compare_teachers", "claims"):
         found[name] = lambda name=name: ended_well(lambda: getattr(raykd, name)(new))  # type: ignore[misc]
     found["teacher.cache"] = lambda: ended_well(lambda: raykd.tune(cached))
     found["tune --resume"] = lambda: ended_well(lambda: raykd.tune(override(begun, {"study.resume": True})))

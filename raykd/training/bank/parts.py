@@ -173,9 +173,13 @@ def clear(teacher: str) -> None:
     """Delete a teacher's bank; whoever uses it at this moment computes again what is missing.
 
     Raises:
-        OSError: the store does not answer, or refuses.
+        StorageError: the store or disk does not answer, or refuses.
     """
-    delete_below(below(teacher, BANK))
+    bank = below(teacher, BANK)
+    try:
+        delete_below(bank)
+    except OSError as error:
+        raise StorageError(f"{bank} cannot be deleted: {error.strerror or error}") from error
 
 
 def _name(view: int) -> str:
