@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.helpers.object_store import ObjectStore, running
+
+if TYPE_CHECKING:
+    from tests.helpers.mlflow_places import Server
 
 # No cluster, server, account, proxy or cache of the user's: what runs here depends on this checkout alone.
 KEPT = re.compile(
@@ -72,6 +77,35 @@ def object_store() -> Iterator[ObjectStore]:
     """A server of S3's protocol."""
     with running() as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's migrations take seconds: once for all tests."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
+    from tests.helpers.mlflow_places import Server
+
+    server = Server(tmp_path_factory.mktemp("server"))
+    shutil.copy(empty_database, server.folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(_server: Server) -> Server:
+    """An MLflow server, one for all tests: each has a study of its own there. It runs, whatever was done to it."""
+    if _server.process.poll() is not None:
+        _server.start()
+    return _server
 
 
 @pytest.fixture(scope="session")

@@ -91,9 +91,9 @@ class Outbox:
 
     An event is in the hands of the operating system when `put` returns, so it outlives the process; `read` forces it
     onto the disk, so that a power failure costs the last seconds. Each line has a checksum; a damaged one is named in
-    the log and left out. How far each run was delivered is stored run by run, but not forced onto the disk: after a
-    power failure some events are delivered again. One process writes and reads; any thread may call `put`, one thread
-    calls the rest.
+    the log and left out. How far each run was delivered is stored run by run, but not forced onto the disk, and a full
+    disk may refuse it: after a power failure, or a restart then, some events are delivered again. One process writes
+    and reads; any thread may call `put`, one thread calls the rest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -119,6 +119,7 @@ class Outbox:
             self.put({"outbox": uuid.uuid4().hex})
         self.id = outbox_id(folder)
         self._delivered = Delivered.read(self._cursor_file, self._size)
+        self._stored = True
         left = sum(not self._delivered.has(entry.run, entry.start) for entry in self._entries())
         self._waiting = left + len(self._delivered.later)
 
@@ -172,9 +173,6 @@ class Outbox:
             batch: Of `read`.
             run: One of its runs.
             later: Those of its events that are kept for later: `later` gives them, until `settle`.
-
-        Raises:
-            OSError: If it cannot be stored; after a restart the events would be read again.
         """
         self._delivered.ahead[run] = batch.end
         self._delivered.later += [entry.start for entry in later]
@@ -186,7 +184,7 @@ class Outbox:
         """Moves the cursor over what is delivered of a batch, so that it is not read any more.
 
         Raises:
-            OSError: As `done`.
+            OSError: If the outbox cannot be read.
         """
         delivered, cursor = self._delivered, self._delivered.cursor
         for entry in self._entries():
@@ -198,7 +196,11 @@ class Outbox:
             self._store()
 
     def later(self) -> Entry | None:
-        """The first of the events that are kept for later."""
+        """The first of the events that are kept for later.
+
+        Raises:
+            OSError: If the outbox cannot be read.
+        """
         while self._delivered.later:
             entry = next(self._entries(self._delivered.later[0]), None)
             if entry is not None and entry.start == self._delivered.later[0]:
@@ -212,11 +214,7 @@ class Outbox:
         later.append(later.pop(0))
 
     def settle(self) -> None:
-        """Notes that the first of the events that are kept for later is delivered.
-
-        Raises:
-            OSError: As `done`.
-        """
+        """Notes that the first of the events that are kept for later is delivered."""
         self._settled()
         self._store()
 
@@ -227,6 +225,8 @@ class Outbox:
 
     def close(self) -> None:
         """Ends writing; events can still be read."""
+        if not self._stored:
+            self._store()
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
@@ -277,4 +277,9 @@ class Outbox:
     def _store(self) -> None:
         if self._descriptor < 0:
             return  # another process may have the folder by now
-        self._delivered.write(self._cursor_file)
+        try:
+            self._delivered.write(self._cursor_file)
+            self._stored = True
+        except OSError as error:
+            self._stored = False
+            log.debug("%s cannot be written: %s", self._cursor_file, error)

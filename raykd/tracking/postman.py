@@ -160,16 +160,18 @@ class Postman:
         """Deliver one file, folder or model; whether it was delivered."""
         if self._uploads.left(closing):
             return False
-        entry = self._outbox.later()
-        if entry is None:
-            self._uploads = _Retries()
-            return False
+        entry, what = None, ""
         try:
+            entry = self._outbox.later()
+            if entry is None:
+                self._uploads = _Retries()
+                return False
             self._delivery.upload(entry.run, entry.event)
             self._outbox.settle()
         except Exception as error:
-            self._outbox.postpone()
-            what = "" if isinstance(error, Unavailable) else f"{entry.event['path']} could not be uploaded: "
+            if entry is not None:
+                self._outbox.postpone()
+                what = "" if isinstance(error, Unavailable) else f"{entry.event['path']} could not be uploaded: "
             if self._uploads.failed(what + reason(error)):
                 log.warning("MLflow: %s; tried again later", self._uploads.reason)
             return False

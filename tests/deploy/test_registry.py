@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -38,26 +37,8 @@ BIN = str(Path(sys.executable).parent)
 
 
 @pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's migrations take seconds: once for all tests."""
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-    return file
-
-
-@pytest.fixture(scope="module")
 def network() -> nn.Module:
     return trained(HALF, load_data(DIGITS), epochs=1)
-
-
-@pytest.fixture
-def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "server")
-    server.folder.mkdir()
-    shutil.copy(empty_database, server.folder)
-    server.start()
-    yield server
-    server.kill()
 
 
 def logged(experiment: Experiment, settings: TrackingSettings) -> Tracker:

@@ -1,7 +1,9 @@
-"""Small disks, and read-only ones, mounted where nobody else sees them."""
+"""Disks that are small, full or read-only, mounted where nobody else sees them."""
 
 from __future__ import annotations
 
+import resource
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,3 +46,16 @@ def fill(folder: Path) -> Path:
             except OSError:
                 continue
     return file
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """The kernel lets no file of this process grow beyond so many bytes, as if the disk were full."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)

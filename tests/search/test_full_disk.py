@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ray.tune.search import Searcher
 
+from tests.helpers.mounts import largest_file
 from tests.helpers.searches import Launch, states
-
-
-@contextmanager
-def full(file: Path) -> Iterator[None]:
-    """The kernel lets no file of this process grow beyond the size of this one."""
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_full_disk_fails_no_trial_and_ends_the_run(tmp_path: Path) -> None:
@@ -33,7 +17,7 @@ def test_a_full_disk_fails_no_trial_and_ends_the_run(tmp_path: Path) -> None:
     launch.searcher.on_trial_result("a0", {"epoch": 1, "validation_accuracy": 0.5})
     journal = tmp_path / "optuna.journal"
     before = journal.read_bytes()
-    with full(journal):
+    with largest_file(journal.stat().st_size):
         launch.searcher.on_trial_result("a0", {"epoch": 2, "validation_accuracy": 0.6})
         launch.teach("a0", [0.5, 0.6, 0.7])
         launch.teach("a1", [0.1], failure="no space left on device")

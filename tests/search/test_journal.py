@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import subprocess
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from raykd.errors import DamagedError, StorageError
 from raykd.search.journal import Journal, JournalFile
 from raykd.search.optuna_study import open_study
+from tests.helpers.mounts import largest_file
 
 
 def study_in(storage: JournalStorage) -> optuna.Study:
@@ -162,15 +161,10 @@ def test_a_full_disk_leaves_a_journal_as_it_was(path: str) -> None:
     study = study_in(storage)
     run(study, 0.5)
     before = Path(path).read_bytes()
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
-    try:
-        with pytest.raises(StorageError, match=f"^{path} cannot be written: File too large"):
-            study.ask()
-        assert Path(path).read_bytes() == before
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    full = pytest.raises(StorageError, match=f"^{path} cannot be written: File too large")
+    with largest_file(len(before) + 20), full:
+        study.ask()
+    assert Path(path).read_bytes() == before
     run(study, 0.75)
     assert [trial.value for trial in study_in(Journal(path)).trials] == [0.5, 0.75]
 

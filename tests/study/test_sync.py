@@ -10,19 +10,12 @@ import pytest
 from raykd.cli import main
 from raykd.config import Experiment, TrackingSettings
 from raykd.errors import RaykdError
+from raykd.settings_io import override
 from raykd.study.folder import begin_folder, locked_folder, with_lasting_paths
 from raykd.study.session import open_session
 from tests.helpers.faulty_proxy import Proxy
 from tests.helpers.mlflow_places import Server, history, runs
 from tests.helpers.small_study import quiet_console, small_experiment
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture
@@ -36,7 +29,8 @@ def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 def experiment_of(proxy: Proxy, folder: Path, **settings: object) -> Experiment:
     tracking = TrackingSettings(uri=proxy.uri, timeout_seconds=10.0).model_copy(update=settings)
-    return with_lasting_paths(small_experiment(folder, tracking=tracking))
+    small = small_experiment(folder, tracking=tracking)
+    return with_lasting_paths(override(small, {"study.name": folder.name}))
 
 
 def logged(experiment: Experiment, epochs: int = 20) -> str:
@@ -97,10 +91,11 @@ def test_a_run_without_its_server_is_delivered_by_the_command(
     assert "everything is in MLflow" in capsys.readouterr().out
 
     client = MlflowClient(tracking_uri=server.uri)
-    found = runs(client, "small")
-    assert {name: run.info.status for name, run in found.items()} == {"small": "FINISHED", "student": "FINISHED"}
+    name = experiment.study.name
+    found = runs(client, name)
+    assert {run: each.info.status for run, each in found.items()} == {name: "FINISHED", "student": "FINISHED"}
     assert history(client, found["student"], "loss") == [(epoch, 1 / epoch) for epoch in range(1, 21)]
-    assert [file.path for file in client.list_artifacts(found["small"].info.run_id)] == ["experiment.yaml"]
+    assert [file.path for file in client.list_artifacts(found[name].info.run_id)] == ["experiment.yaml"]
 
 
 def test_a_server_that_is_required_is_waited_for_by_nobody(proxy: Proxy, tmp_path: Path) -> None:
@@ -130,7 +125,7 @@ def test_the_command_delivers_to_a_new_address_and_the_confirms_of_a_study(
     experiment = client.get_experiment_by_name("moved")
     assert experiment is not None
     names = sorted(str(run.info.run_name) for run in client.search_runs([experiment.experiment_id]))
-    assert names == ["confirm", "small", "student", "student"]
+    assert names == sorted(["confirm", study.study.name, "student", "student"])
 
 
 def test_what_cannot_be_synced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

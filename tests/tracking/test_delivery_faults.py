@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from raykd.tracking import ServerAway, Tracker, check_tracking
 from raykd.tracking.outbox import Outbox
 from tests.helpers.faulty_proxy import SLOW_SECONDS, Fault, Proxy
 from tests.helpers.mlflow_places import Server, history, runs
+from tests.helpers.mounts import largest_file
 from tests.helpers.timed_tracker import Timed
 
 
@@ -255,13 +255,9 @@ def test_what_a_full_disk_refuses_is_written_when_there_is_room(proxy: Proxy, tm
     tracker = Tracker(settings_of(proxy), tmp_path, "full")
     tracker.start_trial("t", {})
     outbox = tmp_path / "mlflow_outbox.jsonl"
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (outbox.stat().st_size + 10, limits[1]))
-    try:
+    with largest_file(outbox.stat().st_size + 10):
         for epoch in (1, 2, 3):
             tracker.epoch("t", epoch, {"loss": 1.0})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert tracker.waiting == 4
     tracker.epoch("t", 4, {"loss": 1.0})
     left = tracker.close(0.5)

@@ -19,8 +19,10 @@ from raykd.errors import RaykdError
 from raykd.study.folder import with_lasting_paths
 from raykd.tracking import check_tracking
 from raykd.tracking.address import look, reason, short_calls
+from raykd.tracking.delivered import Delivered
 from raykd.tracking.lines import event_of, line_of
 from raykd.tracking.outbox import Outbox
+from tests.helpers.mounts import largest_file
 
 
 def events(outbox: Outbox) -> list[object]:
@@ -226,3 +228,16 @@ def test_what_a_database_says_is_told_without_what_sqlalchemy_was_doing() -> Non
         with pytest.raises(sqlalchemy.exc.OperationalError) as raised:
             session.execute(sqlalchemy.text("CREATE TABLE t (x)"))
     assert reason(raised.value) == "database or disk is full"
+
+
+def test_a_full_disk_does_not_undo_what_is_delivered(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for n in range(3):
+        outbox.put({"n": n})
+    with largest_file(10):
+        deliver(outbox, 2)
+        assert events(outbox) == [2]
+        assert Delivered.read(tmp_path / "mlflow_outbox.cursor", 10**6) == Delivered()
+        deliver(outbox, 1)
+    outbox.close()
+    assert Outbox(tmp_path).waiting == 0
