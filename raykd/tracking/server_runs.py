@@ -112,7 +112,7 @@ class ServerRuns:
         """A run is over."""
         if trial in self._doubtful:
             with _unavailable():
-                self._find(trial)  # deletes its double
+                self._find(trial, self._known[trial].begun)  # deletes its double
             self._doubtful.discard(trial)
         self._known[trial].ended = True
         if trial != STUDY:
@@ -139,7 +139,7 @@ class ServerRuns:
     def _find_or_create(self, trial: str, time: int) -> ServerRun:
         # Below a parent run that is new there is nothing to be found.
         if trial == STUDY or trial in self._to_look_up or not self.run(STUDY, time).fresh:
-            found = self._find(trial)
+            found = self._find(trial, time)
             if found is not None:
                 return _on_server(found)
         name, tags = self._study, {"raykd.study": self._study, "raykd.outbox": self._outbox}
@@ -154,7 +154,7 @@ class ServerRuns:
             raise
         return ServerRun(created.info.run_id, True, time)
 
-    def _find(self, trial: str) -> Run | None:
+    def _find(self, trial: str, time: int) -> Run | None:
         """The run of a trial, or of the study, on the server.
 
         A server that hangs may create a run long after we have ceased to wait, and beside the one that it was asked for
@@ -163,7 +163,8 @@ class ServerRuns:
         client = self.client()
         query = f"tags.`raykd.outbox` = '{self._outbox}'"
         if trial != STUDY:
-            query = f"tags.`mlflow.parentRunId` = '{self._known[STUDY].id}' and tags.`raykd.trial` = '{trial}'"
+            parent = self.run(STUDY, time).id
+            query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`raykd.trial` = '{trial}'"
         found = client.search_runs([self.experiment], query, order_by=["attributes.start_time ASC"])
         known = self._known.get(trial)
         used = [run for run in found if (known and run.info.run_id == known.id) or not _is_empty(run)]
