@@ -136,6 +136,16 @@ def show(seen: list[Look], result: raykd.StudyResult) -> None:
     Console(width=140).print(table, highlight=False)
 
 
+def write(seen: list[Look], options: Options) -> None:
+    """Write all looks, also those of a study that was stopped."""
+    write_json(seen, options.json)
+    memory = {
+        kind: [(float(look.ended), look.memory) for look in seen if look.kind == kind]
+        for kind in dict.fromkeys(look.kind for look in seen)
+    }
+    write_lines(memory, "Memory (MB) by trials begun", options.plot)
+
+
 def main(options: Options) -> None:
     """Run the study, print the table, and write all looks."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -152,14 +162,11 @@ def main(options: Options) -> None:
             study=raykd.StudySettings(name="soak", output=Path(folder), trials=trials, scheduler="none", finalists=0),
         )
         with watched(experiment.folder) as seen:
-            result = raykd.tune(experiment, Console(quiet=True))
+            try:
+                result = raykd.tune(experiment, Console(quiet=True))
+            finally:
+                write(seen, options)
     show(seen, result)
-    write_json(seen, options.json)
-    memory = {
-        kind: [(float(look.ended), look.memory) for look in seen if look.kind == kind]
-        for kind in dict.fromkeys(look.kind for look in seen)
-    }
-    write_lines(memory, "Memory (MB) by trials begun", options.plot)
 
 
 if __name__ == "__main__":
