@@ -111,9 +111,10 @@ def unleash(chaos: Chaos, faults: int, seed: int, address: str) -> None:
     while len(chaos.injected) < faults:
         _wait_for_progress(chaos, scene, address, dice.randint(*PAUSE))
         # Every fault once, before any comes again; those that find nothing to break, such as no best student, later.
-        left = left or dice.sample(FAULTS, len(FAULTS))
         done = next((fault for fault in left if fault(scene)), None)
-        if done is not None:
+        if done is None:
+            left += dice.sample(FAULTS, len(FAULTS))
+        else:
             left.remove(done)
             chaos.injected.append((round(time.monotonic() - began, 1), done.__name__))
             print(f"{chaos.injected[-1][0]:7.1f} s  {done.__name__}", flush=True)
