@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -15,7 +14,6 @@ from typing import Any
 import psutil
 import pytest
 import ray
-import torch
 from mlflow import MlflowClient
 
 import raykd
@@ -25,7 +23,7 @@ from raykd.results.load import recorded_study
 from raykd.saved_settings import save_experiment
 from raykd.settings_io import override
 from raykd.study.tune import tune
-from raykd.training.checkpoint import stored_checkpoint
+from tests.helpers.histories import histories
 from tests.helpers.mlflow_places import datasets
 from tests.helpers.mounts import fill, small_disk
 from tests.helpers.paths import ROOT
@@ -39,16 +37,6 @@ MULTIPLIER_ONLY = "temperature.multiplier: {low: 0.5, high: 4.0, log: true}\n"
 def without_early_stops(experiment: Experiment) -> Experiment:
     study = experiment.study.model_copy(update={"scheduler": "none"})
     return experiment.model_copy(update={"study": study})
-
-
-def histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The metrics of each trial's epochs, as its checkpoint has them."""
-    found = {}
-    for trial in sorted((folder / "trials").glob("*")):
-        stored = stored_checkpoint(str(trial))
-        if stored is not None:
-            found[trial.name] = [epoch["metrics"] for epoch in torch.load(io.BytesIO(stored))["history"]]
-    return found
 
 
 def during(study: threading.Thread, folder: Path, epochs: int) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import raykd
+from tests.helpers.histories import histories
 from tests.helpers.jobs_head import Head
 
 pytestmark = pytest.mark.cluster
@@ -36,14 +36,6 @@ class Stopped:
     seconds: float
     histories: dict[str, list[Any]]
     left: list[str]
-
-
-def histories(study: Path) -> dict[str, list[Any]]:
-    """The metrics of each trial's epochs, as its checkpoint has them."""
-    found = {}
-    for path in sorted((study / "trials").glob("*/checkpoint.pt")):
-        found[path.parent.name] = [epoch["metrics"] for epoch in torch.load(path)["history"]]
-    return found
 
 
 def shown(head: Head, job: str) -> dict[str, Any]:

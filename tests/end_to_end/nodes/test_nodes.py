@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from raykd.config import Experiment
 from raykd.saved_settings import save_experiment
 from raykd.settings_io import override
+from tests.helpers.histories import histories
 from tests.helpers.machines import Machines, refusal
 from tests.helpers.node_networks import HURRY
 from tests.helpers.paths import ROOT
@@ -72,14 +73,6 @@ class Drive:
 
 def seen(folder: Path) -> Path:
     return folder.parent.parent / "seen"
-
-
-def histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The metrics of each trial's epochs, as its checkpoint has them."""
-    found = {}
-    for path in sorted((folder / "trials").glob("*/checkpoint.pt")):
-        found[path.parent.name] = [epoch["metrics"] for epoch in torch.load(path)["history"]]
-    return found
 
 
 def drive(machines: Machines, script: str, folder: Path, **settings: Any) -> Drive:
