@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 import threading
@@ -10,16 +9,16 @@ import time
 from typing import Any
 
 import pytest
-import torch
 
 import raykd
 from raykd.config import Experiment
 from raykd.saved_settings import save_experiment
 from raykd.search.trial import trial_folder
 from raykd.settings_io import override
-from raykd.storage import below, name_of, read
+from raykd.storage import below, name_of
 from raykd.study.tune import tune
-from raykd.training.folder import CHECKPOINT, description
+from raykd.training.folder import description
+from tests.helpers.histories import history
 from tests.helpers.paths import ROOT
 from tests.helpers.small_study import quiet_console, small_experiment
 
@@ -31,11 +30,8 @@ RECORD = {"experiment.yaml", "study.journal", "teacher.json", "driver.lock", "tr
 
 def histories(experiment: Experiment) -> dict[int, list[dict[str, Any]]]:
     """The metrics of each trial's epochs, as its checkpoint has them."""
-    found = {}
-    for number in range(TRIALS):
-        if file := read(trial_folder(experiment, number), CHECKPOINT):
-            found[number] = [epoch["metrics"] for epoch in torch.load(io.BytesIO(file))["history"]]
-    return found
+    found = {number: history(trial_folder(experiment, number)) for number in range(TRIALS)}
+    return {number: epochs for number, epochs in found.items() if epochs is not None}
 
 
 def epochs(experiment: Experiment) -> int:

@@ -13,9 +13,11 @@ from raykd.training.checkpoint import stored_checkpoint
 
 def histories(study: Path) -> dict[str, list[dict[str, Any]]]:
     """The metrics of each trial's epochs, as its checkpoint has them; read as raykd does, also between two writes."""
-    found = {}
-    for trial in sorted((study / "trials").glob("*")):
-        stored = stored_checkpoint(str(trial))
-        if stored is not None:
-            found[trial.name] = [epoch["metrics"] for epoch in torch.load(io.BytesIO(stored))["history"]]
-    return found
+    found = {trial.name: history(str(trial)) for trial in sorted((study / "trials").glob("*"))}
+    return {name: epochs for name, epochs in found.items() if epochs is not None}
+
+
+def history(student: str) -> list[dict[str, Any]] | None:
+    """The metrics of a student's epochs, by its folder, on disk or in a store; None: it has no checkpoint."""
+    stored = stored_checkpoint(student)
+    return None if stored is None else [epoch["metrics"] for epoch in torch.load(io.BytesIO(stored))["history"]]
