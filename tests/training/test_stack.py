@@ -18,8 +18,10 @@ from raykd.config import ModelSettings, TrainingSpec
 from raykd.knowledge.methods import METHODS
 from raykd.models import build_model
 from raykd.training.classroom import Classroom
+from raykd.training.compiled.rehearsal import loss_of
 from raykd.training.folder import FAILURE
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
+from raykd.training.stacks.code import StackCode
 from raykd.training.stacks.stack import Stack, reason_against
 from raykd.training.stacks.stacking import ROUNDS, Stacking
 from raykd.training.team import Team
@@ -100,6 +102,48 @@ def test_networks_of_the_zoo_answer_and_learn_alike(name: str) -> None:
     for ours, network in zip(networks, alone, strict=True):
         for mine, theirs in zip(ours.buffers(), network.buffers(), strict=True):
             torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        ("resnet8", True),
+        *((name, False) for name in ("resnet20", "mobilenet_v2", "ShuffleNetV1", "torchvision/resnet18")),
+    ],
+)
+def test_in_bfloat16_networks_answer_and_learn_alike(name: str, compiled: bool) -> None:
+    torch.manual_seed(0)
+    networks = [build_model(ModelSettings(name=name), num_classes=10, in_channels=3).train() for _ in range(2)]
+    alone, exact = ([deepcopy(network) for network in networks] for _ in range(2))
+    images = torch.rand(8, 3, 32, 32)
+    code = StackCode(networks[0], "stacks", torch.device("cpu")) if compiled else None
+    with torch.autocast("cpu", torch.bfloat16), Stack(networks, code=code).open() as stack:
+        answers = stack.logits(images)
+        loss_of(answers).backward()
+        stack.hand_out_gradients()
+        ours = [_gradients(network) for network in networks]
+        expected = [network(images) for network in alone]
+        loss_of(expected).backward()
+    loss_of([network(images) for network in exact]).backward()
+    for mine, theirs in zip(answers, expected, strict=True):
+        assert mine.dtype == theirs.dtype == torch.bfloat16
+        torch.testing.assert_close(mine, theirs, rtol=0.02, atol=0.02)
+    for mine, theirs, true in zip(ours, map(_gradients, alone), map(_gradients, exact), strict=True):
+        # Rounding differs, and deep networks enlarge it: no further from the truth than bfloat16 is anyhow.
+        assert (mine - true).norm() < 1.5 * (theirs - true).norm()
+
+
+def _gradients(network: nn.Module) -> Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+
+def test_students_in_bfloat16_are_stacked(tmp_path: Path, teacher: Path, caplog: pytest.LogCaptureFixture) -> None:
+    specs = [stacked(spec(training={"seed": seed, "precision": "bfloat16"})) for seed in range(2)]
+    requests = [request_for(what, tmp_path / str(seed), teacher) for seed, what in enumerate(specs)]
+    reports = train(*requests)
+    assert [places(reports, str(slot))[0] for slot in range(2)] == [(2, 0), (2, 1)]
+    assert not caplog.records
+    assert all(report.finished for report in reports[-2:])
 
 
 def test_architectures_make_stacks_of_their_own(tmp_path: Path) -> None:

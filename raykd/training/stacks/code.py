@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from raykd.training.compiled.function import CompiledFunction
+from raykd.training.stacks.mixed_precision import autocast_under_vmap
 
 Tensors = dict[str, Tensor]
 
@@ -17,7 +18,8 @@ def pass_stacked(network: nn.Module, parameters: Tensors, buffers: Tensors, imag
     """Logits [slots, B, classes] for images [B, C, H, W], by a network's code and stacked tensors [slots, ...]."""
 
     def slot(parameters: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
-        logits: Tensor = functional_call(network, (parameters, buffers), (images,))
+        with autocast_under_vmap(images.device):
+            logits: Tensor = functional_call(network, (parameters, buffers), (images,))
         return logits
 
     logits: Tensor = vmap(slot, in_dims=(0, 0, None))(parameters, buffers, images)

@@ -20,6 +20,7 @@ from raykd.knowledge import captured
 from raykd.training.compiled.rehearsal import loss_of
 from raykd.training.stacks.batch_norm import fast_batch_norms
 from raykd.training.stacks.code import StackCode, Tensors
+from raykd.training.stacks.mixed_precision import autocast_under_vmap
 
 
 class Stack:
@@ -110,7 +111,7 @@ class Stack:
 
     def _forward(self, parameters: Tensors, buffers: Tensors, images: Tensor) -> tuple[Tensor, Tensors]:
         network = self._networks[0]
-        with captured(network, self._layers) as features:
+        with captured(network, self._layers) as features, autocast_under_vmap(images.device):
             logits: Tensor = functional_call(network, (parameters, buffers), (images,))
         return logits, features
 
@@ -148,6 +149,8 @@ def reason_against(networks: Sequence[nn.Module], images: Tensor, layers: Sequen
             loss_of(answers).backward()  # type: ignore[no-untyped-call]
             for logits, network in zip(answers, alone, strict=True):
                 expected = network(images)
+                if logits.dtype != expected.dtype:
+                    return f"its answers are {expected.dtype} alone and {logits.dtype} stacked"
                 # Wide: it is to find another computation, not another rounding.
                 tolerance = 0.01 if logits.dtype == torch.float32 else 0.1
                 if not torch.allclose(logits, expected, rtol=tolerance, atol=tolerance):
