@@ -48,7 +48,7 @@ def test_what_does_not_work_is_said_with_what_to_do(
         "check cluster.address",
         "Start the MLflow server",
         "mount the share",
-        "create it, or correct the path",
+        "create it, or correct",
     ):
         assert advice in text
     assert list(tmp_path.iterdir()) == []
