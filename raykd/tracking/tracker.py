@@ -131,7 +131,7 @@ class Tracker:
         reason: str | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Ends a trial's run: FINISHED, even if stopped early, KILLED if interrupted, else FAILED; `raykd.state` says more.
+        """Ends a trial's run: FINISHED, even if stopped early, KILLED if interrupted, or FAILED; see `raykd.state`.
 
         Args:
             trial: The trial.
