@@ -29,3 +29,5 @@ from .study.distill import train_teacher as train_teacher
 from .study.replay import replay as replay
 from .study.tune import tune as tune
 from .training.saved import load_model as load_model
+
+__version__: str

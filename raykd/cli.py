@@ -1,7 +1,8 @@
-"""The command `raykd`: lists and explains what there is, and works on studies. The scripts in experiments/ run them."""
+"""The command `raykd`: runs studies, lists and explains what there is, and works on what studies have left."""
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -10,8 +11,73 @@ from typing import Annotated, Literal
 
 import tyro
 
+import raykd
 from raykd.command_line import ended_well, run_command
 from raykd.errors import FAILED, RaykdError
+
+
+def _run_script(command: str, name: str, arguments: Sequence[str]) -> None:
+    """Run a script of experiments/ as a command: it gives the defaults, and the command line changes them."""
+    from raykd.shipped import script
+
+    sys.argv = [f"raykd {command}", *arguments]
+    runpy.run_path(str(script(name)), run_name="__main__")
+
+
+def tune(*arguments: str) -> None:
+    """Tune a distillation: train a teacher, search the student's hyperparameters, keep the best student.
+
+    Args:
+        arguments: Settings; see `raykd tune --help`.
+    """
+    _run_script("tune", "tune_dkd", arguments)
+
+
+def distill(*arguments: str) -> None:
+    """Distil one student, without a search, with the settings as they are.
+
+    Args:
+        arguments: Settings; see `raykd distill --help`.
+    """
+    _run_script("distill", "distill", arguments)
+
+
+def train_teacher(*arguments: str) -> None:
+    """Train a teacher into the cache, where studies find it: a standard one, or a generous one.
+
+    Args:
+        arguments: Settings; see `raykd train-teacher --help`.
+    """
+    _run_script("train-teacher", "train_teacher", arguments)
+
+
+def generous_teacher(*arguments: str) -> None:
+    """Compare the generous teacher, the standard one and its ablations by their students.
+
+    Args:
+        arguments: Settings; see `raykd generous-teacher --help`.
+    """
+    _run_script("generous-teacher", "generous_teacher", arguments)
+
+
+def claims(*arguments: str) -> None:
+    """Test the papers' claims: methods tuned by equal budgets, several seeds, several conditions. Hours.
+
+    Args:
+        arguments: Settings, or --quick; see `raykd claims --help`.
+    """
+    _run_script("claims", "reproduce_claims", arguments)
+
+
+def doctor(*arguments: str) -> None:
+    """Check versions, devices, cluster, folders, storage and MLflow, and say what does not work.
+
+    Args:
+        arguments: Settings of the study to come; see `raykd doctor --help`.
+    """
+    from raykd.study.doctor import main as examine
+
+    examine(arguments)
 
 
 def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
@@ -178,6 +244,12 @@ def sync(study: Annotated[str, tyro.conf.Positional], /, uri: str | None = None)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "tune": tune,
+    "distill": distill,
+    "train-teacher": train_teacher,
+    "generous-teacher": generous_teacher,
+    "claims": claims,
+    "doctor": doctor,
     "list": list_,
     "explain": explain,
     "plan": plan,
@@ -190,7 +262,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sync": sync,
 }
 """Each command is a function whose signature is its command line; it imports heavy packages when it is called."""
-WITH_OWN_PARSER = ("plan", "bank", "confirm")
+SCRIPTS = ("tune", "distill", "train-teacher", "generous-teacher", "claims")
+WITH_OWN_PARSER = (*SCRIPTS, "doctor", "plan", "bank", "confirm")
 """Commands that parse their own arguments: a study's settings, which are too many for a signature, or subcommands."""
 
 
@@ -199,7 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> None:
-        if words and words[0] in WITH_OWN_PARSER:
+        if words == ["--version"]:
+            print(f"raykd {raykd.__version__}")
+        elif words and words[0] in WITH_OWN_PARSER:
             COMMANDS[words[0]](*words[1:])
         else:
             run_command(COMMANDS, words, "raykd", __doc__ or "")

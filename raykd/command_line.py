@@ -20,14 +20,21 @@ from rich.text import Text
 
 from raykd.config import Experiment
 from raykd.errors import FAILED, RaykdError, SaidError, shortened, unknown_name
+from raykd.settings_help import print_help
 from raykd.settings_io import friendly, load_experiment, override, resolve_setting, setting_names, without_leftovers
-from raykd.storage import disk_error
+from raykd.shipped import shipped
+from raykd.storage import disk_error, local_path
 
 T = TypeVar("T")
 
 
 class _ConfigFile(BaseModel):
-    config: Annotated[Path | None, tyro.conf.arg(help="YAML file of settings, laid over the script's own.")] = None
+    config: Annotated[
+        str | None,
+        tyro.conf.arg(
+            aliases=["--experiment"], help="YAML file of settings, or the name of a recipe, laid over the script's own."
+        ),
+    ] = None
 
 
 class _Name(BaseModel):
@@ -51,8 +58,9 @@ def parse(
     description: str = "",
     arguments: Sequence[str] | None = None,
     others: Collection[str] = (),
+    program: str | None = None,
 ) -> Experiment:
-    """The experiment as the command line changes it: ``--config FILE.yaml`` first, then single settings.
+    """The experiment as the command line changes it: ``--config FILE_OR_RECIPE`` first, then single settings.
 
     What the script says of a data set or network ends where another one is named.
 
@@ -61,6 +69,7 @@ def parse(
         description: Shown by ``--help``.
         arguments: Command line without the program's name. None: that of this process.
         others: Names of options that the program knows besides, for errors.
+        program: The program's name, for help. None: that of this process.
 
     Raises:
         RaykdError: the file cannot be read, or a setting in it or an argument is wrong.
@@ -69,7 +78,7 @@ def parse(
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     file, rest = read_words(_ConfigFile, arguments, add_help=False)
     if file.config is not None:
-        experiment = load_experiment(file.config, experiment)
+        experiment = load_experiment(_file_or_recipe(file.config), experiment)
     names, _ = read_words(_Names, rest, add_help=False)
     given = {
         "data.name": names.data.name,
@@ -79,11 +88,29 @@ def parse(
     experiment = without_leftovers(experiment, {name: value for name, value in given.items() if value is not None})
     if not rest:
         return experiment
-    description = f"{description}\n\n--config FILE.yaml lays a file of settings under those given here."
+    description = (
+        f"{description}\n\n--config FILE.yaml, or the name of a recipe (raykd list recipes), lays a file of settings "
+        "under those given here."
+    )
+    if {"-h", "--help"} & set(rest):
+        print_help(program or Path(sys.argv[0]).name, description, experiment)
+        raise SystemExit(0)
+    rest = ["--help" if word == ALL else word for word in rest]
     parsed, unknown = read_words(Experiment, rest, default=experiment, description=description)
     if unknown:
         raise unknown_words(unknown, rest, "setting", ["config", *others, *_aliases(), *setting_names()])
     return parsed
+
+
+def _file_or_recipe(text: str) -> Path:
+    """A file of settings, or the recipe of this name."""
+    path = local_path(text)
+    recipes = shipped("recipes")
+    if not path.exists() and len(path.parts) == 1 and not path.suffix:
+        if text not in recipes:
+            raise unknown_name("file or recipe", text, recipes, "--config")
+        return recipes[text]
+    return path
 
 
 def _aliases() -> list[str]:
@@ -235,6 +262,8 @@ def _refused(end: SystemExit, printed: str, program: str) -> RaykdError:
     return RaykdError(f"{text.rstrip('.')}\nsee {program} --help")
 
 
+ALL = "--help-all"
+"""Flag that shows every setting."""
 QUICK = "--quick"
 """Flag of scripts that have a small run."""
 

@@ -1,4 +1,4 @@
-"""Files that ship with raykd beside its code: recipes and search spaces."""
+"""Files that ship with raykd beside its code: recipes, search spaces, and the scripts of experiments/."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ def shipped(kind: str) -> dict[str, Path]:
         for path in sorted(folder.glob("*.yaml")):
             files.setdefault(path.stem, path)
     return dict(sorted(files.items()))
+
+
+def script(name: str) -> Path:
+    """A script of experiments/, by its name without ending: of the checkout, or as it lies in a wheel."""
+    package = Path(__file__).parent
+    places = [folder / f"{name}.py" for folder in (package / "experiments", package.parent / "experiments")]
+    return next(place for place in places if place.exists())
 
 
 def purpose(path: Path) -> str:

@@ -144,7 +144,7 @@ def test_a_method_by_import_path(
     assert "My own." in output
     assert "what enters the classifier's head" in output
     assert "depth  default 3, whole" in output
-    assert "python experiments/distill.py --method mine_to_explain:Mine" in output
+    assert "raykd distill --method mine_to_explain:Mine" in output
     output = output_of(capsys, "explain", "mine_to_explain:needs")
     assert "Distance to a power." in output
     assert "And more." in output

@@ -18,6 +18,7 @@ from tests.helpers.scripts import failed_script
 
 FOLDERS = ("search_spaces", "experiments/recipes")
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+JOBS = ("tune_dkd", "distill", "train_teacher", "generous_teacher", "reproduce_claims")
 TUNE = ROOT / "experiments/tune_dkd.py"
 
 
@@ -73,26 +74,30 @@ def test_a_wheel_finds_its_search_spaces_and_recipes_anywhere(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
-        "import raykd; from raykd.search.space_file import load_space, space_names; from raykd.shipped import shipped\n"
+        "import raykd; from raykd.search.space_file import load_space, space_names\n"
+        "from raykd.shipped import script, shipped\n"
         "print(load_space('dkd_bias', raykd.Experiment()).source)\n"
         "print(*space_names())\n"
         "print(*shipped('spaces'))\n"
-        "print(*shipped('recipes'))"
+        "print(*shipped('recipes'))\n"
+        f"print(*map(script, {JOBS}))"
     )
     found = python("-c", code, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
     assert found.returncode == 0, found.stderr
-    source, *names = found.stdout.splitlines()
+    source, *names, scripts = found.stdout.splitlines()
     assert source == str(tmp_path / "site/raykd/search_spaces/dkd_bias.yaml")
     spaces, recipes = (sorted(path.stem for path in (ROOT / folder).glob("*.yaml")) for folder in FOLDERS)
     assert [line.split() for line in names] == [spaces, spaces, recipes]
-    assert (tmp_path / "site/raykd/py.typed").exists()
+    site = tmp_path / "site/raykd"
+    assert scripts.split() == [str(site / "experiments" / f"{name}.py") for name in JOBS]
+    assert (site / "py.typed").exists()
     (entry_points,) = (tmp_path / "site").glob("raykd-*.dist-info/entry_points.txt")
     assert "raykd = raykd.cli:main" in entry_points.read_text()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_explains_every_setting(script):
-    shown = python(str(script), "--help").stdout
+    shown = python(str(script), "--help-all").stdout
     assert "--config FILE.yaml" in shown
     for words in ("--temperature.multiplier FLOAT", "--cluster.seats", "--tracking.uri", "--resume"):
         assert words in shown

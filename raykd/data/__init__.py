@@ -2,7 +2,7 @@
 
 from raykd.data.batches import EvaluationBatches, TrainingBatches, WholeViews, evaluation_batches, training_batches
 from raykd.data.image_data import DataInfo, ImageData
-from raykd.data.inspection import inspected, some_of
+from raykd.data.inspection import inspected
 from raykd.data.load import load_data
 from raykd.data.plan import Batch
 from raykd.data.views import View, augment
@@ -19,6 +19,5 @@ __all__ = [
     "evaluation_batches",
     "inspected",
     "load_data",
-    "some_of",
     "training_batches",
 ]

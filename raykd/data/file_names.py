@@ -6,6 +6,8 @@ import os
 import re
 import unicodedata
 
+SHOWN = 5
+"""Names that are shown of many."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -18,3 +20,8 @@ def printable(path: str | os.PathLike[str]) -> str:
 def class_name(folder: str) -> str:
     """The class of a folder by its name, in Unicode's composed form: macOS writes letters and accents apart."""
     return unicodedata.normalize("NFC", printable(folder))
+
+
+def some_of(names: tuple[str, ...], most: int = SHOWN) -> str:
+    """The first of some names, and that there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

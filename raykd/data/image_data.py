@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from raykd.config import Crop, Interpolation, PreprocessingSettings
+from raykd.data.file_names import some_of
 from raykd.data.image_files import Ignored
 from raykd.data.noise import noisy
 from raykd.data.rows import Rows, fold_numbers
@@ -84,6 +85,14 @@ class DataInfo:
             mean=per_channel(wanted.mean, self.channels, "teacher.mean") or self.mean,
             std=per_channel(wanted.std, self.channels, "teacher.std") or self.std,
         )
+
+    @property
+    def summary(self) -> str:
+        """Name, sizes, shape and classes, in a line."""
+        sizes = ", ".join(f"{size:,} {split}" for split, size in self.split_sizes.items())
+        shape = f"{self.channels} x {self.height} x {self.width}"
+        classes = f"{self.num_classes} classes ({some_of(self.class_names)})"
+        return f"{self.name}: {sizes} images of {shape}, {classes}"
 
     @property
     def held_out(self) -> str:

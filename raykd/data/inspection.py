@@ -9,21 +9,14 @@ import numpy as np
 
 from raykd.data.copies import SECONDS, Copies, find_copies
 from raykd.data.decoding import file_facts
-from raykd.data.file_names import printable
+from raykd.data.file_names import printable, some_of
 from raykd.data.image_data import FileSplit, ImageData
 from raykd.data.image_files import Ignored, counts
 
-SHOWN = 5
-"""Names that are shown of many."""
 LOOKED_AT = 16
 """Images that are decoded beforehand; photographs take a tenth of a second each."""
 DARK = 2**14
 """Images of 16 bits that all stay below this were written with 14 bits or less, and look black."""
-
-
-def some_of(names: tuple[str, ...], most: int = SHOWN) -> str:
-    """The first of some names, and that there are more."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def inspected(data: ImageData) -> dict[str, str]:

@@ -43,7 +43,7 @@ MANY_PROCESSES = 256
 class Options:
     """Simulate a study on clusters of many sizes: wall time, GPU hours, and the size beyond which it is no faster.
 
-    Takes all settings of a study as well (`--study.trials 64`; all of them: python experiments/tune_dkd.py --help), and
+    Takes all settings of a study as well (`--study.trials 64`; all of them: raykd tune --help-all), and
     --config FILE.yaml for many, such as outputs/<study>/experiment.yaml. Costs are measured here on a few batches of
     the study's data with its networks, unless --seconds-per-epoch gives them.
     """

@@ -97,7 +97,7 @@ def explain(name: str) -> Explanation:
         layers=LAYERS[method.where] if isinstance(method, FeatureMethod) else "",
         combinations=tuple(combinations(method)),
         published=bool(published),
-        command=("python", "experiments/distill.py", "--method", name, *_flags(published)),
+        command=("raykd", "distill", "--method", name, *_flags(published)),
     )
 
 

@@ -105,7 +105,7 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
     settings = experiment.study
     place = study_storage(settings, folder)
     if settings.name not in study_names(place):
-        raise RaykdError(f"{folder} holds no search: a study is what experiments/tune_dkd.py makes")
+        raise RaykdError(f"{folder} holds no search: a study is what `raykd tune` makes")
     optuna_study = open_study(place, settings.name, settings.seed, settings.objectives, settings.trials)
     return RecordedStudy(folder, experiment, optuna_study)
 

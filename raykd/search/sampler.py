@@ -41,7 +41,9 @@ class SeededByTrial(BaseSampler):
         self._known: Study | None = None
 
     def _fresh(self, number: int) -> TPESampler:
-        seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
+        # Studies of one seed draw the same at random: one that knows an earlier one should not draw that one's again.
+        after = f"/{len(self._earlier)}" if self._earlier else ""
+        seed = random.Random(f"{self._seed}/{number}{after}").getrandbits(32)
         return TPESampler(seed=seed, n_startup_trials=self._startup_trials)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:

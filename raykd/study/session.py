@@ -32,7 +32,7 @@ from raykd.cluster.node_checks import NodeChecks, check_nodes
 from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
 from raykd.config import ClusterSettings, Experiment, TrackingSettings
-from raykd.data import DataInfo, some_of
+from raykd.data import DataInfo
 from raykd.errors import FAILED, RaykdError, StorageError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
 from raykd.progress import CountProgress, standard_output
@@ -194,8 +194,6 @@ class Session:
 
     def _show_plan(self, lines: Mapping[str, str]) -> None:
         info, teacher = self.data, self.given.teacher
-        sizes = ", ".join(f"{size:,} {split}" for split, size in info.split_sizes.items())
-        shape = f"{info.channels} x {info.height} x {info.width}"
         source = f"from {teacher.source}"
         names: dict[Role, str] = {
             "teacher": source if teacher.source and teacher.kind == "standard" else f"{teacher.kind} {teacher.model}",
@@ -206,8 +204,7 @@ class Session:
         if teacher.folds is not None:
             names["teacher"] += f", {teacher.folds} of them, each trained without a fold of the images"
         table = Table.grid(padding=(0, 2))
-        classes = escape(some_of(info.class_names))
-        table.add_row("[bold]data", f"{info.name}: {sizes} images of {shape}, {info.num_classes} classes ({classes})")
+        table.add_row("[bold]data", escape(info.summary))
         for name, text in self._images.items():
             table.add_row(f"[bold]{name}", escape(text))
         for role, count in self._parameters.items():

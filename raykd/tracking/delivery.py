@@ -22,7 +22,8 @@ log = logging.getLogger("raykd.tracking")
 
 # MLflow's limits (mlflow.utils.validation); the server refuses the whole call that exceeds one.
 _KEY, _PARAMETER, _TAG = 250, 6000, 5000
-_STATUS = {"finished": "FINISHED", "stopped early": "KILLED", "interrupted": "KILLED"}
+# MLflow shows KILLED as a failure, which being stopped early is not; `raykd.state` tells it from finished.
+_STATUS = {"finished": "FINISHED", "stopped early": "FINISHED", "interrupted": "KILLED"}
 # The server understood the call and refused it; to repeat it would not help.
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 

@@ -131,7 +131,7 @@ class Tracker:
         reason: str | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Ends a trial's run: FINISHED, KILLED if stopped early or interrupted, else FAILED; exactly in `raykd.state`.
+        """Ends a trial's run: FINISHED, even if stopped early, KILLED if interrupted, or FAILED; see `raykd.state`.
 
         Args:
             trial: The trial.

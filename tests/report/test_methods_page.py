@@ -195,8 +195,8 @@ def parsed_by_a_shell(explanation: Explanation, width: int) -> list[str]:
 @each_method
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_published_command_runs(name: str, width: int) -> None:
-    python, script, *words = parsed_by_a_shell(explanation_of(name), width)
-    assert (python, script) == ("python", "experiments/distill.py")
+    program, command, *words = parsed_by_a_shell(explanation_of(name), width)
+    assert (program, command) == ("raykd", "distill")
     experiment = parse(Experiment(), arguments=words)
     assert experiment.method.name == name
     for setting, value in METHODS[name].published.items():

@@ -89,6 +89,20 @@ def test_the_sampler_learns_from_them(tmp_path: Path) -> None:
     assert distances[("old",)] < 0.7 * distances[()]
 
 
+def test_the_second_study_of_a_seed_does_not_try_the_first_ones_settings_again(tmp_path: Path) -> None:
+    """Both have the default seed, and are at random yet: TPE begins after ten trials or more."""
+    earlier_study(tmp_path, trials=4)
+    drawn = {}
+    for name, start in (("cold", ()), ("warm", ("old",))):
+        setting = experiment_in(tmp_path, name=name, warm_start=start, trials=100)
+        launch = Launch(*setting, earlier=as_trials(earlier_trials(*setting, DATA), setting[1]))
+        configs = [launch.suggest(f"t{i}") for i in range(5)][1:]  # the first one is the start point of both
+        drawn[name] = {config["temperature.multiplier"] for config in configs}
+    old = {trial.settings["temperature.multiplier"] for trial in earlier_trials(*setting, DATA)[0].trials}
+    assert len(drawn["cold"] & old) > 1
+    assert not drawn["warm"] & old
+
+
 def test_a_resumed_study_knows_what_its_first_launch_took(tmp_path: Path) -> None:
     old = earlier_study(tmp_path, trials=6)
     setting = experiment_in(tmp_path, name="new", warm_start=("old",), trials=4)

@@ -78,7 +78,7 @@ def test_a_study_in_a_fresh_folder(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert parent.data.metrics == {"best": 0.5}
     assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["settings.yaml"]
     assert Path(parent.info.artifact_uri).is_relative_to(tmp_path / "out" / "mlflow-artifacts")
-    status = {"finished": "FINISHED", "stopped early": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
+    status = {"finished": "FINISHED", "stopped early": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
     assert found.keys() == states.keys()
     for trial, run in found.items():
         assert run.info.status == status[states[trial]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
-from raykd.command_line import parse
+from raykd.command_line import ALL, parse
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.models import parameter_count
@@ -17,10 +17,11 @@ from raykd.records import write_json
 from raykd.results.confirm import ConfirmResult, StudentRow, TeacherRow
 from raykd.results.confirm_table import markdown, show
 from raykd.results.load import recorded_study
-from raykd.settings_io import override
+from raykd.settings_help import print_help
+from raykd.settings_io import override, setting_names
 from raykd.storage import local_path, write
 from raykd.study.confirm.contenders import BASELINES, contenders, named_teachers
-from raykd.study.confirm.setup import RECORD, ConfirmSetup, set_up
+from raykd.study.confirm.setup import OWN, RECORD, ConfirmSetup, set_up
 from raykd.study.contenders import Contender, Contest
 from raykd.study.networks import student_network, teacher_network
 from raykd.study.preflight import rehearse
@@ -32,7 +33,7 @@ RESULT, TABLE = "result.json", "table.md"
 MOST_SEATS = 8
 """Of a classroom, unless the settings say otherwise: one for each contender, so that those of a seed share a class."""
 
-HELP = """Confirm a finished study: raykd confirm STUDY [settings]
+HELP = """Confirm a finished study.
 
 STUDY is the study's folder, or its name below study.output. Of the settings only confirm, cluster, tracking,
 teacher.cache and --resume may be given; all else is the study's."""
@@ -83,8 +84,11 @@ def main(arguments: Sequence[str]) -> None:
         RaykdError: no study is named, or it cannot be confirmed.
     """
     words = list(arguments)
-    if {"-h", "--help"} & set(words):
-        parse(Experiment(), HELP, ["--help"])
+    if {"-h", "--help", ALL} & set(words):
+        print_help(
+            "raykd confirm STUDY", HELP, Experiment(), [each for each in setting_names() if each.startswith(OWN)]
+        )
+        return
     if not words or words[0].startswith("-"):
         raise RaykdError("raykd confirm needs a study first: its folder, or its name below outputs/")
     study, *settings = words
