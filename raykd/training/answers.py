@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import torch
 
 from raykd.data import ImageData, evaluation_batches
 from raykd.training.cross_fitting import classes_of, member_folders
-from raykd.training.saved import load_model
+from raykd.training.teacher import Teacher
 
 Answers = npt.NDArray[np.int64]
 AT_ONCE = 250
@@ -25,28 +24,39 @@ def answers_to(
 ) -> tuple[Answers, dict[str, Answers]]:
     """The labels (N,) of a split's images, and the classes (N,) that each model answers, by its name.
 
-    Teachers that teach as one answer by the mean of their probabilities.
+    Each sees the images as it did when it was trained, or as was said of a given teacher. Teachers that teach as one
+    answer by the mean of their probabilities.
 
     Args:
         data: The images.
         split: One of its splits.
-        folders: Of the finished models, by name.
+        folders: Of the finished models, by name; a pickled network's is the teacher cache's.
         most_images: The first so many images; None: all.
 
     Raises:
-        RaykdError: there is no finished model in a folder.
+        RaykdError: there is no finished model in a folder, or it is for other classes or channels.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = {
-        name: [load_model(member, device) for member in member_folders(folder) or [str(folder)]]
+        name: [Teacher(member, data.info, None, device) for member in member_folders(folder) or [str(folder)]]
         for name, folder in folders.items()
     }
-    labels: list[Any] = []
-    answers: dict[str, list[Any]] = {name: [] for name in models}
-    batches = evaluation_batches(data, split, batch_size=AT_ONCE, device=device)
-    with torch.inference_mode():
+    # Images that are read from files are read once for all that want them in the same size.
+    sights: list[tuple[ImageData, list[str]]] = []
+    for name, (first, *_) in models.items():
+        seen = data.seen_as(first.info)
+        together = next((names for known, names in sights if known.info == seen.info), None)
+        if together is None:
+            sights.append((seen, [name]))
+        else:
+            together.append(name)
+    labels: list[torch.Tensor] = []
+    answers: dict[str, list[torch.Tensor]] = {name: [] for name in models}
+    for seen, names in sights:
+        batches = evaluation_batches(seen, split, batch_size=AT_ONCE, device=device)
+        labels.clear()
         for batch in islice(batches, None if most_images is None else most_images // AT_ONCE):
-            labels.append(batch.labels.cpu().numpy())
-            for name, members in models.items():
-                answers[name].append(classes_of([member(batch.pixels) for member in members]).cpu().numpy())
-    return np.concatenate(labels), {name: np.concatenate(batches) for name, batches in answers.items()}
+            labels.append(batch.labels.cpu())
+            for name in names:
+                answers[name].append(classes_of([each.teach(batch).logits for each in models[name]]).cpu())
+    return torch.cat(labels).numpy(), {name: torch.cat(parts).numpy() for name, parts in answers.items()}

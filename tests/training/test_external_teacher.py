@@ -24,6 +24,7 @@ from raykd.data import DataInfo, evaluation_batches, load_data
 from raykd.errors import RaykdError
 from raykd.models import build_model
 from raykd.tracking.model import save_student, send_student
+from raykd.training.answers import answers_to
 from raykd.training.external_teacher import evaluate_external_teacher, fetch_external_teacher
 from raykd.training.folder import description, model_files, write_description
 from raykd.training.saved import load_model
@@ -75,9 +76,13 @@ def adopted(
 
 
 def same_answers(folder: Path, info: DataInfo, expected: Callable[[Tensor], Tensor]) -> None:
-    """What a classroom hears of an adopted teacher, and `raykd.load_model` of its folder, are `expected` of pixels."""
+    """What classroom and report hear of an adopted teacher, and `raykd.load_model`, are `expected` of pixels."""
     teacher, loaded = Teacher(str(folder), info, None, CPU), load_model(folder, trust=True)
-    for batch in evaluation_batches(load_data(DATA), "validation", batch_size=64):
+    data = load_data(DATA)
+    _, answers = answers_to(data, "validation", {"teacher": folder})
+    batches = list(evaluation_batches(data, "validation", batch_size=64))
+    assert answers["teacher"].tolist() == [name for batch in batches for name in teacher.classify(batch).tolist()]
+    for batch in batches:
         with torch.no_grad():
             wanted = expected(batch.pixels)
             assert torch.equal(teacher.teach(batch).logits, wanted)

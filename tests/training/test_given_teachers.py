@@ -17,6 +17,7 @@ from raykd.config import DataSettings, ModelSettings, PreprocessingSettings, Tra
 from raykd.data import DataInfo, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError
 from raykd.models import preprocessing
+from raykd.training.answers import answers_to
 from raykd.training.bank.bank import about
 from raykd.training.external_teacher import CLAIM, evaluate_external_teacher, fetch_external_teacher
 from raykd.training.folder import description, write_description
@@ -280,3 +281,27 @@ def test_held_out_images_of_folders_are_answered_as_the_teacher_wants_them(tmp_p
             assert torch.equal(teachers.held_out_answers(number)[folder], (batch.labels + names) % 3)
     request = request_for(small, tmp_path / "student", folder)
     assert [report.failure for report in train(request, epochs=1)] == [None]
+
+
+def test_what_teacher_and_students_answer_is_seen_as_each_of_them_does(tmp_path: Path) -> None:
+    """The teachers want larger images than the students, one of them other crops."""
+    write_frames(tmp_path / "images")
+    torch.save(Frame().state_dict(), tmp_path / "frame.pt")
+    settings = data_settings(tmp_path / "images", image_size=32)
+    data, model = load_data(settings), ModelSettings(name=f"{HERE}:Frame")
+    small = spec(data=settings.model_dump() | {"train_images": None}, training={"batch_size": 2, "epochs": 1})
+    wanted = {**RIGHT, "image_size": 60}
+    folders: dict[str, str | Path] = {
+        "weights": adopted(tmp_path / "frame.pt", data.info, tmp_path / "cache", model, **wanted),
+        "cut off": adopted(tmp_path / "frame.pt", data.info, tmp_path / "cache", model, **wanted | {"resize": 69}),
+    }
+    for name in ("one", "other"):
+        folders[name] = tmp_path / name
+        assert train(request_for(small, tmp_path / name, str(folders["weights"])))[-1].finished
+    labels, answers = answers_to(data, "validation", folders)
+    assert answers["weights"].tolist() == labels.tolist()
+    assert answers["cut off"].tolist() == ((labels + 1) % 3).tolist()
+    batches = evaluation_batches(data, "validation", batch_size=3)
+    expected = [load_model(folders["one"])(batch.pixels).argmax(1) for batch in batches]
+    assert answers["one"].tolist() == torch.cat(expected).tolist()
+    assert list(answers) == list(folders)
