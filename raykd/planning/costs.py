@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from raykd.config import Experiment, ModelSettings
 from raykd.data import load_data
 from raykd.models import build_model
+from raykd.study.networks import given_teacher
 
 STREAMED = ("imagenet", "folder")
 """Data sets that a study can be planned for without having them here."""
@@ -148,7 +149,7 @@ def derived_costs(
     """
     classes, shape = _shape(experiment)
     student = operations(experiment.student, classes, shape)
-    teacher = operations(experiment.teacher.model, classes, shape)
+    teacher = _operations_of_teacher(experiment, classes, shape)
     own = max(student_seconds - data_seconds, 0.0)
     forward = own / (1 + BACKWARD) * teacher / student if teacher_seconds is None else teacher_seconds
     return EpochCosts(
@@ -167,6 +168,16 @@ def operations(settings: ModelSettings, classes: int, shape: tuple[int, int, int
         with counter, torch.no_grad():
             network(torch.empty(1, *shape))
     return max(counter.get_total_flops(), 1)
+
+
+def _operations_of_teacher(experiment: Experiment, classes: int, shape: tuple[int, int, int]) -> int:
+    """As `operations`; a given teacher may want its images larger than the student's."""
+    teacher = experiment.teacher
+    if teacher.source is None:
+        return operations(teacher.model, classes, shape)
+    model, wanted = given_teacher(teacher)
+    size = wanted.image_size
+    return operations(model, classes, shape if size is None else (shape[0], size, size))
 
 
 def _shape(experiment: Experiment) -> tuple[int, tuple[int, int, int]]:

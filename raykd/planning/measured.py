@@ -16,6 +16,7 @@ from raykd.data import Batch, ImageData, evaluation_batches, load_data, training
 from raykd.models import build_model
 from raykd.planning.costs import EpochCosts
 from raykd.training.build import autocast_type
+from raykd.training.external_teacher import fetch_external_teacher
 from raykd.training.messages import Report, TrainRequest
 from raykd.training.saved import save_model
 from raykd.training.student import Student
@@ -31,13 +32,13 @@ SECONDS = 20.0
 """Longest time of each measurement; slow networks are timed on fewer batches."""
 
 FROZEN = "frozen"
-"""Folder of the teacher that answers."""
+"""Folder of the teacher that answers, where none is given."""
 
 
 def measured_costs(experiment: Experiment, device: torch.device, threads: int = 1) -> EpochCosts:
     """Seconds of an epoch's parts, each timed alone on a few batches.
 
-    The networks have random weights, which does not change their speed.
+    Networks that are to be trained have random weights, which does not change their speed; a given teacher is fetched.
 
     Args:
         experiment: The experiment.
@@ -45,7 +46,7 @@ def measured_costs(experiment: Experiment, device: torch.device, threads: int = 
         threads: CPU threads of a worker.
 
     Raises:
-        RaykdError: Data or networks cannot be had as the settings ask.
+        RaykdError: Data, networks or the given teacher cannot be had as the settings ask.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -65,26 +66,52 @@ class _Stopwatch:
 
     def costs(self) -> EpochCosts:
         spec = self._experiment.training_spec()
-        teacher = self._random_teacher(spec) if spec.needs_teacher else None
+        teacher = self._teacher(spec) if spec.needs_teacher else None
         batches = training_batches(self._data, batch_size=spec.training.batch_size, device=self._device)
         steps = batches.steps_per_epoch
         student = self._student_epoch(spec, teacher, "student")
-        teacher_step = self._student_epoch(self._experiment.standard_teacher_spec(), None, "teacher")
+        teacher_step = self._teacher_epoch()
         answers = self._seconds(batches.epoch(0), lambda _, batch: teacher.teach(batch)) if teacher else 0.0
         data = self._seconds_of_data(batches.epoch(1), steps)
         return EpochCosts(data=data * steps, teacher=answers * steps, student=student, teacher_step=teacher_step)
 
-    def _random_teacher(self, spec: TrainingSpec) -> Teacher:
+    def _teacher_epoch(self) -> float:
+        """Seconds of an epoch of a teacher that is trained; 0 where a finished one is given, and no generous one."""
+        teacher = self._experiment.teacher
+        if teacher.source is not None and teacher.kind == "standard":
+            return 0.0
+        return self._student_epoch(self._experiment.standard_teacher_spec(), None, "teacher")
+
+    def _teacher(self, spec: TrainingSpec) -> Teacher:
+        info = self._data.info
+        folder = self._random_teacher() if self._experiment.teacher.source is None else self._given_teacher()
+        return Teacher(folder, info, autocast_type(spec.training, self._device), self._device)
+
+    def _random_teacher(self) -> str:
         info, model = self._data.info, self._experiment.teacher.model.model_copy(update={"weights": None})
         network = build_model(model, num_classes=info.num_classes, in_channels=info.channels)
         folder = self._folder / FROZEN
         folder.mkdir()
         save_model(folder, network, self._experiment.standard_teacher_spec(), info, Report("teacher", "", epoch=1), [0])
-        return Teacher(str(folder), info, autocast_type(spec.training, self._device), self._device)
+        return str(folder)
+
+    def _given_teacher(self) -> str:
+        """The teacher itself: its network and the size of its images may be known to its source only."""
+        experiment, teacher = self._experiment, self._experiment.teacher
+        assert teacher.source is not None
+        return fetch_external_teacher(
+            teacher.source,
+            teacher.model,
+            self._data.info,
+            str(self._folder),
+            experiment.tracking,
+            teacher.preprocessing,
+            trust=teacher.trust,
+        )
 
     def _student_epoch(self, spec: TrainingSpec, teacher: Teacher | None, name: str) -> float:
         """Seconds of an epoch of a student's own: steps, validation, report and checkpoint."""
-        teacher_folder = None if teacher is None else str(self._folder / FROZEN)
+        teacher_folder = None if teacher is None else teacher.folder
         request = TrainRequest(name, spec, teacher_folder, str(self._folder / name))
         student = Student(request, self._data, Team(device=self._device), teacher)
         size = spec.training.batch_size

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from raykd.config import Experiment, ModelSettings
+from raykd.config import Experiment, ModelSettings, PreprocessingSettings, TeacherSettings
 from raykd.data import DataInfo
 from raykd.errors import RaykdError, shortened
-from raykd.models import build_model
+from raykd.models import build_model, preprocessing
+from raykd.tracking.load_model import SCHEMES
+from raykd.training.external_teacher import wanted_by
 from raykd.training.folder import description
 from raykd.training.saved import as_described, load_cached_model
 
@@ -51,6 +53,23 @@ def seen_by_teacher(experiment: Experiment, info: DataInfo) -> DataInfo:
         return info
     content = description(source)
     return info if content is None else as_described(content, info)
+
+
+def given_teacher(teacher: TeacherSettings) -> tuple[ModelSettings, PreprocessingSettings]:
+    """A given teacher's network, and how it wants its images, as far as both are known before its weights are read.
+
+    Raises:
+        RaykdError: `teacher.source` names unknown weights of torchvision or timm.
+    """
+    source = teacher.source
+    assert source is not None
+    content = None if source.startswith(SCHEMES) else description(source)
+    if content is None:
+        theirs = preprocessing(teacher.model.model_copy(update={"weights": source}))
+        return teacher.model, teacher.preprocessing.over(theirs)
+    network = content["lesson"]["student"]
+    model = teacher.model if network is None else ModelSettings.model_validate(network)
+    return model.model_copy(update={"weights": None}), teacher.preprocessing.over(wanted_by(content))
 
 
 def _network(settings: ModelSettings, info: DataInfo) -> nn.Module:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -218,7 +219,7 @@ def _in_folder(folder: str, source: str, trust: bool) -> _Source:
     content = description(folder)
     if content is None:
         raise RaykdError(f"teacher.source {source}: no finished raykd model in this folder")
-    data, settings, file = content["data"], None, b""
+    settings, file = None, b""
     if is_pickled(content):
         if not trust:
             raise untrusted(f"teacher.source {source}: its {MODULE}", HOW_TO_TRUST)
@@ -227,13 +228,18 @@ def _in_folder(folder: str, source: str, trust: bool) -> _Source:
         settings = ModelSettings.model_validate(content["lesson"]["student"]).model_copy(update={"weights": None})
     metrics = content["metrics"]
     claim = next(((name, metrics[name]) for name in CLAIMED if name in metrics), None) or content.get(CLAIM)
-    wanted = PreprocessingSettings(
+    network = load_model(folder, trust=trust).network
+    return _Source(network, wanted_by(content), settings, file, content["data"]["class_names"], claim)
+
+
+def wanted_by(content: Mapping[str, Any]) -> PreprocessingSettings:
+    """How the network of a raykd folder wants its images, by the folder's description."""
+    data = content["data"]
+    return PreprocessingSettings(
         # Only square images can be asked for.
         image_size=data["height"] if data["height"] == data["width"] else None,
         **{name: data.get(name) for name in ("resize", "crop", "interpolation", "mean", "std")},
     )
-    network = load_model(folder, trust=trust).network
-    return _Source(network, wanted, settings, file, data["class_names"], claim)
 
 
 def _of_module(module: nn.Module, file: bytes) -> _Source:

@@ -169,6 +169,41 @@ def test_given_seconds_are_divided_by_counted_operations() -> None:
     assert derived_costs(small(), 7.0, teacher_seconds=2.0).teacher == 2.0
 
 
+def test_a_given_teacher_costs_what_it_costs_at_its_own_size(tmp_path: Path) -> None:
+    """Its own network answers, not the one that the settings name, and it refuses images of the students' size."""
+    home = DataSettings(name="digits", train_images=200, image_size=16)
+    info = load_data(home).info
+    picky = ModelSettings(name="tests.planning.test_planning_table:picky")
+    spec = small(data=home, student=picky).training_spec()
+    network = build_model(picky, num_classes=10, in_channels=1)
+    save_model(tmp_path / "teacher", network, spec, info, Report("teacher", "", epoch=1), [0])
+    folder = TeacherSettings(source=str(tmp_path / "teacher"), model=ModelSettings(name="resnet8"))
+    costs = measured_costs(small(teacher=folder), torch.device("cpu"))
+    assert costs.teacher > 0 and costs.teacher_step == 0
+    student = ModelSettings(name="tests.planning.test_planning_table:linear")
+    # Four times as many pixels; of a file, the settings say network and size.
+    assert derived_costs(small(student=student, teacher=folder), 6.0).teacher == 4 * 2.0
+    torch.save(network.state_dict(), tmp_path / "picky.pt")
+    of_file = TeacherSettings(source=str(tmp_path / "picky.pt"), model=picky, image_size=16)
+    assert derived_costs(small(student=student, teacher=of_file), 6.0).teacher == 4 * 2.0
+    assert measured_costs(small(teacher=of_file), torch.device("cpu")).teacher > 0
+    with pytest.raises(RaykdError, match="no such file or folder"):
+        measured_costs(small(teacher=TeacherSettings(source="nowhere/teacher.pt")), torch.device("cpu"))
+
+
+class Picky(torch.nn.Sequential):
+    """A linear classifier of images of 16 x 16 pixels."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[2:] != (16, 16):
+            raise ValueError("I take 16 x 16 pixels")
+        return super().forward(images)
+
+
+def picky(num_classes: int, in_channels: int) -> torch.nn.Module:
+    return Picky(torch.nn.Flatten(), torch.nn.Linear(in_channels * 256, num_classes))
+
+
 def linear(num_classes: int, in_channels: int, copies: int = 1) -> torch.nn.Module:
     """A network whose operations are easily counted by hand; each copy adds its own."""
 
