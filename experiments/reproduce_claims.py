@@ -19,6 +19,7 @@ The design, written down before the first run and kept since:
   points for all. Plain training and label smoothing have as many, of what they have. What is asked about a method's
   parts is changed in the method's tuned settings. All are trained for as many epochs, except where it says so.
 - Seeds: five, after the one that tuned. Each has its own views, students and teachers; the images stay.
+- Precision: float32 wherever it runs, so that a GPU and a CPU train alike but for rounding.
 - Outcome: accuracy on the test split after the last epoch; for "beyond the teacher" also on those of its images that
   the standard teacher of the same seed answers wrongly.
 - Statistics: the mean of the differences seed by seed, its 95 % interval by Student's t, and a two-sided p, by Holm's
@@ -32,11 +33,13 @@ EXPERIMENT = raykd.Experiment(
     data=raykd.DataSettings(name="fashion_mnist", train_images=3000, validation_share=1 / 60, image_size=14),
     teacher=raykd.TeacherSettings(
         model=raykd.ModelSettings(name="resnet20"),
-        training=raykd.TrainingSettings(epochs=20, batch_size=64, learning_rate=0.05, decay="cosine"),
+        training=raykd.TrainingSettings(epochs=20, batch_size=64, learning_rate=0.05, decay="cosine", precision="float32"),
         generous=raykd.GenerousSettings(warmup_epochs=2),
     ),
     student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
-    training=raykd.TrainingSettings(epochs=10, batch_size=64, learning_rate=0.05, decay="cosine"),
+    training=raykd.TrainingSettings(
+        epochs=10, batch_size=64, learning_rate=0.05, decay="cosine", precision="float32"
+    ),
     study=raykd.StudySettings(name="claims"),
 )
 

@@ -141,7 +141,8 @@ class Broker:
             faults[self._polls[classroom]] = fault.reason
             if len(faults) >= STORAGE_FAULTS:
                 self._closing.add(classroom)
-        await self.record_notice(f"{classroom} starts again: {fault.reason}")
+        becomes = "is given up" if classroom in self._closing else "starts again"
+        await self.record_notice(f"{classroom} {becomes}: {fault.reason}")
         await self._notify()
 
     async def refused(self, classroom: str) -> str | None:

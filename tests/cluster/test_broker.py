@@ -390,6 +390,8 @@ def test_a_classroom_that_its_storage_refuses_again_is_closed(moved_between: boo
             assert await broker.refused("room") is None
         else:
             assert await broker.refused("room") == full.reason
+            told = await broker.notices()
+            assert told == [f"room starts again: {full.reason}", f"room is given up: {full.reason}"]
             assert await soon(broker.poll(worker_poll("room"))) == WorkerCommands(close=True)
             # Nothing is held against the student: it goes to another classroom.
             assert await soon(broker.poll(worker_poll("other"))) == commands

@@ -313,14 +313,18 @@ class _Claims:
         return list(needed.values())
 
     def _train_together(self, broker: Any, requests: Sequence[TrainRequest], title: str) -> None:
-        missing = [each for each in requests if description(each.folder) is None]
-        if not missing:
-            return
+        """Train what is not finished; what is, by an earlier launch or elsewhere, is logged as it is."""
         tracker = self._session.tracker
-        for request in missing:
+        missing = []
+        for request in requests:
             tracker.start_trial(request.student, {"training.seed": request.spec.training.seed}, {"raykd.stage": title})
-
-        train_logged(broker, missing, title, self._session.console, tracker)
+            if (model := description(request.folder)) is None:
+                missing.append(request)
+            else:
+                tracker.epoch(request.student, model["epochs"], model["metrics"])
+                tracker.end_trial(request.student, "finished")
+        if missing:
+            train_logged(broker, missing, title, self._session.console, tracker)
 
 
 def _show(record: ClaimsRecord, session: Session) -> None:
