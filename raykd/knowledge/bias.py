@@ -25,7 +25,7 @@ and products with it stay finite."""
 class BiasSettings(Settings):
     """What becomes of the teacher's wrong answers."""
 
-    form: Literal["pair", "swap", "one_hot", "smooth", "revision", "margin", "drop", "keep"] = "pair"
+    form: Literal["pair", "swap", "one_hot", "smooth", "revision", "margin", "drop", "keep"] = "keep"
     """pair: move the wrong class's probability to the label; swap: exchange the two; one_hot: mix with the label;
     smooth: mix with smoothed labels; revision: mix with the label by how wrong the answer is; margin: mix with the
     label until it leads; drop: teach right answers only; keep: teach every answer as it is, without split or schedule

@@ -23,6 +23,9 @@ COLOURS: dict[Finding, str] = {
 }
 AGAINST_WRONG_SHARE = (("drop", "kd"), ("pair 0.5", "kd"), ("paper", "kd"), ("honest", "kd"))
 """What is drawn against the share of training images that the standard teacher answers wrongly."""
+LINEAR = 2.0
+"""Points of difference up to which the forest plot's scale is linear."""
+TICKS = (-30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0)
 MARKERS = "osD^v<>Pp*Xh8dH"
 """One for each condition, in their order."""
 
@@ -69,22 +72,28 @@ def differences(record: ClaimsRecord) -> Figure:
         if each in measured
     ]
     variants = record.variants
-    figure = Figure(figsize=(3.2 + 1.5 * len(variants), 1.0 + 0.19 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(3.2 + 2.0 * len(variants), 1.0 + 0.19 * len(rows)), layout="constrained")
     columns = figure.subplots(1, len(variants), sharex=True, sharey=True, squeeze=False)[0]
     for axes, variant in zip(columns, variants, strict=True):
         found = {each.comparison: each for each in outcomes if each.variant == variant}
         for place, (_, comparison) in enumerate(rows):
             if comparison in found:
                 _interval(axes, place, found[comparison])
-        axes.set_title(variant, fontsize=9)
+        axes.set_title(variant.replace(", ", ",\n"), fontsize=9)
         axes.axvline(0.0, color="black", linewidth=0.8)
         axes.grid(axis="x", alpha=0.3)
     columns[0].set_yticks(range(len(rows)), [label for label, _ in rows])
     columns[0].set_ylim(len(rows) - 0.5, -0.5)
-    # Means are all inside; of a wide interval the ends are not.
+    # One method that fails would leave the others a line; means are all inside, the ends of a wide interval are not.
     widest = max((100 * abs(each.difference.mean) for each in outcomes), default=1.0)
-    columns[0].set_xlim(-1.2 * widest, 1.2 * widest)
-    figure.supxlabel("difference of test accuracy, points, with its 95 % interval", fontsize=9)
+    columns[0].set_xscale("symlog", linthresh=LINEAR, subs=range(2, 10))
+    columns[0].set_xlim(-1.3 * max(widest, LINEAR), 1.3 * max(widest, LINEAR))
+    ticks = [tick for tick in TICKS if abs(tick) < 1.3 * widest]
+    columns[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    figure.supxlabel(
+        f"difference of test accuracy, points, with its 95 % interval; beyond {LINEAR:g} on a logarithmic scale",
+        fontsize=9,
+    )
     figure.legend(handles=_findings(), loc="outside upper right", ncols=len(COLOURS), fontsize=8)
     return figure
 

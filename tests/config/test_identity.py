@@ -12,7 +12,7 @@ from raykd.config import Experiment, TrainingSpec
 
 THEN: dict[str, Any] = {
     "temperature": {"policy": "std", "multiplier": 1.0, "floor": 0.0},
-    "bias": {"denominator": "subset"},
+    "bias": {"form": "pair", "denominator": "subset"},
     "schedule": {"hand_over": "rectified"},
     "method": {"dkd": {"non_target_weight": 8.0}},
 }

@@ -19,7 +19,7 @@ FILES = dict(re.findall(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)```$", PAGE, re.DO
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines()]
 
-# Lays a command over the script's settings as the script does, and has a small student taught by its method.
+# Lays a command over the settings of `raykd distill` as that does, and has a small student taught by its method.
 TEACH = """
 import runpy, shlex, sys
 from pathlib import Path
@@ -40,8 +40,8 @@ def taught(name, spec, teacher=None):
 
 small = {"data.train_images": 50, "training.epochs": 2, "training.batch_size": 25}
 for number, command in enumerate(sys.argv[1:]):
-    _, script, *words = shlex.split(command)
-    experiment = override(parse(runpy.run_path(script)["EXPERIMENT"], arguments=words), small)
+    _, job, *words = shlex.split(command)
+    experiment = override(parse(runpy.run_path(f"experiments/{job}.py")["EXPERIMENT"], arguments=words), small)
     teacher = f"teacher{number}"
     taught(teacher, experiment.training_spec().without_teacher())
     print(experiment.method.name, *sorted(taught(f"student{number}", experiment.training_spec(), teacher)))
@@ -76,7 +76,7 @@ def test_the_page_holds_a_file_of_each_kind() -> None:
 
 @pytest.mark.xdist_group("ray")
 def test_a_method_of_ones_own_teaches(workplace: Path) -> None:
-    commands = [command for command in COMMANDS if "distill.py" in command]
+    commands = [command for command in COMMANDS if command.startswith("raykd distill ")]
     lines = run(workplace, sys.executable, "teach.py", *commands).splitlines()
     metrics = {name: rest for name, *rest in map(str.split, lines)}
     assert list(metrics) == ["my_methods:gap", "my_methods:Loudness", "js"]
@@ -85,7 +85,7 @@ def test_a_method_of_ones_own_teaches(workplace: Path) -> None:
     assert "rectified" in metrics["js"]
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("raykd ")])
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith(("raykd list ", "raykd explain "))])
 def test_it_is_listed_and_explained(workplace: Path, command: str) -> None:
     shown = run(workplace, sys.executable, "-m", "raykd.cli", *shlex.split(command)[1:])
     if "my_methods" in command:

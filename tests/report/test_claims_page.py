@@ -9,8 +9,9 @@ import pytest
 
 from raykd.errors import RaykdError
 from raykd.report.claims_figures import differences, draw, wrong_share
-from raykd.report.claims_page import main, write_page
+from raykd.report.claims_page import claims_page, main, pictures_of, write_page
 from raykd.results.claims import ClaimsRecord, StudentRecord
+from tests.helpers.paths import ROOT
 
 GAINS = {"plain": -0.03, "kd": 0.0, "drop": 0.02, "pair 0.5": -0.02, "paper": 0.001, "honest": 0.01}
 
@@ -107,3 +108,15 @@ def test_equal_differences_have_no_interval_and_are_drawn(tmp_path: Path) -> Non
     students = [student("strong", name, 1, 0.1) for name in ("kd", "drop")]
     files = draw(ClaimsRecord(students=students), tmp_path / "one.json")
     assert all(path.exists() for path in files.values())
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs/claims").glob("*.json")), ids=lambda file: file.stem)
+def test_the_page_in_docs_is_that_of_its_record(file: Path) -> None:
+    """`python -m raykd.report.claims_page docs/claims/fashion_mnist.json docs/claims.md` makes it anew."""
+    page = ROOT / "docs/claims.md"
+    record = ClaimsRecord.read(file)
+    pictures = pictures_of(file, page)
+    assert page.read_text(encoding="utf-8") == claims_page(record, file.relative_to(ROOT).as_posix(), pictures)
+    assert all((page.parent / picture).is_file() for picture in pictures.values())
+    # No condition is told of in part.
+    assert all(outcome.finding != "seeds missing" for outcome in record.outcomes())

@@ -115,7 +115,7 @@ def test_table_names_and_repr(tmp_path: Path) -> None:
     assert space.names == ["temperature.multiplier", "bias.form", "bias.strength", "training.batch_size"]
     assert space.describe() == [
         Row("temperature.multiplier", "0.5 to 8.0, log", "2.0"),
-        Row("bias.form", "swap | pair | one_hot", "pair"),
+        Row("bias.form", "swap | pair | one_hot", "swap"),
         Row("bias.strength", "0.0 to 1.0 (if bias.form is pair or one_hot)", "0.5"),
         Row("training.batch_size", "32 to 128, step 32", "64"),
     ]
