@@ -43,7 +43,7 @@ def write_bars(series: Mapping[str, Mapping[str, float]], title: str, file: Path
 
 
 def write_lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, file: Path | None) -> None:
-    """Draw lines through points (x, y), if a file is asked for: a page, or where it ends in .svg a picture for docs/."""
+    """Draw lines through points (x, y), if a file is asked for: a page, or a picture where it ends in .svg."""
     if file is None:
         return
     if file.suffix == ".svg":

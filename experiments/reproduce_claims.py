@@ -33,13 +33,13 @@ EXPERIMENT = raykd.Experiment(
     data=raykd.DataSettings(name="fashion_mnist", train_images=3000, validation_share=1 / 60, image_size=14),
     teacher=raykd.TeacherSettings(
         model=raykd.ModelSettings(name="resnet20"),
-        training=raykd.TrainingSettings(epochs=20, batch_size=64, learning_rate=0.05, decay="cosine", precision="float32"),
+        training=raykd.TrainingSettings(
+            epochs=20, batch_size=64, learning_rate=0.05, decay="cosine", precision="float32"
+        ),
         generous=raykd.GenerousSettings(warmup_epochs=2),
     ),
     student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
-    training=raykd.TrainingSettings(
-        epochs=10, batch_size=64, learning_rate=0.05, decay="cosine", precision="float32"
-    ),
+    training=raykd.TrainingSettings(epochs=10, batch_size=64, learning_rate=0.05, decay="cosine", precision="float32"),
     study=raykd.StudySettings(name="claims"),
 )
 
