@@ -20,6 +20,12 @@ from raykd.places import FINALISTS, PLAIN, label
 from raykd.records import read_json, write_json
 from raykd.results.statistics import Estimate, interval, p_value, percent, spread
 
+ADVICE = (
+    "Try longer training (training.epochs; the plain student gains as well), a teacher that is clearly better than the "
+    "plain student, or other methods (--study.space methods)."
+)
+"""What helps where a teacher did not, as far as docs/claims.md and docs/search.md show."""
+
 
 @dataclass(frozen=True)
 class Finalist:
@@ -125,14 +131,25 @@ class Finalists:
             if not self._is_whole(row):
                 what = f"Against {row.label} there is no verdict" if row in unfinished else f"{row.label} is left out"
                 yield f"{what}: {len(row.accuracies)} of its {self.seeds} students have finished."
-        if baseline is None:
-            return
-        difference = winner.over(baseline, self.seeds)
-        if difference is not None:
+        if baseline is not None and (difference := winner.over(baseline, self.seeds)) is not None:
             verdict = {"yes": "better", "no": "worse", "not shown": "not shown to be better"}[difference.verdict]
-            known = difference.low is not None
-            sure = f", 95 % interval {interval(difference, '+')}, p {p_value(difference)}" if known else ""
-            yield f"Against {baseline.label} it is {verdict}: {percent(difference.mean, '+')} points{sure}."
+            yield f"Against {baseline.label} it is {verdict}: {_points(difference)}."
+        yield from self._about_distillation(winner)
+
+    def _about_distillation(self, winner: Finalist) -> Iterator[str]:
+        """Whether the teacher was of use at all, and what to try if that is not shown."""
+        plain = next((row for row in self.rows if row.name == PLAIN and self._is_whole(row)), None)
+        difference = None if plain is None else winner.over(plain, self.seeds)
+        if difference is None:
+            return
+        if winner.start == PLAIN:
+            yield f"No distillation was better than training without a teacher. {ADVICE}"
+            return
+        said = {"yes": "helped", "no": "did harm", "not shown": "is not shown to have helped"}[difference.verdict]
+        # What the sentence before has just said needs no second one.
+        points = "" if plain == self.best_baseline else f": {_points(difference)} from the plain student"
+        advice = "" if difference.verdict == "yes" else f" {ADVICE}"
+        yield f"Distillation {said}{points}.{advice}"
 
     def show(self, console: Console) -> None:
         """Print the table and the sentences."""
@@ -174,6 +191,12 @@ class Finalists:
             return cls(tuple(map(_from_data, content["rows"])), content["seeds"])
 
         return read_json(folder / FINALISTS, made_of, "--resume the study, which writes it again")
+
+
+def _points(difference: Estimate) -> str:
+    """A difference in points, with interval and p where they are known."""
+    sure = f", 95 % interval {interval(difference, '+')}, p {p_value(difference)}" if difference.low is not None else ""
+    return f"{percent(difference.mean, '+')} points{sure}"
 
 
 def _from_data(row: Mapping[str, Any]) -> Finalist:

@@ -114,4 +114,8 @@ def _train_all(
         session.tracker.study_metrics(report.metrics, step=report.epoch)
 
     model = train_teachers(broker, chain, session.console, log if student is None else None)
-    return model if student is None else train_with_progress(broker, student, "student", session.console, log)
+    if student is None:
+        return model
+    if chain:
+        session.doubt_trained_teacher(model)
+    return train_with_progress(broker, student, "student", session.console, log)

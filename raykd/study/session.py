@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -45,7 +45,7 @@ from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse, rehearse_teacher
 from raykd.study.preprocessing import preprocessing_line
 from raykd.study.start_weights import with_weights_digests
-from raykd.study.teacher_accuracy import doubt_beside_student, doubts
+from raykd.study.teacher_accuracy import doubt_beside_student, doubt_of_trained, doubts
 from raykd.tracking import ServerAway, Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
@@ -183,6 +183,15 @@ class Session:
         """
         teaches = "teacher" in self._parameters and self.experiment.teacher.kind == "standard"
         if teaches and (doubt := doubt_beside_student(self.experiment, self.data, accuracy)):
+            self._warn(doubt)
+
+    def doubt_trained_teacher(self, model: Mapping[str, Any]) -> None:
+        """Say so if a teacher that was trained here has learned next to nothing.
+
+        Args:
+            model: Its description.
+        """
+        if self.experiment.teacher.source is None and (doubt := doubt_of_trained(model, self.data)):
             self._warn(doubt)
 
     def _warn(self, text: str) -> None:

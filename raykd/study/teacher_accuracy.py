@@ -41,9 +41,21 @@ def doubts(experiment: Experiment, info: DataInfo) -> list[str]:
     told = _expected(experiment, content)
     if told is not None and far_below(accuracy, told[0], images):
         return [f"{is_right}, far less than {told[0]:.2%}, as {told[1]} says. {ADVICE}"]
-    if accuracy - chance < ERRORS * math.sqrt(chance * (1 - chance) / images):
+    if _is_near_chance(accuracy, chance, images):
         return [f"{is_right}, hardly more than by chance ({chance:.2%}). {ADVICE}"]
     return []
+
+
+def doubt_of_trained(model: Mapping[str, Any], info: DataInfo) -> str | None:
+    """What speaks against a teacher that was trained here, by its description: it has learned next to nothing."""
+    accuracy, chance = model["metrics"][f"{info.held_out}_accuracy"], 1 / info.num_classes
+    if not _is_near_chance(accuracy, chance, info.split_sizes[info.held_out]):
+        return None
+    return (
+        f"The teacher is right about {accuracy:.2%} of the {info.held_out} images, hardly more than by chance "
+        f"({chance:.2%}): it has nothing to teach. Try more teacher.training.epochs or another "
+        "teacher.training.learning_rate."
+    )
 
 
 def doubt_beside_student(experiment: Experiment, info: DataInfo, student: float) -> str | None:
@@ -57,6 +69,10 @@ def doubt_beside_student(experiment: Experiment, info: DataInfo, student: float)
         f"The given teacher is right about {accuracy:.2%} of the {info.held_out} images, far less than its student "
         f"({student:.2%}). {ADVICE}"
     )
+
+
+def _is_near_chance(accuracy: float, chance: float, images: int) -> bool:
+    return accuracy - chance < ERRORS * math.sqrt(chance * (1 - chance) / images)
 
 
 def _accuracy(experiment: Experiment, info: DataInfo) -> tuple[float, Mapping[str, Any]] | None:

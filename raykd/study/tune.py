@@ -186,7 +186,9 @@ class _Study:
         """Train the teachers, then the trials, with the plain student beside them."""
         for fold in self._folds:
             train_teachers(classrooms.broker, fold.chain, self._session.console)
-        remember_trained_teacher(self._session.folder, self._teacher())
+        teacher = self._teacher()
+        remember_trained_teacher(self._session.folder, teacher)
+        self._session.doubt_trained_teacher(teacher)
         # The threads of an interrupted search live no longer than the classrooms.
         beside = ThreadPoolExecutor(len(self._folds))
         plain = [beside.submit(train_to_end, classrooms.broker, fold.plain) for fold in self._folds]

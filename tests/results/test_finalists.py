@@ -59,8 +59,9 @@ def test_the_plain_student_is_compared_and_never_the_winner() -> None:
     found = of(finalist("trial-0003", 0.80, 0.80, 0.81), plain)
     assert found.winner is not None and found.winner.name == "trial-0003"
     assert found.best_baseline == plain
-    *_, last = found.sentences()
-    assert "Against plain it is worse: -15.33 points" in last
+    *_, against, last = found.sentences()
+    assert "Against plain it is worse: -15.33 points" in against
+    assert last.startswith("Distillation did harm. Try longer training")
 
 
 def test_the_words_say_how_sure_it_is() -> None:
@@ -69,10 +70,31 @@ def test_the_words_say_how_sure_it_is() -> None:
         finalist("trial-0001", 0.840, 0.850, 0.861, start="kd"),
         finalist("plain", 0.70, 0.71, 0.72),
     ]
-    first, second = of(*rows).sentences()
+    first, second, third = of(*rows).sentences()
     assert first.startswith("The winner is trial-0003: 87.03±1.00 % over 3 further seeds.")
     assert "+2.97 points of it luck" in first
     assert second.startswith("Against trial-0001 (kd) it is better: +2.00 points, 95 % interval +1.75 to +2.25, p ")
+    assert third.startswith("Distillation helped: +16.03 points, 95 % interval ")
+    assert third.endswith(" from the plain student.")
+
+
+def test_the_words_say_when_distillation_is_not_shown_to_help() -> None:
+    found = finalist("trial-0003", 0.860, 0.871, 0.840)
+    plain = finalist("plain", 0.85, 0.88, 0.83)
+    *_, last = of(found, plain).sentences()
+    assert last.startswith("Distillation is not shown to have helped. Try longer training (training.epochs")
+    *_, last = of(found, finalist("trial-0001", 0.7, 0.7, 0.7, start="kd"), plain).sentences()
+    assert "not shown to have helped. Try" in last
+    taught = finalist("trial-0001", 0.86, 0.87, 0.84, start="kd")
+    *_, last = of(finalist("trial-0003", 0.90, 0.91, 0.93), taught, plain).sentences()
+    assert last.startswith("Distillation is not shown to have helped: +6.00 points, 95 % interval ")
+    *_, last = of(finalist("trial-0002", 0.9, 0.91, 0.92, start="plain"), plain).sentences()
+    assert last.startswith("No distillation was better than training without a teacher. Try")
+
+
+def test_nothing_is_said_of_distillation_while_plain_students_are_missing() -> None:
+    sentences = of(finalist("trial-0003", 0.860, 0.871, 0.880), finalist("plain", 0.85)).sentences()
+    assert not any("istillation" in sentence for sentence in sentences)
 
 
 def test_there_is_no_verdict_against_a_baseline_with_students_missing() -> None:

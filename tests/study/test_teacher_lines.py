@@ -14,7 +14,7 @@ from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.settings_io import override
 from raykd.study.preprocessing import preprocessing_line
-from raykd.study.teacher_accuracy import doubt_beside_student, doubts
+from raykd.study.teacher_accuracy import doubt_beside_student, doubt_of_trained, doubts
 from raykd.training.external_teacher import CLAIM
 from raykd.training.folder import write_description
 
@@ -125,3 +125,11 @@ def test_only_a_given_teacher_can_be_described(name: str) -> None:
 def test_what_is_not_resized_cannot_be_squashed(section: str) -> None:
     with pytest.raises(RaykdError, match=r"resize 0 .*squash"):
         override(Experiment(), {"teacher.source": "a", f"{section}.resize": 0, f"{section}.crop": "squash"})
+
+
+@pytest.mark.parametrize(("accuracy", "doubted"), [(0.10, True), (0.12, True), (0.15, False), (0.9, False)])
+def test_a_teacher_that_has_learned_nothing(accuracy: float, doubted: bool) -> None:
+    said = doubt_of_trained({"metrics": {"validation_accuracy": accuracy}}, INFO)
+    assert (said is not None) == doubted
+    if said is not None:
+        assert "hardly more than by chance (10.00%)" in said and "teacher.training.epochs" in said
