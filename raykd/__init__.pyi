@@ -1,3 +1,4 @@
+from . import losses as losses
 from .command_line import run as run
 from .config import BankSettings as BankSettings
 from .config import BiasSettings as BiasSettings

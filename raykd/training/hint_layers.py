@@ -7,11 +7,11 @@ from itertools import zip_longest
 
 from torch import Tensor, nn
 
-from raykd.config import TrainingSpec
+from raykd.config import MethodSettings, TrainingSpec
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.knowledge.hints import default_layers, hint_shapes
-from raykd.knowledge.methods.base import FeatureMethod, HintShapes
+from raykd.knowledge.methods.base import FeatureMethod, HintShapes, Where
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,32 @@ def find_hint_layers(
     image = (info.channels, info.height, info.width)
     own = seen_by_teacher or info
     image_of_teacher = (own.channels, own.height, own.width)
-    mine = settings.student_layers or default_layers(student, method.where, image)
-    theirs = settings.teacher_layers or default_layers(teacher, method.where, image_of_teacher)
+    return compared_layers(settings, method.where, student, teacher, image, image_of_teacher, labels)
+
+
+def compared_layers(
+    settings: MethodSettings,
+    where: Where,
+    student: nn.Module,
+    teacher: nn.Module,
+    image: tuple[int, int, int],
+    image_of_teacher: tuple[int, int, int],
+    labels: Tensor,
+) -> HintLayers:
+    """The layers that a feature method compares.
+
+    Args:
+        settings: May name them.
+        where: Otherwise, where the method takes its hints.
+        student, teacher: The bare networks.
+        image, image_of_teacher: Shape of an image as each of them sees it: channels, height, width.
+        labels: Of the training split.
+
+    Raises:
+        RaykdError: There are no such layers, or the two networks do not have equally many.
+    """
+    mine = settings.student_layers or default_layers(student, where, image)
+    theirs = settings.teacher_layers or default_layers(teacher, where, image_of_teacher)
     if settings.student_layers is None and settings.teacher_layers is None:
         # The deepest stages of one belong to the deepest of the other.
         count = min(len(mine), len(theirs))
