@@ -10,8 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from raykd.config import Experiment
 from raykd.planning.costs import EpochCosts
 from raykd.planning.forecast import TEACHING, Forecast, Task, best_trade_off, efficiency, no_faster_beyond
+from raykd.study.networks import given_teacher
 
 NEGLIGIBLE = 0.05
 """Losses below this share of a cluster's time are not named."""
@@ -51,20 +53,27 @@ def show(
         f"scheduler {study.early_stopping}; "
         + (f"first a {experiment.teacher.kind} teacher, {teacher:g} epochs" if teacher else "the teacher is there"),
     )
+    networks = str(experiment.student)
+    if experiment.training_spec().needs_teacher:
+        source = experiment.teacher.source
+        teacher_network = (
+            f"{given_teacher(experiment.teacher)[0]} from {source}" if source else experiment.teacher.model
+        )
+        networks = f"{teacher_network} teaches {networks}"
+    head.add_row("[bold]networks", networks)
     head.add_row("[bold]an epoch", f"{_cost_line(task.costs)} ({origin})")
     head.add_row("[bold]bank", bank)
     console.print(head, highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in (f"{task.unit}s", "classrooms", "trials", "wall time", f"{task.unit} hours", "efficient", "known"):
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in (f"{task.unit}s", "classrooms", "time", "hours", "efficient", "known"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("most is lost by", no_wrap=True)
+    table.add_column("most is lost by")
     recommended = best_trade_off(forecasts)
     for forecast in forecasts:
         plan = forecast.sizes
         table.add_row(
             f"{forecast.workers:,}",
             f"{plan.classrooms} x {plan.workers} x {plan.seats}",
-            str(forecast.trials_at_once),
             duration(forecast.seconds),
             f"{forecast.hours:,.1f}" if forecast.hours >= 0.1 else f"{forecast.hours:.3f}",
             f"{efficiency(forecast, forecasts[0]):.0%}",
@@ -120,6 +129,15 @@ def as_data(task: Task, forecasts: Sequence[Forecast], origin: str, notes: Seque
         "notes": list(notes),
         "rows": rows,
     }
+
+
+def _networks(experiment: Experiment) -> str:
+    """Who teaches whom."""
+    student, teacher = str(experiment.student), experiment.teacher
+    if not experiment.training_spec().needs_teacher:
+        return student
+    taught_by = f"{given_teacher(teacher)[0]} from {teacher.source}" if teacher.source else str(teacher.model)
+    return f"{taught_by} teaches {student}"
 
 
 def _cost_line(costs: EpochCosts) -> str:

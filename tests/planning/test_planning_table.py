@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from raykd.cli import main
 from raykd.config import (
@@ -29,7 +32,7 @@ from raykd.planning.command import CPU_NODE, SIZES, Options, plan_task
 from raykd.planning.costs import BankedViews, EpochCosts, Overheads, costs_of_reports, derived_costs, operations
 from raykd.planning.forecast import TEACHING, Nodes, Task, best_trade_off, efficiency, forecasts, no_faster_beyond
 from raykd.planning.measured import measured_costs
-from raykd.planning.table import advice, duration
+from raykd.planning.table import advice, duration, show
 from raykd.settings_io import override
 from raykd.training.bank.bank import Bank
 from raykd.training.messages import Report
@@ -241,8 +244,23 @@ def test_the_command_shows_table_recommendation_and_assumptions(
     # 3.66 against 1.81 billion multiply-adds: the networks' published figures.
     assert data["costs"]["teacher"] / 200 == pytest.approx(3.66 / 1.81, rel=0.02)
     assert f"recommended: {data['recommended']} GPU" in output
+    assert "torchvision/resnet34 from IMAGENET1K_V1 teaches torchvision/resnet18" in output
     for word in ("12 trials of 20 epochs", "the teacher is there", "student given", "too few trials", "assumed:"):
         assert word in output
+
+
+def test_the_table_fits_eighty_columns() -> None:
+    experiment = small(study=StudySettings(trials=64))
+    task = Task(experiment, EpochCosts(100, 800, 100, 300), 240.0, 240.0, Nodes(8, 64), bank=None, start=4)
+    rows = forecasts(task, SIZES)
+    output = StringIO()
+    show(Console(file=output, width=80), task, rows, "given", "no bank", [])
+    table = [line for line in output.getvalue().splitlines() if re.match(r" *[\d,]+ +\d+ x \d+ x \d+", line)]
+    assert len(table) == len(SIZES)
+    assert all(len(line) <= 80 for line in table)
+    assert "…" not in output.getvalue()
+    # Numbers stand alone, so the reason must be on the same line, too.
+    assert all(re.search(r"\(\d+%\)|nothing much", line) for line in table)
 
 
 def test_a_file_of_settings_and_single_settings_are_both_read(
