@@ -32,7 +32,7 @@ def on_studies(line: str) -> dict[str, Bad]:
             "unknown study 'singel' in outputs: did you mean 'single'?",
             make=single_run,
         ),
-        f"{name}: no search": bad(line.replace("STUDY", "single"), "holds no search", "tune_dkd.py", make=single_run),
+        f"{name}: no search": bad(line.replace("STUDY", "single"), "holds no search", "raykd tune", make=single_run),
         f"{name}: nobody's home": bad(line.replace("STUDY", "~nobody-here/x"), "'~nobody-here/x' is no path"),
         f"{name}: endless name": bad(line.replace("STUDY", "x" * 5000), "is no path: its name is too long"),
     }
