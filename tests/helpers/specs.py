@@ -24,7 +24,7 @@ BASE: dict[str, dict[str, Any]] = {
     # All of a method has a part in it, and the parts keep their weights' meaning from epoch to epoch.
     "method": {"dkd": {"non_target_weight": 8.0}},
     "temperature": {"policy": "std", "multiplier": 1.0},
-    "bias": {"denominator": "subset"},
+    "bias": {"form": "pair", "denominator": "subset"},
     "schedule": {"hand_over": "rectified"},
 }
 
