@@ -122,14 +122,17 @@ OVER_KD: dict[str, dict[str, Any]] = {
     "dist, half, warm-up": {"method.name": "dist", "temperature.value": 1.0, "objective.kd_share": 0.5} | WARM_UP,
 }
 """Settings laid over plain distillation."""
+PAIR = {"bias.form": "pair"}
+"""Part of the default when the rows were recorded."""
 OVER_DEFAULT: dict[str, dict[str, Any]] = {
-    "default": {},
-    "default, std": STD,
-    "default, kd": {"method.name": "kd"},
-    "default, kd, std": {"method.name": "kd"} | STD,
+    "default": PAIR,
+    "default, std": PAIR | STD,
+    "default, kd": PAIR | {"method.name": "kd"},
+    "default, kd, std": PAIR | {"method.name": "kd"} | STD,
     "default, kd, drop": {"method.name": "kd", "bias.form": "drop"},
-    "default, warm-up": WARM_UP,
-    "default until 2026-11": {
+    "default, warm-up": PAIR | WARM_UP,
+    "default until 2026-11": PAIR
+    | {
         "method.dkd.non_target_weight": 8.0,
         "temperature.policy": "std",
         "temperature.multiplier": 1.0,

@@ -40,6 +40,9 @@ EXPERIMENT = raykd.Experiment(
     teacher=raykd.TeacherSettings(model=TEACHER),
     student=STUDENT,
     training=raykd.TrainingSettings(epochs=2, batch_size=64),
+    # Written out: recorded figures are of these, whatever the defaults are.
+    temperature=raykd.TemperatureSettings(policy="std"),
+    bias=raykd.BiasSettings(form="pair"),
 )
 
 

@@ -19,7 +19,8 @@ The design, written down before the first run and kept since:
   points for all. Plain training and label smoothing have as many, of what they have. What is asked about a method's
   parts is changed in the method's tuned settings. All are trained for as many epochs, except where it says so.
 - Seeds: five, after the one that tuned. Each has its own views, students and teachers; the images stay.
-- Precision: float32 wherever it runs, so that a GPU and a CPU train alike but for rounding.
+- Precision: float32 wherever it runs, so that a GPU and a CPU train alike but for rounding. (This line is of the day of
+  the published run, on a GPU; all others are older than any run.)
 - Outcome: accuracy on the test split after the last epoch; for "beyond the teacher" also on those of its images that
   the standard teacher of the same seed answers wrongly.
 - Statistics: the mean of the differences seed by seed, its 95 % interval by Student's t, and a two-sided p, by Holm's

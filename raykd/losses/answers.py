@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from raykd.config import BiasSettings, Experiment, ScheduleSettings, TemperatureSettings, TrainingSpec
+from raykd.config import BiasSettings, ScheduleSettings, TemperatureSettings, TrainingSpec
 from raykd.errors import RaykdError
 from raykd.knowledge import Losses
 from raykd.knowledge.methods.base import FeatureMethod, TeacherFree
-from raykd.losses.arguments import check_epochs, chosen, plain_words
+from raykd.losses.arguments import check_epochs, chosen, training_spec
 from raykd.training.build import build_objective
 
 
@@ -51,17 +51,15 @@ class DistillationLoss(nn.Module):
         label_smoothing: float = 0.0,
         **settings: Any,
     ) -> None:
-        softened = temperature if isinstance(temperature, TemperatureSettings) else {"value": temperature}
-        values = {
-            "method": chosen(method, settings),
-            "temperature": softened,
-            "objective": {"ce_weight": ce_weight, "kd_weight": kd_weight, "warmup_epochs": warmup_epochs},
-            "bias": bias or BiasSettings(),
-            "schedule": schedule or ScheduleSettings(),
-            "training": {"label_smoothing": label_smoothing, "epochs": 1 if epochs is None else epochs},
-        }
-        with plain_words():
-            spec = Experiment.model_validate(values).training_spec()
+        spec = training_spec(
+            chosen(method, settings),
+            temperature,
+            {"ce_weight": ce_weight, "kd_weight": kd_weight, "warmup_epochs": warmup_epochs},
+            epochs,
+            {"label_smoothing": label_smoothing},
+            bias=bias or BiasSettings(),
+            schedule=schedule or ScheduleSettings(),
+        )
         self.set_up(spec, epochs)
 
     def set_up(self, spec: TrainingSpec, epochs: int | None) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raykd.config import TrainingSpec
+from raykd.config import Experiment, TemperatureSettings, TrainingSpec
 from raykd.errors import RaykdError
+from raykd.settings import Settings
 from raykd.settings_io import friendly
 
 
@@ -18,6 +19,30 @@ def chosen(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if ":" in method:
         return {"name": method, "arguments": dict(settings)}
     return {"name": method, **({method: dict(settings)} if settings else {})}
+
+
+def training_spec(
+    method: Mapping[str, Any],
+    temperature: float | TemperatureSettings,
+    objective: Mapping[str, float],
+    epochs: int | None,
+    training: Mapping[str, float] | None = None,
+    **sections: Settings,
+) -> TrainingSpec:
+    """How a student would be trained that has such a loss; other settings are raykd's defaults.
+
+    Raises:
+        RaykdError: a value is wrong.
+    """
+    values = {
+        "method": method,
+        "temperature": temperature if isinstance(temperature, TemperatureSettings) else {"value": temperature},
+        "objective": objective,
+        "training": {**(training or {}), "epochs": 1 if epochs is None else epochs},
+        **sections,
+    }
+    with plain_words():
+        return Experiment.model_validate(values).training_spec()
 
 
 def check_epochs(spec: TrainingSpec, epochs: int | None) -> None:

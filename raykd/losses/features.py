@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raykd.config import Experiment, TemperatureSettings
+from raykd.config import TemperatureSettings
 from raykd.errors import RaykdError
 from raykd.knowledge import Hints, captured
 from raykd.knowledge.methods.base import FeatureMethod
 from raykd.knowledge.methods.crd import Crd
-from raykd.losses.arguments import check_epochs, chosen, plain_words
+from raykd.losses.arguments import check_epochs, chosen, training_spec
 from raykd.training.build import build_objective
 from raykd.training.hint_layers import compared_layers
 
@@ -74,16 +74,9 @@ class FeatureDistillation(nn.Module):
         **settings: Any,
     ) -> None:
         super().__init__()
-        softened = temperature if isinstance(temperature, TemperatureSettings) else {"value": temperature}
         layers = {"student_layers": student_layers, "teacher_layers": teacher_layers, "beside": beside}
-        values = {
-            "method": chosen(method, settings) | layers,
-            "temperature": softened,
-            "objective": {"ce_weight": ce_weight, "kd_weight": kd_weight, "warmup_epochs": warmup_epochs},
-            "training": {"epochs": 1 if epochs is None else epochs},
-        }
-        with plain_words():
-            spec = Experiment.model_validate(values).training_spec()
+        objective = {"ce_weight": ce_weight, "kd_weight": kd_weight, "warmup_epochs": warmup_epochs}
+        spec = training_spec(chosen(method, settings) | layers, temperature, objective, epochs)
         compares = spec.method.chosen()
         if not isinstance(compares, FeatureMethod):
             raise RaykdError(f"method {method} compares answers alone: use DistillationLoss")

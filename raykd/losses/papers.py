@@ -10,7 +10,6 @@ from raykd.config import (
     GenerousSettings,
     ScheduleSettings,
     TeacherSettings,
-    TemperatureSettings,
     TrainingSettings,
 )
 from raykd.losses.answers import DistillationLoss
@@ -33,7 +32,7 @@ class BiasRectifiedKD(DistillationLoss):
         denominator: Average right and repaired answers each over its own samples, or both over the batch.
         schedule: How weight moves: cos^2, as in the paper, linearly, or not at all.
         hand_over: Where the weight goes that right answers lose.
-        temperature, ce_weight, kd_weight, settings: As of `DistillationLoss`.
+        arguments: The others of `DistillationLoss`.
     """
 
     def __init__(
@@ -46,25 +45,13 @@ class BiasRectifiedKD(DistillationLoss):
         denominator: Literal["subset", "batch"] = "subset",
         schedule: Literal["cosine", "linear", "constant", "step", "rising"] = "cosine",
         hand_over: Literal["labels", "right", "rectified"] = "rectified",
-        temperature: float | TemperatureSettings = 4.0,
-        ce_weight: float = 0.5,
-        kd_weight: float = 0.5,
-        **settings: Any,
+        **arguments: Any,
     ) -> None:
         with plain_words("bias"):
             bias = BiasSettings(form=repair, strength=strength, denominator=denominator)
         with plain_words("schedule"):
             moved = ScheduleSettings(form=schedule, hand_over=hand_over)
-        super().__init__(
-            method,
-            epochs=epochs,
-            temperature=temperature,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            bias=bias,
-            schedule=moved,
-            **settings,
-        )
+        super().__init__(method, epochs=epochs, bias=bias, schedule=moved, **arguments)
 
 
 class GenerousTeacherLoss(DistillationLoss):

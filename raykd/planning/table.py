@@ -53,14 +53,7 @@ def show(
         f"scheduler {study.early_stopping}; "
         + (f"first a {experiment.teacher.kind} teacher, {teacher:g} epochs" if teacher else "the teacher is there"),
     )
-    networks = str(experiment.student)
-    if experiment.training_spec().needs_teacher:
-        source = experiment.teacher.source
-        teacher_network = (
-            f"{given_teacher(experiment.teacher)[0]} from {source}" if source else experiment.teacher.model
-        )
-        networks = f"{teacher_network} teaches {networks}"
-    head.add_row("[bold]networks", networks)
+    head.add_row("[bold]networks", _networks(experiment))
     head.add_row("[bold]an epoch", f"{_cost_line(task.costs)} ({origin})")
     head.add_row("[bold]bank", bank)
     console.print(head, highlight=False)

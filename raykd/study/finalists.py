@@ -16,7 +16,7 @@ from raykd.settings_io import override
 from raykd.study.contenders import seeded_views
 from raykd.study.folds import Fold
 from raykd.study.session import Session, untrained
-from raykd.study.train import train_logged
+from raykd.study.train import log_if_finished, train_logged
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
@@ -78,9 +78,7 @@ class Final:
                 values = {} if setting.trial is None else dict(setting.trial.values)
                 tags = {"raykd.role": "finalist", "raykd.finalist": setting.name, "raykd.folder": request.folder}
                 tracker.start_trial(request.student, {**values, "training.seed": seed}, tags)
-                if model := description(request.folder):
-                    tracker.epoch(request.student, model["epochs"], model["metrics"])
-                    tracker.end_trial(request.student, "finished")
+                log_if_finished(request, tracker)
 
         train_logged(broker, requests, "finalists", session.console, tracker)
 

@@ -36,25 +36,24 @@ def doubts(experiment: Experiment, info: DataInfo) -> list[str]:
     if (found := _accuracy(experiment, info)) is None:
         return []
     accuracy, content = found
-    images, chance = info.split_sizes[info.held_out], 1 / info.num_classes
-    is_right = f"The given teacher is right about {accuracy:.2%} of the {info.held_out} images"
+    images = info.split_sizes[info.held_out]
+    is_right = _is_right("given teacher", accuracy, info)
     told = _expected(experiment, content)
     if told is not None and far_below(accuracy, told[0], images):
         return [f"{is_right}, far less than {told[0]:.2%}, as {told[1]} says. {ADVICE}"]
-    if _is_near_chance(accuracy, chance, images):
-        return [f"{is_right}, hardly more than by chance ({chance:.2%}). {ADVICE}"]
+    if _is_near_chance(accuracy, info):
+        return [f"{is_right}, hardly more than by chance ({1 / info.num_classes:.2%}). {ADVICE}"]
     return []
 
 
 def doubt_of_trained(model: Mapping[str, Any], info: DataInfo) -> str | None:
     """What speaks against a teacher that was trained here, by its description: it has learned next to nothing."""
-    accuracy, chance = model["metrics"][f"{info.held_out}_accuracy"], 1 / info.num_classes
-    if not _is_near_chance(accuracy, chance, info.split_sizes[info.held_out]):
+    accuracy = model["metrics"][f"{info.held_out}_accuracy"]
+    if not _is_near_chance(accuracy, info):
         return None
     return (
-        f"The teacher is right about {accuracy:.2%} of the {info.held_out} images, hardly more than by chance "
-        f"({chance:.2%}): it has nothing to teach. Try more teacher.training.epochs or another "
-        "teacher.training.learning_rate."
+        f"{_is_right('teacher', accuracy, info)}, hardly more than by chance ({1 / info.num_classes:.2%}): it has "
+        "nothing to teach. Try more teacher.training.epochs or another teacher.training.learning_rate."
     )
 
 
@@ -65,14 +64,16 @@ def doubt_beside_student(experiment: Experiment, info: DataInfo, student: float)
     accuracy, images = found[0], info.split_sizes[info.held_out]
     if not far_below(accuracy, student, images):
         return None
-    return (
-        f"The given teacher is right about {accuracy:.2%} of the {info.held_out} images, far less than its student "
-        f"({student:.2%}). {ADVICE}"
-    )
+    return f"{_is_right('given teacher', accuracy, info)}, far less than its student ({student:.2%}). {ADVICE}"
 
 
-def _is_near_chance(accuracy: float, chance: float, images: int) -> bool:
-    return accuracy - chance < ERRORS * math.sqrt(chance * (1 - chance) / images)
+def _is_right(whose: str, accuracy: float, info: DataInfo) -> str:
+    return f"The {whose} is right about {accuracy:.2%} of the {info.held_out} images"
+
+
+def _is_near_chance(accuracy: float, info: DataInfo) -> bool:
+    chance = 1 / info.num_classes
+    return accuracy - chance < ERRORS * math.sqrt(chance * (1 - chance) / info.split_sizes[info.held_out])
 
 
 def _accuracy(experiment: Experiment, info: DataInfo) -> tuple[float, Mapping[str, Any]] | None:

@@ -151,6 +151,20 @@ def train_together(
                     raise error
 
 
+def log_if_finished(request: TrainRequest, tracker: Tracker) -> bool:
+    """Log a network that is finished, by an earlier launch or elsewhere, as it is; return whether it is.
+
+    Args:
+        request: Whose run in MLflow has been started.
+        tracker: Of the run.
+    """
+    model = description(request.folder)
+    if model is not None:
+        tracker.epoch(request.student, model["epochs"], model["metrics"])
+        tracker.end_trial(request.student, "finished")
+    return model is not None
+
+
 def train_logged(broker: Any, requests: Sequence[TrainRequest], title: str, console: Console, tracker: Tracker) -> None:
     """As `train_together`; every epoch and end goes to the student's run in MLflow, which has been started."""
 

@@ -31,7 +31,7 @@ from raykd.study.claims.contenders import (
 from raykd.study.contenders import seeded_student
 from raykd.study.preflight import rehearse
 from raykd.study.session import Session, open_session
-from raykd.study.train import train_logged
+from raykd.study.train import log_if_finished, train_logged
 from raykd.training.answers import answers_to
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
@@ -110,6 +110,7 @@ class _Claims:
         self._base = session.experiment
         self._file = session.folder / RECORD
         self._teachers: dict[str, TrainRequest] = {}
+        self._logged: set[str] = set()
         self.record = ClaimsRecord.read(self._file)
         # Fewer seeds than before may be all that is left to wait for.
         self.record.about["seeds"] = self._settings.seeds
@@ -317,12 +318,12 @@ class _Claims:
         tracker = self._session.tracker
         missing = []
         for request in requests:
+            if request.student in self._logged and description(request.folder) is not None:
+                continue  # A teacher of several conditions.
+            self._logged.add(request.student)
             tracker.start_trial(request.student, {"training.seed": request.spec.training.seed}, {"raykd.stage": title})
-            if (model := description(request.folder)) is None:
+            if not log_if_finished(request, tracker):
                 missing.append(request)
-            else:
-                tracker.epoch(request.student, model["epochs"], model["metrics"])
-                tracker.end_trial(request.student, "finished")
         if missing:
             train_logged(broker, missing, title, self._session.console, tracker)
 

@@ -40,7 +40,7 @@ LOWERED: frozenset[Callable[..., Any]] = frozenset(
         Tensor.bmm,
     }
 )
-"""The operations that torch's autocast computes in the lower precision."""
+"""Of the operations that torch's autocast computes in the lower precision, those that image classifiers use."""
 
 
 class _Lowered(TorchFunctionMode):
