@@ -194,6 +194,6 @@ def _notes(task: Task, options: Options) -> list[str]:
     searched = load_space(experiment.study.space, experiment).names
     if named := [name for name in searched if name.startswith(("teacher.", "student.", "training.batch_size"))]:
         notes.append(f"note: {', '.join(named)} searched: costs are those of the settings as given, in one group")
-    notes.append("trials: at once; classrooms: with workers and seats of each")
+    notes.append("classrooms: with workers and seats of each; as many trials as seats run at once")
     notes.append("known: how many of the trials before it had ended when a trial was drawn; at 0 % Optuna guesses")
     return notes
