@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+import raykd
 from tests.helpers.pages import commands
 from tests.helpers.paths import ROOT
 
@@ -87,3 +88,23 @@ def test_the_site_has_every_page_and_needs_nothing_foreign() -> None:
     assert named - written == {"index.md", "contributing.md", "changelog.md", "benchmarks.md"}
     assert site["theme"]["font"] is False
     assert "extra_javascript" not in site and "://" not in text
+
+
+def test_the_citation_and_the_changelog_are_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["cff-version"], citation["version"]) == ("1.2.0", raykd.__version__)
+    assert re.search(rf"^## .*\b{re.escape(raykd.__version__)}$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_the_page_of_settings_has_all_sections() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| \[`(\w+)`\]", (DOCS / "api/settings.md").read_text(), re.MULTILINE)
+    fields = raykd.Experiment.model_fields.items()
+    assert rows == [(name, getattr(field.annotation, "__name__", "")) for name, field in fields]
+
+
+def test_the_api_reference_has_all_public_names() -> None:
+    described = {
+        name for page in (DOCS / "api").glob("*.md") for name in re.findall(r"^::: (\S+)", page.read_text(), re.M)
+    }
+    public = {f"raykd.{name}" for name in raykd.__all__ if name != "losses"}
+    assert described >= public | {f"raykd.losses.{name}" for name in raykd.losses.__all__}

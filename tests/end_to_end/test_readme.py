@@ -1,15 +1,17 @@
-"""README's first ten commands, as they stand there, one after the other in an empty folder."""
+"""README's first ten commands, and its and the quick start's Python, as they stand there, in an empty folder."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import raykd
 from raykd.cli import main
+from tests.helpers.pages import PYTHON
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.cluster
@@ -31,7 +33,7 @@ SAID = {
 """What each command says, among other things."""
 
 
-def test_readmes_first_ten_commands_run(
+def test_readmes_first_ten_commands_and_the_quick_start_run(
     cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -43,5 +45,12 @@ def test_readmes_first_ten_commands_run(
         assert SAID[command] in shown, f"{command}: {shown}"
     study = raykd.load_study("outputs/second")
     assert len(study.trials) == 8 and study.finalists is not None
+    names: dict[str, Any] = {}
+    for page in ("README.md", "docs/quick_start.md"):
+        for block in PYTHON.findall((ROOT / page).read_text()):
+            exec(block, names)
+    assert names["study"] == study
+    assert names["result"].folder == tmp_path / "outputs/from-python/student"
+    assert names["value"].isfinite() and names["student_logits"].grad is not None
     assert (tmp_path / "outputs/second/report/report.html").stat().st_size > 0
     assert {path.name for path in (tmp_path / "exported").iterdir()} >= {"model.pt2", "model.safetensors", "card.json"}

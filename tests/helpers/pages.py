@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"(?<!`)`((?:raykd|python experiments/\w+\.py) [^`]+)`(?!`)")
 COMMAND = re.compile(r"(?:^|-- |&& )(raykd|python experiments/\w+\.py)(?= |$)")
 
