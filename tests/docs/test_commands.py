@@ -16,7 +16,6 @@ import yaml
 
 import raykd
 from raykd.cli import COMMANDS, WITH_OWN_PARSER
-from raykd.command_line import _aliases
 from raykd.errors import RaykdError
 from raykd.settings_io import override, resolve_setting, setting_names
 from raykd.shipped import shipped
@@ -35,7 +34,9 @@ EXAMPLES = {"my_methods", "js", "JensenShannon"}
 def known() -> dict[str, Any]:
     """Names of settings as the command line has them, with their fields; None for those of raykd's other options."""
     names: dict[str, Any] = {name: resolve_setting(name) for name in setting_names()}
-    return names | dict.fromkeys([*(alias.replace("-", "_") for alias in _aliases()), "config", "experiment"])
+    arguments = [each for info in names.values() for each in info.metadata]
+    aliases = [alias for each in arguments for alias in getattr(each, "aliases", None) or ()]
+    return names | dict.fromkeys([*(alias.lstrip("-").replace("-", "_") for alias in aliases), "config", "experiment"])
 
 
 def options(words: list[str]) -> Iterator[tuple[str, list[str]]]:
