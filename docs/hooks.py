@@ -15,6 +15,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
@@ -60,11 +61,13 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(page_html: str, **_: Any) -> str:
-    """Replace formulas, which arithmatex has marked, by MathML."""
+    """Replace formulas, which arithmatex has marked, by MathML; PluginError where one cannot be drawn."""
 
     def drawn(found: re.Match[str]) -> str:
         block = found[1] == "div"
         formula = convert(html.unescape(found[2]).strip(), display="block" if block else "inline")
+        if "\\" in formula:
+            raise PluginError(f"a formula has a command that latex2mathml does not know: {found[2]}")
         return f'<div class="formula">{formula}</div>' if block else formula
 
     return FORMULA.sub(drawn, page_html)
