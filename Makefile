@@ -6,7 +6,10 @@ RUN = $(VENV)/bin/python
 FAULTS ?= 40
 SEED ?= 1
 
-.PHONY: demo test test-fast chaos check clean
+# Material for MkDocs advertises its successor otherwise.
+export NO_MKDOCS_2_WARNING = 1
+
+.PHONY: demo test test-fast chaos check docs clean
 
 # The main job on real data: teacher, search, best student, table.
 demo: $(VENV)/ready
@@ -30,6 +33,10 @@ check: $(VENV)/ready
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# The documentation as a site, in site/. Links and anchors that lead nowhere are errors.
+docs: $(VENV)/ready
+	$(VENV)/bin/mkdocs build --strict
+
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
@@ -37,4 +44,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) outputs
+	rm -rf $(VENV) outputs site
