@@ -80,7 +80,7 @@ class FeatureDistillation(nn.Module):
         layers = {"student_layers": student_layers, "teacher_layers": teacher_layers, "beside": beside}
         objective = {"ce_weight": ce_weight, "kd_weight": kd_weight, "warmup_epochs": warmup_epochs}
         spec = training_spec(
-            chosen(method, settings) | layers,
+            chosen(method, settings, type(self)) | layers,
             temperature,
             objective,
             epochs,
