@@ -84,7 +84,8 @@ def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
     """List what there is to choose from, a line each.
 
     Args:
-        kind: methods, models, datasets, spaces or recipes.
+        kind: methods, models, datasets, spaces, recipes, repairs, denominators, schedules, hand_overs, temperatures,
+            teachers, schedulers, samplers, ideas or settings.
     """
     from raykd.report.catalogue import catalogue, two_columns
 
@@ -92,18 +93,21 @@ def list_(kind: Annotated[str, tyro.conf.Positional]) -> None:
     print(two_columns(catalogue(kind), width))
 
 
-def explain(method: Annotated[str, tyro.conf.Positional]) -> None:
-    """Explain a method: its formula, source, settings, what it combines with, and how to run it as published.
+def explain(name: Annotated[tuple[str, ...], tyro.conf.Positional]) -> None:
+    """Explain a method, an idea or a setting: formula, source, when to use it, its settings, and how to set it.
 
     Args:
-        method: One of `raykd list methods`, or an import path package.module:name.
+        name: Of what `raykd list` shows, such as dkd, pair, cosine, asha or bias.strength, or the import path
+            package.module:name of a method.
     """
     from rich.console import Console
 
-    from raykd.report.explanation import explain as explain_method
-    from raykd.report.terminal import print_explanation
+    from raykd.report.terminal import print_found
+    from raykd.report.topics import explained
 
-    print_explanation(explain_method(method), Console(highlight=False))
+    if not name:
+        raise RaykdError("raykd explain needs a name, such as dkd or bias.strength\nsee raykd explain --help")
+    print_found(explained(" ".join(name)), Console(highlight=False))
 
 
 def plan(*arguments: str) -> None:

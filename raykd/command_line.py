@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
 from raykd.config import Experiment
 from raykd.errors import FAILED, RaykdError, SaidError, shortened, unknown_name
+from raykd.settings_errors import SettingsError
 from raykd.settings_help import print_help
 from raykd.settings_io import friendly, load_experiment, override, resolve_setting, setting_names, without_leftovers
 from raykd.shipped import shipped
@@ -242,7 +243,7 @@ def _refused(end: SystemExit, printed: str, program: str) -> RaykdError:
     section = ""
     cause: BaseException | None = end
     while cause is not None:
-        if isinstance(cause, ValidationError):
+        if isinstance(cause, SettingsError):
             return friendly(cause, section=section)
         if isinstance(cause, RaykdError):
             return cause

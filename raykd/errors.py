@@ -12,7 +12,7 @@ MOST_CHARACTERS = 200
 """Of what another library says, and of a list of names, in an error."""
 
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class RaykdError(Exception):
@@ -25,12 +25,17 @@ class RaykdError(Exception):
     exit_code: int = REFUSED
 
 
+def plain(text: object) -> str:
+    """A text without the codes by which a terminal shows colours; Ray and torch have them in their messages."""
+    return _COLOURS.sub("", str(text))
+
+
 def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
     """A text on one line of at most so many characters; it is cut between words, and by ``...`` where it is.
 
-    Codes for colours, as torch has them in its messages, are left out.
+    Codes for colours are left out.
     """
-    line = " ".join(_COLOURS.sub("", str(text)).split())
+    line = " ".join(plain(text).split())
     if len(line) <= most:
         return line
     # A single word that is too long has no better place to be cut at.
@@ -63,6 +68,13 @@ class SaidError(RaykdError):
     """An error that was printed when it happened, as the process might not have lived to print it later."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The valid name that a misspelt one most probably means, whatever its capitals; None if none is near."""
+    in_small_letters = {each.lower(): each for each in sorted(known, reverse=True)}
+    near = get_close_matches(name.lower(), in_small_letters, n=1, cutoff=0.5)
+    return in_small_letters[near[0]] if near else None
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") -> RaykdError:
     """An error for a misspelt name that offers the nearest valid one.
 
@@ -73,8 +85,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
         where: The setting or file that holds the name.
     """
     names = sorted(known)
-    in_small_letters = {each.lower(): each for each in reversed(names)}
-    near = get_close_matches(name.lower(), in_small_letters, n=1, cutoff=0.5)
-    hint = f"did you mean {in_small_letters[near[0]]!r}?" if near else f"known: {listed(names)}."
+    near = nearest(name, names)
+    hint = f"did you mean {near!r}?" if near else f"known: {listed(names)}."
     location = f" in {where}" if where else ""
     return RaykdError(f"unknown {kind} {shortened(repr(name), 80)}{location}: {hint}")

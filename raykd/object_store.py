@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 
-from raykd.errors import RaykdError, StorageError, unknown_name
+from raykd.errors import RaykdError, StorageError, shortened, unknown_name
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -148,4 +148,4 @@ def _with_options(url: SplitResult) -> str:
 def reason(error: Exception) -> str:
     """The message of a store's library, on one line, without what only its developers need."""
     text = " ".join(str(error).split())
-    return re.sub(r"^When .*?(?=AWS Error)|\s*\(Request ID.*| error_info=.*", "", text)[:200]
+    return shortened(re.sub(r"^When .*?(?=AWS Error)|\s*\(Request ID.*| error_info=.*", "", text))

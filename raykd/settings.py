@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from raykd.errors import shortened
+from raykd.settings_errors import SettingsError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -29,8 +33,8 @@ def _is_name(text: str) -> str:
         plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("._-")[:100]
         raise ValueError(
-            f"{text[:100]!r} cannot name a folder and runs: give up to 100 letters (a to z), digits, '.', '_' and '-', "
-            f"a letter or digit first{f', such as {near!r}' if near else ''}"
+            f"{shortened(repr(text), 100)} cannot name a folder and runs: give up to 100 letters (a to z), digits, "
+            f"'.', '_' and '-', a letter or digit first{f', such as {near!r}' if near else ''}"
         )
     return text
 
@@ -45,8 +49,8 @@ LONGEST_MLFLOW_NAME = 250
 def _is_mlflow_name(text: str) -> str:
     if len(text) > LONGEST_MLFLOW_NAME or text != text.strip():
         raise ValueError(
-            f"{text[:100]!r} cannot name an experiment of MLflow: give up to {LONGEST_MLFLOW_NAME} letters, "
-            "the first and the last one no blank"
+            f"{shortened(repr(text), 100)} cannot name an experiment of MLflow: give up to {LONGEST_MLFLOW_NAME} "
+            "letters, the first and the last one no blank"
         )
     return text
 
@@ -56,9 +60,46 @@ MlflowName = Annotated[str, AfterValidator(_is_mlflow_name)]
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown names are refused, values are immutable and checked, defaults included."""
+    """Base of all settings: unknown names are refused, values are immutable and checked, defaults included.
+
+    Raises:
+        SettingsError: a name is unknown or a value is wrong, wherever settings are made, copied or changed.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+    if not TYPE_CHECKING:  # Type checkers know each class's own names from pydantic.
+
+        def __init__(self, /, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise SettingsError.of(error, type(self)) from None
+
+        # Settings within settings are made by pydantic as ever, so that it knows where in the whole an error lies.
+        __init__.__pydantic_base_init__ = True
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                raise SettingsError.of(error, type(self)) from None
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """As pydantic's, with raykd's error."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise SettingsError.of(error, cls) from None
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, and what is changed is checked."""
+        copied = super().model_copy(deep=deep)
+        if not update:
+            return copied
+        values = {name: getattr(copied, name) for name in type(self).model_fields}
+        return type(self)(**values | dict(update))
 
     @field_validator("*", mode="before")
     @classmethod
@@ -93,7 +134,8 @@ def _check_text(text: str) -> None:
 def _check_path(path: Path) -> None:
     """Refuse what no file system has, which each of them would say in its own way, and late."""
     if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_FILE_NAME), None):
-        raise ValueError(f"{long[:40]!r}... is no name of a file or folder: it is too long, give up to 255 bytes")
+        shown = shortened(repr(long), 60)
+        raise ValueError(f"{shown} is no name of a file or folder: it is too long, give up to 255 bytes")
 
 
 def _is_address(text: str | Path | None) -> str | Path | None:

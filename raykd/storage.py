@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from raykd import object_store
-from raykd.errors import RaykdError, StorageError
+from raykd.errors import RaykdError, StorageError, shortened
 
 TEMPORARY = ".tmp"
 """Ending of the names under which files on disk are written."""
@@ -32,10 +32,10 @@ def local_path(text: str | Path) -> Path:
         path = Path(text).expanduser()
         path.exists()
     except (RuntimeError, ValueError) as error:
-        raise RaykdError(f"{str(text)[:100]!r} is no path: {error}") from None
+        raise RaykdError(f"{shortened(repr(str(text)), 100)} is no path: {error}") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise RaykdError(f"{str(text)[:100]!r}... is no path: its name is too long") from None
+            raise RaykdError(f"{shortened(repr(str(text)), 100)} is no path: its name is too long") from None
     return path
 
 

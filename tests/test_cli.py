@@ -15,7 +15,9 @@ from raykd.data.load import SOURCES
 from raykd.knowledge.methods import METHODS
 from raykd.models import model_names
 from raykd.report.catalogue import CATALOGUES, two_columns
+from raykd.report.ideas import CHOICES, PARTS, SAMPLERS
 from raykd.search.space_file import space_names
+from raykd.settings_io import setting_names
 from raykd.shipped import shipped
 from tests.helpers.paths import ROOT
 
@@ -25,7 +27,13 @@ NAMES = {
     "datasets": list(SOURCES),
     "spaces": space_names(),
     "recipes": [path.stem for path in (ROOT / "experiments/recipes").glob("*.yaml")],
+    **{kind: list(choices.ideas) for kind, choices in CHOICES.items()},
+    "samplers": list(SAMPLERS),
+    "ideas": list(PARTS),
+    "settings": setting_names(),
 }
+LIGHT = sorted(NAMES.keys() - {"models", "datasets"})
+"""Kinds whose lists cost neither torch nor Ray."""
 
 
 def output_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -51,19 +59,18 @@ def test_a_list_has_one_line_for_each_name(kind: str, capsys: pytest.CaptureFixt
     assert len(columns) == 1
 
 
-@pytest.mark.parametrize("kind", ["methods", "spaces", "recipes"])
-def test_lists_do_not_import_torch(kind: str) -> None:
-    assert heavy_modules("list", kind) == set()
+def test_lists_do_not_import_torch() -> None:
+    assert heavy_modules(*(("list", kind) for kind in LIGHT)) == set()
 
 
 def test_the_explanation_of_a_method_of_answers_does_not_import_torch() -> None:
-    assert heavy_modules("explain", "dkd") == set()
-    assert heavy_modules("explain", "ctkd") == {"torch"}
+    assert heavy_modules(("explain", "dkd"), ("explain", "bias.strength"), ("explain", "pair")) == set()
+    assert heavy_modules(("explain", "ctkd")) == {"torch"}
 
 
-def heavy_modules(*words: str) -> set[str]:
-    """Which of torch and Ray a command imports."""
-    code = f"import sys; from raykd.cli import main; main({words!r}); print(*sys.modules)"
+def heavy_modules(*commands: tuple[str, ...]) -> set[str]:
+    """Which of torch and Ray commands import."""
+    code = f"import sys; from raykd.cli import main; [main(words) for words in {commands!r}]; print(*sys.modules)"
     completed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return {"torch", "ray"} & set(completed.stdout.splitlines()[-1].split())
 

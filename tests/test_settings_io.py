@@ -9,12 +9,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from raykd.command_line import parse
 from raykd.config import Experiment
 from raykd.errors import RaykdError
 from raykd.saved_settings import save_experiment
+from raykd.settings_errors import SettingsError
 from raykd.settings_io import (
     experiment_from_yaml,
     friendly,
@@ -94,7 +94,7 @@ def test_override_keeps_the_types_of_arguments() -> None:
         (
             "bias: {form: pears}",
             "bias.form: Input should be 'pair', 'swap', 'one_hot', 'smooth', 'revision', 'margin', 'drop' or 'keep' "
-            "(got 'pears') in {file}",
+            "(got 'pears') in {file}: did you mean 'pair'?",
         ),
         ("training.milestones: [0.5, 3]", "training.milestones[1]: Input should be less than 1 (got 3) in {file}"),
         (
@@ -139,7 +139,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_friendly_names_unknown_settings_that_pydantic_found() -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(SettingsError) as caught:
         Experiment.model_validate({"bias": {"strenght": 1}})
     assert str(friendly(caught.value, "here")) == (
         "unknown setting 'bias.strenght' in here: did you mean 'bias.strength'?"

@@ -13,6 +13,7 @@ from raykd.cluster.process_group import ClusterTorchConfig
 from raykd.cluster.resources import Plan, worker_resources
 from raykd.cluster.worker import WorkerConfig, work_until_closed
 from raykd.config import ClusterSettings
+from raykd.errors import plain
 
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait must not spin: on a busy machine that made an epoch ten times slower."""
@@ -69,5 +70,5 @@ def lacked_resources(error: Exception | None) -> bool:
 
 def reason_of(error: Exception) -> str:
     """The last line of an error, which names it."""
-    lines = str(error).strip().splitlines()
+    lines = plain(error).strip().splitlines()
     return lines[-1] if lines else type(error).__name__

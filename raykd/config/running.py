@@ -37,11 +37,12 @@ class StudySettings(Settings):
     warm_start: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--warm-start"])] = ()
     """Earlier studies that the sampler learns from: folders, names below `output`, or STORAGE#NAME."""
     scheduler: Literal["auto", "asha", "median", "none"] = "none"
-    """What stops trials early: asha (successive halving), median (stopping rule), or none: while the learning rate
-    falls, early accuracies say little about last ones. auto: asha, but none with several objectives, as both judge by
-    accuracy alone."""
+    """What stops trials early. asha: successive halving; median: the median stopping rule; none: nothing, as early
+    accuracies say little about last ones while the learning rate falls; auto: asha, but none with several objectives,
+    as both judge by accuracy alone."""
     grace_share: Share = 0.25
-    """Share of the epochs that every trial gets before it may be stopped. Dynamic schedules need a quarter."""
+    """asha, median: share of the epochs that every trial gets before it may be stopped. Dynamic schedules need a
+    quarter."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     """asha: one in this many trials passes each rung."""
     patience: Count | None = None

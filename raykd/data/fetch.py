@@ -27,7 +27,7 @@ from filelock import FileLock
 from raykd.config import DataSettings
 from raykd.data.image_files import is_hidden
 from raykd.data.split_names import split_name
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.object_store import file_system
 
 if TYPE_CHECKING:
@@ -284,4 +284,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"the server answers {error.code} {error.reason}"
     text = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
-    return " ".join(text.split())[:200] or type(error).__name__
+    return shortened(text) or type(error).__name__

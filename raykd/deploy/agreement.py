@@ -8,7 +8,6 @@ from itertools import cycle, islice
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from raykd.config import DataSettings
@@ -16,6 +15,7 @@ from raykd.data import evaluation_batches, load_data
 from raykd.deploy.formats import Predictor
 from raykd.errors import RaykdError
 from raykd.models import Classifier
+from raykd.settings_errors import SettingsError
 
 BATCH_SIZES = (1, 2, 7, 64)
 MOST_IMAGES, READ_AT_ONCE = 512, 64
@@ -64,7 +64,7 @@ def images_for(model_description: Mapping[str, Any]) -> Images:
         data = load_data(settings.model_copy(update={"loader_processes": 0}))
         batches = evaluation_batches(data, "validation", batch_size=READ_AT_ONCE)
         pixels = [batch.pixels for batch in islice(batches, MOST_IMAGES // READ_AT_ONCE)]
-    except ValidationError:
+    except SettingsError:
         reason = "the settings of its data set are not known"
     except RaykdError as error:
         reason = str(error).splitlines()[0]

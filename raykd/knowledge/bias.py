@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from raykd.knowledge.ideas import Idea
 from raykd.settings import OpenShare, Settings, Share
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class BiasSettings(Settings):
     margin: Share = 0.2
     """margin: by how much the label's probability leads the wrong class's afterwards."""
     denominator: Literal["subset", "batch"] = "batch"
-    """Average right and rectified losses over the whole batch, so that a wrong answer weighs what a right one does, or
-    each over its own samples (subset, as the paper): then the few wrong ones weigh as much as all right ones."""
+    """What right and rectified losses are averaged over. batch: the whole batch, so that a wrong answer weighs what a
+    right one does; subset: each its own samples, as in the paper, so that the few wrong ones weigh as much as all right
+    ones."""
 
     @property
     def leaves_nothing(self) -> str | None:
@@ -73,6 +75,70 @@ class BiasSettings(Settings):
                 return margin(log_p, label, rival, self.margin)
             case "keep" | "drop":
                 return log_p
+
+
+_PAPER = "arXiv 2412.09874 (AAAI 2025)"
+_NO_GAIN = "No repair was shown to be more accurate than plain distillation in raykd's own study (docs/claims.md)"
+FORMS = {
+    "pair": Idea(
+        "p_label' = S ((1 - strength) p_label + strength) / D, p_rival' = S (1 - strength) p_rival / D, "
+        "S = p_label + p_rival, D = (1 - strength) S + strength",
+        f"{_PAPER}, its rectification at strength 0.5",
+        "To keep what the teacher says of all other classes. Students are then right more often where the teacher is "
+        f"wrong. {_NO_GAIN}.",
+    ),
+    "swap": Idea(
+        "p_label' = p_rival, p_rival' = p_label",
+        f'the first code of {_PAPER}; "probability shift" of arXiv 1911.07471',
+        "As pair, but the more certain the wrong answer was, the more certain the repaired one is.",
+    ),
+    "one_hot": Idea(
+        "p' = (1 - strength) p + strength onehot(label)",
+        f"{_PAPER}, its one-hot variant at strength 0.5",
+        "Where wrong answers should teach little but the label. The only repair that was shown to be worse than plain "
+        "distillation alone, in two of the study's comparisons (docs/choosing.md).",
+    ),
+    "smooth": Idea(
+        "p' = (1 - strength) p + strength ((1 - smoothing) onehot(label) + smoothing / classes)",
+        "Knowledge Adjustment, arXiv 1911.07471, at strength 1",
+        f"As one_hot, with some probability left for each class. {_NO_GAIN}.",
+    ),
+    "revision": Idea(
+        "p' = beta p + (1 - beta) onehot(label), beta = eta / (p_rival - p_label + 1)",
+        "Label Revision, arXiv 2404.03693",
+        f"Where answers that are hardly wrong should be changed less than those that are very wrong. {_NO_GAIN}.",
+    ),
+    "margin": Idea(
+        "p' = (1 - g) p + g onehot(label), g = (margin + p_rival - p_label) / (1 + p_rival - p_label)",
+        "MFT (minifinetuning) in NVIDIA ModelOpt",
+        f"Where the label should lead by the same margin in every repaired answer. {_NO_GAIN}.",
+    ),
+    "drop": Idea(
+        "L_method = b L_right",
+        f"{_PAPER}, its elimination",
+        "Where wrong answers should not be learned from at all; their images are still learned from by their labels.",
+    ),
+    "keep": Idea(
+        "L_method = L over the whole batch",
+        "plain distillation",
+        "The default, and what to begin with: no repair was shown to be more accurate (docs/choosing.md).",
+    ),
+}
+"""The forms of the repair. p are the teacher's probabilities at the temperature, p' the repaired ones; the rival is the
+wrong class that leads."""
+DENOMINATORS = {
+    "batch": Idea(
+        "L_right = sum over right / batch, L_rectified = sum over wrong / batch",
+        "raykd",
+        "The default: a wrong answer weighs what a right one does.",
+    ),
+    "subset": Idea(
+        "L_right = sum over right / number of right, L_rectified = sum over wrong / number of wrong",
+        _PAPER,
+        "To train as the paper does. It was worse than batch in 9 of 9 comparisons, shown once (docs/choosing.md).",
+    ),
+}
+"""The denominators of the averages."""
 
 
 def wrong(teacher_logits: Tensor, labels: Tensor) -> Tensor:

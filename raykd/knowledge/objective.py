@@ -136,9 +136,12 @@ class Objective:
 
         The teacher gets no gradient. Without teacher logits, or with kd_weight 0, nothing is distilled from answers.
 
-        Raises ValueError if shapes disagree, labels are not class numbers, or epoch is not in [0, epochs].
+        Raises ValueError if shapes disagree, labels are not class numbers, epoch is not in [0, epochs], or a feature
+        method gets no hints.
         """
         _check(student_logits, teacher_logits, labels, epoch, epochs)
+        if self.features is not None and hints is None:
+            raise ValueError("the feature method gets no hints, so its term would be left out")
         weights = self.weights(epoch=epoch, epochs=epochs)
         with _no_autocast(student_logits.device.type):
             student = student_logits.float()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from raykd.knowledge.ideas import Idea
 from raykd.settings import Positive, Settings, Share
 
 
@@ -21,8 +22,8 @@ class ScheduleSettings(Settings):
     """
 
     form: Literal["cosine", "linear", "constant", "step", "rising"] = "cosine"
-    """cosine: cos^2 from 1 to 0; linear: from 1 to 0; constant: `weight`; step: 1 until `step_at`, then 0; rising: the
-    cosine reversed, from 0 to 1."""
+    """cosine: cos^2 from 1 to 0; linear: from 1 to 0; constant: `weight` throughout; step: 1 until `step_at`, then 0;
+    rising: the cosine reversed, from 0 to 1."""
     shape: Positive = 1.0
     """cosine, linear, rising: exponent on the progress; above 1 the weight begins to change later."""
     weight: Share = 0.5
@@ -49,3 +50,42 @@ class ScheduleSettings(Settings):
                 return self.weight
             case "step":
                 return 1.0 if progress < self.step_at else 0.0
+
+
+_PAPER = "arXiv 2412.09874 (AAAI 2025)"
+FORMS = {
+    "cosine": Idea(
+        "b = cos(pi / 2 * progress**shape)**2",
+        f"{_PAPER}, with shape 1",
+        "The paper's: right answers teach first, repaired ones last. It was not shown to help in raykd's own study, "
+        "and is worse than none where hand_over is rectified (docs/choosing.md).",
+    ),
+    "linear": Idea("b = 1 - progress**shape", "raykd", "As cosine, with the same change in every epoch."),
+    "constant": Idea("b = weight", "raykd", "To see what a repair does without a schedule."),
+    "step": Idea("b = 1 if progress < step_at else 0", "raykd", "To learn from right answers first, then from others."),
+    "rising": Idea(
+        "b = sin(pi / 2 * progress**shape)**2",
+        "raykd: the cosine reversed",
+        "To try whether the paper's order matters: repaired answers teach first.",
+    ),
+}
+"""The forms of the schedule: b, the weight of right answers, at a progress = epoch / epochs."""
+HAND_OVERS = {
+    "labels": Idea(
+        "L = b L_right + (1 - b) L_rectified + (1 - b) CE_right + b CE_wrong",
+        "raykd",
+        "The default: each image keeps its whole weight. No gain was shown, and one loss of 0.8 points.",
+    ),
+    "right": Idea(
+        "L = L_right + (1 - b) L_rectified",
+        "raykd",
+        "Where right answers should teach to the end, and repaired ones join them.",
+    ),
+    "rectified": Idea(
+        "L = b L_right + (1 - b) L_rectified",
+        _PAPER,
+        "To train as the paper does. A good teacher has few wrong answers, so most of the distillation fades: 1 to 3 "
+        "points below plain distillation in raykd's own study (docs/choosing.md).",
+    ),
+}
+"""Where the weight goes that the schedule takes away."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from raykd.knowledge.ideas import Idea
 from raykd.settings import Positive, Settings, Share
 
 if TYPE_CHECKING:
@@ -84,3 +85,21 @@ def std_temperature(logits: Tensor, multiplier: float) -> Tensor:
 def floored(student_temperature: Tensor, teacher_temperature: Tensor, floor: float) -> Tensor:
     """Return the student's std temperature [B, 1], at least `floor` of the teacher's [B, 1]."""
     return student_temperature.maximum(floor * teacher_temperature)
+
+
+POLICIES = {
+    "constant": Idea(
+        "T = value",
+        "Hinton, Vinyals, Dean: arXiv 1503.02531, section 2",
+        "The default, and what most papers use. It was better than std under the same settings on both data sets of "
+        "docs/search.md.",
+    ),
+    "std": Idea(
+        "T_teacher = multiplier * std(teacher logits), "
+        "T_student = multiplier * max(std(student logits), floor * std(teacher logits)), for each sample",
+        "Generous Teacher, Image and Vision Computing 150, 105199 (2024); "
+        "logit standardisation, arXiv 2403.01427, section 4",
+        "Where student and teacher differ in the size of their logits, or samples do: only patterns are compared.",
+    ),
+}
+"""The temperatures: what a network's logits are divided by."""

@@ -52,7 +52,7 @@ class DistillationLoss(nn.Module):
         **settings: Any,
     ) -> None:
         spec = training_spec(
-            chosen(method, settings),
+            chosen(method, settings, type(self)),
             temperature,
             {"ce_weight": ce_weight, "kd_weight": kd_weight, "warmup_epochs": warmup_epochs},
             epochs,

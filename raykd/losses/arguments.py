@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import ValidationError
-
 from raykd.config import Experiment, TemperatureSettings, TrainingSpec
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, unknown_name
+from raykd.knowledge.methods import METHODS
 from raykd.settings import Settings
+from raykd.settings_errors import SettingsError
 from raykd.settings_io import friendly
 
 
-def chosen(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The section `method` of the settings."""
+def chosen(method: str, settings: Mapping[str, Any], loss: type) -> dict[str, Any]:
+    """The section `method` of the settings.
+
+    Args:
+        method: A name, or an import path.
+        settings: The method's own, by keyword.
+        loss: The class that was given them, for errors.
+
+    Raises:
+        RaykdError: the method has no such setting, and the loss no such argument.
+    """
     if ":" in method:
         return {"name": method, "arguments": dict(settings)}
+    if method in METHODS:
+        check_keywords(settings, METHODS[method].model_fields, loss)
     return {"name": method, **({method: dict(settings)} if settings else {})}
+
+
+def check_keywords(given: Iterable[str], known: Iterable[str], loss: type) -> None:
+    """Refuse misspelt keyword arguments.
+
+    Args:
+        given: Those that no argument of the loss has taken.
+        known: The settings among them that there are.
+        loss: The class that was given them; the names of its own arguments are proposed as well.
+
+    Raises:
+        RaykdError: one of them is unknown.
+    """
+    inits = [vars(each)["__init__"] for each in loss.__mro__ if "__init__" in vars(each)]
+    parameters = [each for init in inits for each in inspect.signature(init).parameters.values()]
+    own = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    for name in given:
+        if name not in set(known):
+            raise unknown_name("argument", name, [*known, *own], loss.__name__)
 
 
 def training_spec(
@@ -64,8 +95,8 @@ def check_epochs(spec: TrainingSpec, epochs: int | None) -> None:
 
 @contextmanager
 def plain_words(section: str = "") -> Iterator[None]:
-    """What pydantic refuses in a section of the settings becomes raykd's own error."""
+    """What is wrong in a section of the settings is told by its names in an experiment."""
     try:
         yield
-    except ValidationError as error:
+    except SettingsError as error:
         raise friendly(error, section=section) from None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raykd.config import TemperatureSettings
+from raykd.config import BiasSettings, ScheduleSettings, TemperatureSettings
 from raykd.errors import RaykdError
 from raykd.knowledge import Hints, captured
 from raykd.knowledge.methods.base import FeatureMethod
@@ -46,7 +46,7 @@ class FeatureDistillation(nn.Module):
         epochs: How many epochs are trained; needed where the loss depends on the epoch.
         student_layers, teacher_layers: Whose outputs are compared, shallow to deep. None: those of the method's paper.
         beside: The method of answers whose loss is added, with the weight `kd_weight`.
-        temperature, ce_weight, kd_weight: As of `DistillationLoss`.
+        temperature, ce_weight, kd_weight, bias, schedule, label_smoothing: As of `DistillationLoss`.
         warmup_epochs: Over which the weights of answers and features rise from 0.
         labels: Of all training images, int64 [N]; crd alone needs them.
         settings: The method's own, such as ``weight=100.0``.
@@ -69,17 +69,30 @@ class FeatureDistillation(nn.Module):
         temperature: float | TemperatureSettings = 4.0,
         ce_weight: float = 0.5,
         kd_weight: float = 0.5,
+        bias: BiasSettings | None = None,
+        schedule: ScheduleSettings | None = None,
         warmup_epochs: int = 0,
+        label_smoothing: float = 0.0,
         labels: Tensor | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         layers = {"student_layers": student_layers, "teacher_layers": teacher_layers, "beside": beside}
         objective = {"ce_weight": ce_weight, "kd_weight": kd_weight, "warmup_epochs": warmup_epochs}
-        spec = training_spec(chosen(method, settings) | layers, temperature, objective, epochs)
+        spec = training_spec(
+            chosen(method, settings, type(self)) | layers,
+            temperature,
+            objective,
+            epochs,
+            {"label_smoothing": label_smoothing},
+            bias=bias or BiasSettings(),
+            schedule=schedule or ScheduleSettings(),
+        )
         compares = spec.method.chosen()
         if not isinstance(compares, FeatureMethod):
             raise RaykdError(f"method {method} compares answers alone: use DistillationLoss")
+        if compares.weight == 0:
+            raise RaykdError(f"method {method} has weight 0, so its features would teach nothing: use DistillationLoss")
         if isinstance(compares, Crd) and labels is None:
             raise RaykdError(
                 "labels is missing: crd contrasts images of other classes, so it needs all training labels"

@@ -13,7 +13,7 @@ from raykd.config import (
     TrainingSettings,
 )
 from raykd.losses.answers import DistillationLoss
-from raykd.losses.arguments import plain_words
+from raykd.losses.arguments import check_keywords, plain_words
 
 Repair = Literal["pair", "swap", "one_hot", "smooth", "revision", "margin", "drop"]
 
@@ -65,6 +65,7 @@ class GenerousTeacherLoss(DistillationLoss):
     """
 
     def __init__(self, epochs: int | None = None, **settings: Any) -> None:
+        check_keywords(settings, GenerousSettings.model_fields, GenerousTeacherLoss)
         warmup = {"warmup_epochs": 0} if epochs is None else {}
         with plain_words("teacher.generous"):
             generous = GenerousSettings(**warmup | settings)

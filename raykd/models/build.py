@@ -137,19 +137,20 @@ def model_names() -> list[str]:
 
 def model_descriptions() -> dict[str, str]:
     """A line for each of `model_names`, family by family: what it is, and its size for 100 classes of colour images."""
-    return {name: _description(builder) for name, builder in BUILDERS.items()}
+    return {name: model_description(name) for name in BUILDERS}
+
+
+def model_description(name: str) -> str:
+    """The line for one of `model_names`."""
+    with torch.device("meta"):
+        network = BUILDERS[name](num_classes=100)
+    words = (inspect.getdoc(network) or "").partition(":")[0]
+    return f"{words}, {parameter_count(network):,} parameters with 100 classes"
 
 
 def parameter_count(module: nn.Module) -> int:
     """Number of the module's parameters, frozen ones included."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _description(builder: Callable[..., nn.Module]) -> str:
-    with torch.device("meta"):
-        network = builder(num_classes=100)
-    words = (inspect.getdoc(network) or "").partition(":")[0]
-    return f"{words}, {parameter_count(network):,} parameters with 100 classes"
 
 
 def _library(name: str) -> tuple[str | None, str]:

@@ -1,11 +1,13 @@
-"""What there is to choose from: methods, models, data sets, search spaces and recipes, a line each."""
+"""What there is to choose from: methods, models, data sets, search spaces, recipes, ideas and settings, a line each."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 
 from raykd.errors import unknown_name
+from raykd.report.ideas import CHOICES, PARTS, SAMPLERS
 from raykd.shipped import purpose, shipped
 
 GAP = 2
@@ -77,11 +79,35 @@ def _recipes() -> dict[str, str]:
     return {name: purpose(path) for name, path in shipped("recipes").items()}
 
 
+def _choices(kind: str) -> dict[str, str]:
+    from raykd.report.topics import choice_lines
+
+    return choice_lines(kind)
+
+
+def _samplers() -> dict[str, str]:
+    return {name: part.summary for name, part in SAMPLERS.items()}
+
+
+def _ideas() -> dict[str, str]:
+    return {name: part.summary for name, part in PARTS.items()}
+
+
+def _settings() -> dict[str, str]:
+    from raykd.report.topics import setting_lines
+
+    return setting_lines()
+
+
 CATALOGUES: dict[str, Callable[[], dict[str, str]]] = {
     "methods": _methods,
     "models": _models,
     "datasets": _datasets,
     "spaces": _spaces,
     "recipes": _recipes,
+    **{kind: partial(_choices, kind) for kind in CHOICES},
+    "samplers": _samplers,
+    "ideas": _ideas,
+    "settings": _settings,
 }
 """Functions that list each kind. Each imports only what it lists, so most import neither torch nor Ray."""

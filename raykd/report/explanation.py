@@ -5,10 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
-
-import annotated_types
-from pydantic.fields import FieldInfo
+from typing import Any
 
 from raykd.errors import unknown_name
 from raykd.imports import import_object, parameters_of
@@ -16,6 +13,7 @@ from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import FeatureMethod, Method
 from raykd.knowledge.methods.own import OwnFunction, own_method
 from raykd.report.combinations import LAYERS, Kind, combinations, kind_of
+from raykd.report.setting_words import as_text, help_of, range_of
 
 PASSED = 3
 """How many arguments raykd passes to a user's own function: student, teacher, labels."""
@@ -114,46 +112,14 @@ def _settings(method: Method | OwnFunction, prefix: str) -> tuple[SettingExplana
         arguments = list(parameters_of(method.function).values())[PASSED:]
         return tuple(SettingExplanation(argument.name, _default(argument), "", "") for argument in arguments)
     return tuple(
-        SettingExplanation(f"{prefix}{name}", _as_text(field.default), _range(field), _help(field))
+        SettingExplanation(f"{prefix}{name}", as_text(field.default), range_of(field), help_of(field))
         for name, field in type(method).model_fields.items()
     )
 
 
 def _default(parameter: inspect.Parameter) -> str:
-    return NEEDED if parameter.default is parameter.empty else _as_text(parameter.default)
-
-
-def _range(field: FieldInfo) -> str:
-    """The values that a setting may have."""
-    if get_origin(field.annotation) is Literal:
-        return ", ".join(map(_as_text, get_args(field.annotation)))
-    bounds: dict[str, Any] = {}
-    for bound in field.metadata:
-        match bound:
-            case annotated_types.Ge():
-                bounds[">="] = bound.ge
-            case annotated_types.Gt():
-                bounds[">"] = bound.gt
-            case annotated_types.Le():
-                bounds["<="] = bound.le
-            case annotated_types.Lt():
-                bounds["<"] = bound.lt
-    if bounds.keys() == {">=", "<="}:
-        limits = f"{_as_text(bounds['>='])} to {_as_text(bounds['<='])}"
-    else:
-        limits = ", ".join(f"{sign} {_as_text(limit)}" for sign, limit in bounds.items())
-    kinds: dict[Any, str] = {int: "whole", bool: "yes or no", str: "text"}
-    kind = kinds.get(field.annotation, "")
-    return " ".join(filter(None, (kind, limits)))
-
-
-def _help(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split()).replace("`", "")
+    return NEEDED if parameter.default is parameter.empty else as_text(parameter.default)
 
 
 def _flags(published: Mapping[str, Any]) -> list[str]:
-    return [word for name, value in published.items() for word in (f"--{name}", _as_text(value))]
-
-
-def _as_text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return [word for name, value in published.items() for word in (f"--{name}", as_text(value))]

@@ -1,16 +1,31 @@
-"""The explanation of a method, printed on a terminal."""
+"""Explanations, printed on a terminal."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from raykd.report.combinations import KIND_DESCRIPTIONS
-from raykd.report.explanation import NEEDED, Explanation
+from raykd.report.explanation import NEEDED, Explanation, SettingExplanation
+from raykd.report.topics import Topic
 
-INDENT = 2
+INDENT, LONGEST_RULE = 2, 60
+
+
+def print_found(found: Sequence[Explanation | Topic], console: Console) -> None:
+    """Print all explanations of a name, with a rule between them."""
+    for number, each in enumerate(found):
+        if number:
+            console.print()
+            console.print(Text("-" * min(console.width, LONGEST_RULE)), soft_wrap=True)
+            console.print()
+        if isinstance(each, Topic):
+            print_topic(each, console)
+        else:
+            print_explanation(each, console)
 
 
 def print_explanation(method: Explanation, console: Console) -> None:
@@ -27,10 +42,7 @@ def print_explanation(method: Explanation, console: Console) -> None:
         page.title("hint layers")
         page.line(f"{method.layers}; method.student_layers and method.teacher_layers name others", INDENT)
     page.title("settings")
-    for setting in method.settings:
-        default = setting.default if setting.default == NEEDED else f"default {setting.default}"
-        page.line(f"{setting.name}  {', '.join(filter(None, (default, setting.range)))}", INDENT)
-        page.line(setting.help, 2 * INDENT)
+    page.settings(method.settings)
     if not method.settings:
         page.line("none of its own", INDENT)
     page.title("combines with")
@@ -38,6 +50,33 @@ def print_explanation(method: Explanation, console: Console) -> None:
         page.line(sentence, INDENT)
     page.title("as published" if method.published else "to run it")
     page.command(shell_lines(method.command, console.width))
+
+
+def print_topic(topic: Topic, console: Console) -> None:
+    """Print the whole explanation of an idea, a setting or a section."""
+    page = _Page(console)
+    page.line(f"{topic.name} - {topic.title}", style="bold")
+    for paragraph in topic.paragraphs:
+        page.line(paragraph, INDENT)
+    for title, text in (
+        ("formula", topic.idea.formula),
+        ("source", topic.idea.source),
+        ("when to use it", topic.idea.when),
+    ):
+        if text:
+            page.title(title)
+            page.line(text, INDENT)
+    if topic.settings:
+        page.title("settings")
+        page.settings(topic.settings)
+    if topic.notes:
+        page.title("notes")
+        for note in topic.notes:
+            page.line(note, INDENT)
+    if topic.usage:
+        page.title("how to set it")
+        for way, text in topic.usage:
+            page.line(f"{way:<14}{text}", INDENT)
 
 
 class _Page:
@@ -59,6 +98,13 @@ class _Page:
         )
         for line in wrapped:
             self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def settings(self, settings: Iterable[SettingExplanation]) -> None:
+        """Print settings with their defaults, values and help."""
+        for setting in settings:
+            default = setting.default if setting.default == NEEDED else f"default {setting.default}"
+            self.line(f"{setting.name}  {', '.join(filter(None, (default, setting.range)))}", INDENT)
+            self.line(setting.help, 2 * INDENT)
 
     def command(self, text: str) -> None:
         """Print lines as they are."""

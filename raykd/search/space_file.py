@@ -46,7 +46,8 @@ from raykd.search.space import (
     value_in_use,
     yaml_text,
 )
-from raykd.settings_io import friendly, override, read_yaml, resolve_setting, setting_value
+from raykd.settings_errors import SettingsError
+from raykd.settings_io import override, read_yaml, resolve_setting, setting_value
 from raykd.shipped import shipped
 from raykd.storage import local_path
 
@@ -192,7 +193,7 @@ class EntryReader:
         try:
             entry = Entry.model_validate(content)
         except ValidationError as error:
-            raise friendly(error, f"{self.file}, {self.name}") from None
+            raise SettingsError.of(error, Entry, f"{self.file}, {self.name}") from None
         given = set(content)
         if entry.choices is not None and given & {"low", "high", "step", "log"}:
             raise self._refuse("give either choices or a range (low, high), not both")

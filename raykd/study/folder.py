@@ -55,7 +55,13 @@ def with_lasting_paths(experiment: Experiment) -> Experiment:
 
     Relative paths are taken from the present folder; in a submitted job those of results and caches are taken from
     `~/raykd/`: the job's own folder is another one after every change of the code, and Ray deletes it.
+
+    Raises:
+        RaykdError: it is no experiment.
     """
+    if not isinstance(experiment, Experiment):
+        kind = type(experiment).__name__
+        raise RaykdError(f"a job needs an experiment, raykd.Experiment(...), not an object of type {kind}")
     root = Path.cwd()
     if JOB_COPIES in root.parts:
         root = lasting = Path.home() / "raykd"

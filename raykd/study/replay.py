@@ -13,7 +13,7 @@ from rich.table import Table
 
 from raykd.cluster.client import StudentClient, check_trained
 from raykd.config import Experiment, StudySettings
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, shortened
 from raykd.progress import RunProgress
 from raykd.results.load import recorded_study
 from raykd.search.folds import of_first_fold
@@ -220,8 +220,7 @@ def _circumstances(trial: RecordedTrial, provenance: Provenance) -> list[Differe
 
 
 def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:16]}..."
+    return shortened(value, 24)
 
 
 def _teacher(trial: RecordedTrial, session: Session, broker: Any) -> tuple[str | None, list[Difference]]:

@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from raykd.errors import plain
 from raykd.places import fold_name, trial_name
 from raykd.progress import RunProgress
 from raykd.search.names import METRIC, TIME, TRIAL
@@ -112,5 +113,5 @@ def _taken_metrics(result: dict[str, Any]) -> dict[str, float]:
 def _reason(trial: Trial) -> str:
     """The last line of the error that Tune keeps of a trial."""
     error = trial.get_error()
-    lines = str(error).strip().splitlines() if error is not None else []
+    lines = plain(error).strip().splitlines() if error is not None else []
     return lines[-1] if lines else "its process was lost"

@@ -22,6 +22,7 @@ log = logging.getLogger("raykd.tracking")
 
 # MLflow's limits (mlflow.utils.validation); the server refuses the whole call that exceeds one.
 _KEY, _PARAMETER, _TAG = 250, 6000, 5000
+_LONGEST_WORD = 100
 # MLflow shows KILLED as a failure, which being stopped early is not; `raykd.state` tells it from finished.
 _STATUS = {"finished": "FINISHED", "stopped early": "FINISHED", "interrupted": "KILLED"}
 # The server understood the call and refused it; to repeat it would not help.
@@ -197,7 +198,12 @@ def _key(name: str) -> str:
 
 
 def _cut(value: str, length: int) -> str:
-    return value if len(value) <= length else value[: length - 3] + "..."
+    """A text that is no longer than MLflow takes, cut between words."""
+    if len(value) <= length:
+        return value
+    # A word that is longer than this has no better place to be cut at.
+    end = value.rfind(" ", length - _LONGEST_WORD, length - 3)
+    return value[: end if end > 0 else length - 4] + " ..."
 
 
 def _same(one: float, other: float) -> bool:

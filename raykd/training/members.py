@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from raykd.errors import RaykdError
+from raykd.errors import RaykdError, plain
 from raykd.storage import below, write
 from raykd.training.faults import ends_worker, is_out_of_memory
 from raykd.training.folder import FAILURE
@@ -62,12 +62,12 @@ def failure_report(request: TrainRequest, error: Exception, epoch: int = 1) -> R
 def failure_text(request: TrainRequest, error: Exception) -> str:
     """An error in a line for the user; the traceback goes to the student's folder."""
     if isinstance(error, RaykdError):
-        return str(error)
-    write(request.folder, FAILURE, "".join(traceback.format_exception(error)).encode())
+        return plain(error)
+    write(request.folder, FAILURE, plain("".join(traceback.format_exception(error))).encode())
     file = below(request.folder, FAILURE)
     return f"{first_line(error)} (traceback in {file})"
 
 
 def first_line(error: BaseException) -> str:
     """An error's type and the first line of its message."""
-    return "".join(traceback.format_exception_only(error)).splitlines()[0]
+    return plain("".join(traceback.format_exception_only(error))).splitlines()[0]

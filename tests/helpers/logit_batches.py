@@ -37,7 +37,7 @@ def repair_of(form: str, amount: float = 0.5, denominator: str = "subset") -> Bi
     setting = AMOUNTS.get(form)
     inside = {} if setting is None or (setting == "eta" and amount in (0, 1)) else {setting: amount}
     bias = BiasSettings(form=form, denominator=denominator, **inside)
-    return bias if setting is None else bias.model_copy(update={setting: amount})
+    return bias if setting is None else BiasSettings.model_construct(**dict(bias) | {setting: amount})
 
 
 def cosine(shape: float = 1.0) -> ScheduleSettings:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from raykd.errors import RaykdError
 from raykd.knowledge import BiasSettings, rectify, wrong
 from tests.helpers.logit_batches import REPAIRS, repair_of
 from tests.helpers.logit_reference import repaired, softmax
@@ -172,7 +172,7 @@ def test_a_tie_of_label_and_rival_is_repaired_among_different_classes(form):
 @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
 @pytest.mark.parametrize("setting", ["strength", "smoothing", "eta", "margin"])
 def test_numbers_out_of_range_are_refused_by_name(setting, bad):
-    with pytest.raises(ValidationError, match=setting):
+    with pytest.raises(RaykdError, match=setting):
         BiasSettings.model_validate({setting: bad})
 
 

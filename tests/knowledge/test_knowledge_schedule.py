@@ -5,8 +5,8 @@ import pickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from raykd.errors import RaykdError
 from raykd.knowledge import ScheduleSettings
 from tests.helpers.logit_batches import always, cosine, linear, rising, step
 
@@ -54,12 +54,12 @@ def test_progress_outside_0_to_1_is_refused_and_schedules_travel(schedule):
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
 def test_bad_shapes_are_refused(bad):
-    with pytest.raises(ValidationError, match="shape"):
+    with pytest.raises(RaykdError, match="shape"):
         ScheduleSettings(shape=bad)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
 @pytest.mark.parametrize("setting", ["weight", "step_at"])
 def test_bad_weights_and_steps_are_refused(setting, bad):
-    with pytest.raises(ValidationError, match=setting):
+    with pytest.raises(RaykdError, match=setting):
         ScheduleSettings.model_validate({setting: bad})

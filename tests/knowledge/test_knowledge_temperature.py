@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from raykd.errors import RaykdError
 from raykd.knowledge import TemperatureSettings, kd
 from tests.helpers.logit_batches import constant, std
 
@@ -78,12 +78,12 @@ def test_a_constant_teacher_is_finite_too():
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("setting", ["value", "multiplier"])
 def test_temperatures_that_are_not_positive_and_finite_are_refused(setting, bad):
-    with pytest.raises(ValidationError, match=setting):
+    with pytest.raises(RaykdError, match=setting):
         TemperatureSettings.model_validate({setting: bad})
 
 
 def test_unknown_loss_weight_and_a_single_class_are_refused():
-    with pytest.raises(ValidationError, match="loss_weight"):
+    with pytest.raises(RaykdError, match="loss_weight"):
         std(1.0, "std")
     with pytest.raises(ValueError, match="2 classes"):
         std(1.0).of(torch.zeros(3, 1))

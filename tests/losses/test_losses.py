@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from raykd.models import build_model
 from raykd.settings_io import override
 from raykd.study.published import PAPERS
 from raykd.training.build import build_objective
-from tests.helpers.paths import ROOT
 
 ANSWERS = [name for name, method in METHODS.items() if issubclass(method, AnswerMethod)]
 FEATURES = [name for name, method in METHODS.items() if issubclass(method, FeatureMethod)]
@@ -124,6 +122,26 @@ def test_every_method_of_features_teaches(name: str) -> None:
     assert not {*map(id, loss.parameters())} & {*map(id, student.parameters()), *map(id, teacher.parameters())}
 
 
+def test_answers_beside_features_are_repaired_as_alone() -> None:
+    torch.manual_seed(0)
+    student, teacher = (build_model(raykd.ModelSettings(name="resnet8"), num_classes=10, in_channels=1) for _ in "12")
+    repair = {"bias": raykd.BiasSettings(form="pair"), "epochs": 10, "label_smoothing": 0.1}
+    loss = FeatureDistillation("fitnet", student, teacher, (1, 16, 16), beside="dkd", weight=3.0, **repair)
+    images, labels = torch.rand(8, 1, 16, 16), torch.arange(8)
+    step = loss(images, labels, epoch=5)
+    answers = DKD(**repair)(step.logits, teacher(images), labels, epoch=5)
+    torch.testing.assert_close(step.loss, answers + 3 * step.parts["features"])
+    with pytest.raises(RaykdError, match="epochs is missing: the schedule cosine"):
+        FeatureDistillation("fitnet", student, teacher, (1, 16, 16), bias=raykd.BiasSettings(form="pair"))
+
+
+def test_features_are_never_left_out_of_a_loss(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    student, teacher = (build_model(raykd.ModelSettings(name="resnet8"), num_classes=10, in_channels=1) for _ in "12")
+    loss = FeatureDistillation("fitnet", student, teacher, (1, 16, 16))
+    with pytest.raises(ValueError, match="gets no hints"):
+        loss._objective(*batch, epoch=0, epochs=1)
+
+
 def test_layers_may_be_named() -> None:
     student, teacher = (build_model(raykd.ModelSettings(name="resnet8"), num_classes=10, in_channels=1) for _ in "12")
     named = {"student_layers": ("layer1",), "teacher_layers": ("layer3",)}
@@ -151,6 +169,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "warm-up": (lambda: KD(warmup_epochs=3), "epochs is missing: with warmup_epochs"),
     "epochs": (lambda: KD(epochs=0), "training.epochs"),
     "answers": (lambda: FeatureDistillation("kd", nn.Linear(1, 1), nn.Linear(1, 1), (1, 8, 8)), "answers alone"),
+    "no features": (
+        lambda: FeatureDistillation("fitnet", nn.Linear(1, 1), nn.Linear(1, 1), (1, 8, 8), weight=0.0),
+        "fitnet has weight 0",
+    ),
     "labels": (lambda: FeatureDistillation("crd", nn.Linear(1, 1), nn.Linear(1, 1), (1, 8, 8)), "labels is missing"),
 }
 
@@ -168,13 +190,3 @@ def test_an_epoch_that_there_is_not_is_refused(batch: tuple[Tensor, Tensor, Tens
         BiasRectifiedKD(10)(*batch, epoch=11)
     # Where the epoch does not matter, any will do.
     assert torch.equal(KD()(*batch, epoch=11), KD()(*batch))
-
-
-def test_the_page_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs/losses.md").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 2 and all(len(block.splitlines()) <= 30 for block in blocks)
-    exec("\n".join(blocks), {})
-    value, shapes = capsys.readouterr().out.splitlines()
-    assert float(value) > 0
-    assert shapes.startswith("torch.Size([8, 10]) [") and "'features'" in shapes

@@ -109,7 +109,7 @@ from tests.helpers.spaces import BASE, space_of
             "bias.form: {choices: [pair, pears]}",
             "bias.form: Input should be 'pair', 'swap', 'one_hot', 'smooth', 'revision', 'margin', "
             "'drop' or 'keep' (got 'pears') "
-            "in {f}, bias.form, choices",
+            "in {f}, bias.form, choices: did you mean 'pair'?",
         ),
         (
             "bias.strength: {low: 0, high: 2}",
@@ -170,7 +170,7 @@ from tests.helpers.spaces import BASE, space_of
             "bias.strength: {low: 0, high: 1, when: {bias.form: pears}}",
             "bias.form: Input should be 'pair', 'swap', 'one_hot', 'smooth', 'revision', 'margin', "
             "'drop' or 'keep' (got 'pears') "
-            "in {f}, bias.strength, when",
+            "in {f}, bias.strength, when: did you mean 'pair'?",
         ),
         (
             "bias.strength: {low: 0, high: 1, when: {bias.form: []}}",

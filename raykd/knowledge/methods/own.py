@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import ValidationError
-
 from raykd.errors import RaykdError
 from raykd.imports import import_object, parameters_of
 from raykd.knowledge.methods.base import (
@@ -23,6 +21,7 @@ from raykd.knowledge.methods.base import (
     TeacherFree,
     Where,
 )
+from raykd.settings_errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,11 +67,8 @@ def own_method(path: str, arguments: Mapping[str, Any], where: str) -> Method | 
             raise RaykdError(f"{where} {path!r}: {missing}")
         try:
             return target(**arguments)
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-            )
-            raise RaykdError(f"{where} {path!r}: {problems}") from error
+        except SettingsError as error:
+            raise RaykdError(f"{where} {path!r}: {error}") from None
     if inspect.isclass(target) or not callable(target):
         kind = "a class that is no Method" if inspect.isclass(target) else f"an object of type {type(target).__name__}"
         raise RaykdError(f"{where} {path!r}: expected a function (student, teacher, labels) or a Method, got {kind}")
