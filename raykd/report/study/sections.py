@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raykd.errors import RaykdError
-from raykd.report.study import curves, figures, words
+from raykd.report.study import curves, figures, setting_figures, words
 from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts, Picture, beyond_teacher
 from raykd.report.study.facts import StudyFacts
 from raykd.results.finalists import Finalists
@@ -64,15 +64,8 @@ def sections(facts: StudyFacts) -> Iterator[Section]:
     yield _slices(facts)
     yield _schedule(facts)
     yield _beyond(facts)
-    yield Section(
-        "cost",
-        "What it cost",
-        [
-            "Class seconds: a student's share of the time that its classes took, steps and validation; "
-            "a class is shared evenly among those who sat there. " + words.epochs_saved(facts),
-        ],
-        words.cost_table(facts),
-    )
+    yield _timeline(facts)
+    yield _cost(facts)
 
 
 def _best(facts: StudyFacts) -> Section:
@@ -100,7 +93,7 @@ def _progress(facts: StudyFacts) -> Section:
     trials, cost = facts.best_over_trials(), facts.best_over_cost()
     if not trials.names:
         return Section(key, title, [NONE_FINISHED])
-    over = {"trial": trials, "class seconds, in sum": cost}
+    over = {figures.TRIAL: trials, "class seconds, in sum": cost}
     return Section(
         key,
         title,
@@ -165,16 +158,17 @@ def _importance(facts: StudyFacts) -> Section:
 
 def _parallel(facts: StudyFacts) -> Section:
     key, title = "parallel", "Settings side by side"
-    names = curves.settings_of(facts.finished)
+    names = curves.settings_of([*facts.finished, *facts.stopped])
     if len(facts.finished) < 2:
         return Section(key, title, ["Fewer than two trials have finished, so there is nothing to compare."])
-    plot = figures.parallel_coordinates(facts, names, curves.short_names(names))
+    stopped = " Faint, without an accuracy: it was stopped." if facts.stopped else ""
+    plot = setting_figures.parallel_coordinates(facts, names, curves.short_names(names))
     return Section(
         key,
         title,
         [
-            "A line a finished trial; grey to blue to orange: ever more accurate. A dash: the trial does not have it. "
-            "Drag along an axis to select."
+            f"A line a trial; grey to blue to orange: ever more accurate.{stopped} A dash: the trial does not have the "
+            "setting. Drag along an axis to select."
         ],
         plots=[Plot(plot, height=440, least_width=98 * (len(names) + 1))],
     )
@@ -185,11 +179,19 @@ def _slices(facts: StudyFacts) -> Section:
     names = curves.settings_of(facts.finished)
     if not names:
         return Section(key, title, [NONE_FINISHED])
+    stopped = (
+        " A cross at the lower edge: a trial that was stopped; its accuracy after fewer epochs compares with no other."
+        if facts.stopped
+        else ""
+    )
     return Section(
         key,
         title,
-        ["Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."],
-        plots=[Plot(figures.one_slice(facts, name), name, height=250) for name in names],
+        [
+            "Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."
+            + stopped
+        ],
+        plots=[Plot(setting_figures.one_slice(facts, name), name, height=250) for name in names],
         wide=False,
     )
 
@@ -259,6 +261,33 @@ def _beyond_words(answers: Beyond, facts: StudyFacts) -> list[str]:
             "The teacher here is the study's; the search chose among several, so the student's may be another."
         )
     return paragraphs
+
+
+def _timeline(facts: StudyFacts) -> Section:
+    key, title = "timeline", "When the trials ran"
+    spans = facts.timeline()
+    if not spans:
+        return Section(key, title, [words.trials_said(facts)])
+    at_once = max(sum(other.begin <= span.begin < other.end for other in spans) for span in spans)
+    return Section(
+        key,
+        title,
+        [f"From its start to its end, waiting for its classes included; up to {at_once} at once."],
+        plots=[Plot(figures.timeline(spans), height=min(max(180 + 9 * len(spans), 260), 700))],
+    )
+
+
+def _cost(facts: StudyFacts) -> Section:
+    return Section(
+        "cost",
+        "What it cost",
+        [
+            "Class seconds: a student's share of the time that its classes took, steps and validation; "
+            "a class is shared evenly among those who sat there. Operations: multiplications and additions for the "
+            "answer to one image. " + words.epochs_saved(facts),
+        ],
+        words.cost_table(facts),
+    )
 
 
 def _share(counts: Counts) -> str:

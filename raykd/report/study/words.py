@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from raykd.report.study.facts import StudyFacts
+from raykd.report.study.sizes import network_size
 from raykd.results.finalists import Finalists
 from raykd.results.trial_summary import RETRIED, TrialSummary
 
 SHOWN_TRIALS = 10
+NOT_KNOWN = "not known"
 
 
 class Row(NamedTuple):
@@ -76,19 +78,21 @@ def failures(facts: StudyFacts) -> list[str]:
 
 
 def cost_table(facts: StudyFacts) -> TableRows:
-    """Epochs and class seconds of the teacher, the plain student, and the trials by what became of them."""
+    """What the networks cost to use, and, by what became of them, what the trials cost to train."""
     rows = []
     for name, model in (("teacher", facts.result.teacher), ("plain student", facts.result.plain)):
         if model is not None:
             # One that was trained in a class with others has the seconds of all of them.
-            own = f"{model['seconds']:.1f}" if model.get("alone") else "not known"
-            rows.append(Row([name, "1", str(model["epochs"] or "not known"), own]))
+            own = f"{model['seconds']:.1f}" if model.get("alone") else NOT_KNOWN
+            size = network_size(model)
+            sizes = (NOT_KNOWN, NOT_KNOWN) if size is None else (f"{size.parameters:,}", f"{size.operations:,}")
+            rows.append(Row([name, *sizes, "1", str(model["epochs"] or NOT_KNOWN), own]))
     trials = facts.result.trials
     for state in dict.fromkeys(trial.state for trial in trials):
         rows.append(_cost(f"trials {state}", [trial for trial in trials if trial.state == state], facts))
     if trials:
         rows.append(_cost("all trials", trials, facts))
-    return TableRows(["", "networks", "epochs", "class seconds"], rows)
+    return TableRows(["", "parameters", "operations", "networks", "epochs", "class seconds"], rows)
 
 
 def epochs_saved(facts: StudyFacts) -> str:
@@ -168,7 +172,7 @@ def _test(confirmed: Mapping[str, Any] | None) -> list[str]:
 
 def _cost(name: str, trials: Sequence[TrialSummary], facts: StudyFacts) -> Row:
     epochs, seconds = sum(trial.epochs for trial in trials), sum(map(facts.seconds, trials))
-    return Row([name, f"{len(trials):,}", f"{epochs:,}", f"{seconds:,.1f}"])
+    return Row([name, "", "", f"{len(trials):,}", f"{epochs:,}", f"{seconds:,.1f}"])
 
 
 def _best(accuracy: float | None, epoch: float | None) -> str:
