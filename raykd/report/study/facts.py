@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ from raykd.results.trial_summary import TrialSummary
 from raykd.tracking.outbox import logged_epochs
 
 CONFIRMED = Path("confirm", "result.json")
+UNDER_WAY = "under way"
+"""State of a trial that has not ended, while its study may be running."""
 HIGHLIGHTED = 3
 """So many of the best trials stand out in the figures."""
 
@@ -98,6 +100,11 @@ class StudyFacts:
         return [trial for trial in self.frozen if trial.state == TrialState.COMPLETE]
 
     @property
+    def under_way(self) -> list[TrialSummary]:
+        """The trials that have not ended, where the study may be running."""
+        return [trial for trial in self.result.trials if trial.state == UNDER_WAY]
+
+    @property
     def stopped(self) -> list[FrozenTrial]:
         """Optuna's records of those that were stopped early, or have diverged, after at least an epoch."""
         return [trial for trial in self.frozen if trial.state == TrialState.PRUNED and trial.intermediate_values]
@@ -168,6 +175,22 @@ def facts_of(study: str | Path, output: Path | None = None) -> StudyFacts:
     Raises:
         RaykdError: there is no such study, or it has no teacher yet.
     """
-    recorded = recorded_study(study, output)
+    return facts_from(recorded_study(study, output))
+
+
+def facts_from(recorded: RecordedStudy, live: bool = False) -> StudyFacts:
+    """Gather the facts of a study that has been found, as they are now.
+
+    Args:
+        recorded: The study.
+        live: It may be running, so that its trials that have not ended are under way, and not interrupted.
+
+    Raises:
+        RaykdError: it has no teacher yet.
+    """
+    result = recorded.result
+    if live:
+        trials = (replace(each, state=UNDER_WAY) if each.state == "interrupted" else each for each in result.trials)
+        result = replace(result, trials=tuple(trials))
     confirmed = read_json(recorded.folder / CONFIRMED, dict, "confirm the study again with --resume")
-    return StudyFacts(recorded, recorded.result, logged_epochs(recorded.folder), confirmed)
+    return StudyFacts(recorded, result, logged_epochs(recorded.folder), confirmed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from raykd.errors import RaykdError
 from raykd.report.study import curves, figures, setting_figures, words
-from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts, Picture, beyond_teacher
+from raykd.report.study.beyond import Picture, beyond_teacher
 from raykd.report.study.facts import StudyFacts
 from raykd.results.finalists import Finalists
 
@@ -52,6 +52,8 @@ class Section:
 
 def sections(facts: StudyFacts) -> Iterator[Section]:
     """All of them, in the order of the page."""
+    if facts.under_way:
+        yield _under_way(facts)
     yield _best(facts)
     if facts.result.finalists is not None:
         yield _finalists(facts.result.finalists)
@@ -66,6 +68,10 @@ def sections(facts: StudyFacts) -> Iterator[Section]:
     yield _beyond(facts)
     yield _timeline(facts)
     yield _cost(facts)
+
+
+def _under_way(facts: StudyFacts) -> Section:
+    return Section("under_way", "Under way", [words.trials_said(facts)], words.under_way_table(facts))
 
 
 def _best(facts: StudyFacts) -> Section:
@@ -216,11 +222,14 @@ def _schedule(facts: StudyFacts) -> Section:
 
 def _beyond(facts: StudyFacts) -> Section:
     key, title = "beyond_teacher", "Where the teacher is wrong"
+    if facts.under_way:
+        # To ask networks takes time that the trials need.
+        return Section(key, title, ["Shown when all trials have ended."])
     try:
         answers = beyond_teacher(facts)
     except RaykdError as error:
         return Section(key, title, [f"Not known: {str(error).splitlines()[0]}."])
-    paragraphs = _beyond_words(answers, facts)
+    paragraphs = words.beyond_words(answers, facts)
     if not answers.student.teacher_wrong:
         return Section(key, title, paragraphs)
     height = 200 + 30 * len(answers.of_teacher.classes)
@@ -235,32 +244,6 @@ def _beyond(facts: StudyFacts) -> Section:
         pictures=answers.pictures,
         wide=False,
     )
-
-
-def _beyond_words(answers: Beyond, facts: StudyFacts) -> list[str]:
-    counts = answers.student
-    some = f" (the first {MOST_IMAGES:,})" if counts.images < facts.images else ""
-    of = f"{counts.images:,} validation images{some}"
-    if not counts.teacher_wrong:
-        return [f"The teacher answers all {of} rightly; the best student errs on {counts.lost:,} of them."]
-    assert facts.result.best is not None
-    paragraphs = [
-        f"The teacher is wrong on {counts.teacher_wrong:,} of {of}. There the best student is right on "
-        f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in "
-        f"its own way on {counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
-    ]
-    if answers.plain is not None:
-        paragraphs.append(
-            f"The plain student, which never saw the teacher, is right on {answers.plain.beyond:,} "
-            f"({_share(answers.plain)}) of the same images, repeats its answer on {answers.plain.same:,}, and errs on "
-            f"{answers.plain.lost:,} of the others: so the teaching changed the right answers there by "
-            f"{counts.beyond - answers.plain.beyond:+,}."
-        )
-    if any(name.startswith("teacher.") for name in facts.result.best.values):
-        paragraphs.append(
-            "The teacher here is the study's; the search chose among several, so the student's may be another."
-        )
-    return paragraphs
 
 
 def _timeline(facts: StudyFacts) -> Section:
@@ -288,7 +271,3 @@ def _cost(facts: StudyFacts) -> Section:
         ],
         words.cost_table(facts),
     )
-
-
-def _share(counts: Counts) -> str:
-    return f"{counts.beyond / counts.teacher_wrong:.0%}"

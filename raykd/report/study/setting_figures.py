@@ -67,7 +67,7 @@ def parallel_coordinates(facts: StudyFacts, names: Sequence[str], labels: Mappin
     first = {"label": "accuracy", "values": shown, "tickvals": list(texts), "ticktext": list(texts.values())}
     # Stopped trials have the faint lower part of the colours for themselves.
     span = (high - low) or 1.0
-    colours = [[0.0, FAINT], [0.2, FAINT], *([0.2 + 0.8 * part, colour] for part, colour in LINES)]
+    colours = [(0.0, FAINT), (0.2, FAINT), *((0.2 + 0.8 * part, colour) for part, colour in LINES)]
     faintest = low - 0.25 * span
     line = {
         "color": [faintest] * len(stopped) + accuracies,

@@ -12,7 +12,7 @@ REFERENCES = {
 }
 SCALE = "Cividis"
 """Of heat maps; it is even for all eyes."""
-LINES = [[0.0, "#5b7083"], [0.5, "#0091D5"], [1.0, "#E69F00"]]
+LINES = ((0.0, "#5b7083"), (0.5, "#0091D5"), (1.0, "#E69F00"))
 """Of lines and points by a number: none of it is lost on white or on black."""
 FAINT = "#b9bfc6"
 """Of the lines of stopped trials."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts
 from raykd.report.study.facts import StudyFacts
 from raykd.report.study.sizes import network_size
 from raykd.results.finalists import Finalists
@@ -59,6 +60,22 @@ def best_table(facts: StudyFacts) -> TableRows:
     return TableRows(["", "last epoch", "best epoch", "epochs"], rows)
 
 
+def under_way_table(facts: StudyFacts) -> TableRows:
+    """How far the trials are that have not ended."""
+    rows = [
+        Row(
+            [
+                trial.label,
+                f"{trial.epochs} of {facts.epochs_asked(trial)}",
+                "" if trial.accuracy is None else percent(trial.accuracy),
+            ],
+            trial.settings,
+        )
+        for trial in facts.under_way
+    ]
+    return TableRows(["", "epochs", "last epoch"], rows)
+
+
 def finalists_table(finalists: Finalists) -> TableRows:
     """What the finalists reached under further seeds."""
     seeds = f"{finalists.seeds} further seeds, %"
@@ -103,6 +120,33 @@ def epochs_saved(facts: StudyFacts) -> str:
     if not asked:
         return "No trial has finished or been stopped yet."
     return f"Early stopping saved {saved:,} of {asked:,} epochs ({saved / asked:.0%})."
+
+
+def beyond_words(answers: Beyond, facts: StudyFacts) -> list[str]:
+    """What the students answer where the teacher is wrong, in counts."""
+    counts = answers.student
+    some = f" (the first {MOST_IMAGES:,})" if counts.images < facts.images else ""
+    of = f"{counts.images:,} validation images{some}"
+    if not counts.teacher_wrong:
+        return [f"The teacher answers all {of} rightly; the best student errs on {counts.lost:,} of them."]
+    assert facts.result.best is not None
+    paragraphs = [
+        f"The teacher is wrong on {counts.teacher_wrong:,} of {of}. There the best student is right on "
+        f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in "
+        f"its own way on {counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
+    ]
+    if answers.plain is not None:
+        paragraphs.append(
+            f"The plain student, which never saw the teacher, is right on {answers.plain.beyond:,} "
+            f"({_share(answers.plain)}) of the same images, repeats its answer on {answers.plain.same:,}, and errs on "
+            f"{answers.plain.lost:,} of the others: so the teaching changed the right answers there by "
+            f"{counts.beyond - answers.plain.beyond:+,}."
+        )
+    if any(name.startswith("teacher.") for name in facts.result.best.values):
+        paragraphs.append(
+            "The teacher here is the study's; the search chose among several, so the student's may be another."
+        )
+    return paragraphs
 
 
 def percent(share: float) -> str:
@@ -177,3 +221,7 @@ def _cost(name: str, trials: Sequence[TrialSummary], facts: StudyFacts) -> Row:
 
 def _best(accuracy: float | None, epoch: float | None) -> str:
     return "" if accuracy is None or epoch is None else f"{percent(accuracy)} ({epoch:.0f})"
+
+
+def _share(counts: Counts) -> str:
+    return f"{counts.beyond / counts.teacher_wrong:.0%}"
