@@ -223,16 +223,24 @@ def replay(
         raise error
 
 
-def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None = None) -> None:
+def report(
+    study: Annotated[str, tyro.conf.Positional],
+    /,
+    output: Path | None = None,
+    follow: bool = False,
+    port: int | None = None,
+) -> None:
     """Write a study's report: its results, how certain they are, what mattered, where the teacher is wrong, its cost.
 
     Args:
         study: Folder of the study, or its name below outputs/.
         output: HTML file to write. None: report/report.html in the study's folder, and the study's MLflow run.
+        follow: Write nothing; serve the page on this machine (127.0.0.1) and keep it up to date while the study runs.
+        port: Of the served page. None: 8642, or a free one if that is taken.
     """
-    from raykd.report.study.command import report as write_report
+    from raykd.report.study.command import report as make_report
 
-    write_report(study, output)
+    make_report(study, output, follow=follow, port=port)
 
 
 def sync(study: Annotated[str, tyro.conf.Positional], /, uri: str | None = None) -> None:

@@ -8,6 +8,8 @@ from raykd.storage import below, check_writable, is_empty
 
 SETTINGS = "experiment.yaml"
 """All settings of a run."""
+LOCK = "driver.lock"
+"""File of a run's folder that its process holds locked; the kernel frees it however the process ends."""
 JOURNAL = "study.journal"
 """Optuna's record of a study, unless `study.storage` names another."""
 TRIALS = "trials"

@@ -1,14 +1,17 @@
-"""Settings as files that nobody but raykd writes: whole, and with a checksum that shows if they are damaged."""
+"""Settings as files that nobody but raykd writes: whole, with a checksum, and true where their folder lies now."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from raykd.config import Experiment
 from raykd.errors import DamagedError
+from raykd.places import SETTINGS
 from raykd.settings_io import load_experiment
 from raykd.storage import read, write
 from raykd.yaml_text import Dumper
@@ -31,7 +34,7 @@ def save_experiment(experiment: Experiment, path: str | Path) -> None:
 def load_saved(path: str | Path) -> Experiment:
     """The settings that `save_experiment` wrote, which nobody has changed since.
 
-    Files of earlier releases have no checksum.
+    Files of earlier releases have no checksum. Paths follow a folder that was moved or copied, see `moved`.
 
     Raises:
         DamagedError: the file is not what was written.
@@ -47,7 +50,33 @@ def load_saved(path: str | Path) -> Experiment:
                 f"{path} is damaged: it is not what was written (its run in MLflow has a copy, {path.name})\n"
                 "bring back a copy; if you have changed the file yourself, delete its first line"
             )
-    return load_experiment(path, Experiment())
+    return moved(load_experiment(path, Experiment()), path.parent)
+
+
+def moved(experiment: Experiment, folder: Path) -> Experiment:
+    """The settings of a run whose folder was moved or copied: what lay in the folder lies in the present one.
+
+    Args:
+        experiment: As it was saved; its `folder` is where it was begun.
+        folder: Where the run's folder is now.
+    """
+    begun, here = experiment.folder, folder.absolute()
+    if (here.parent / SETTINGS).exists():  # a confirm, whose study's folder was moved with it
+        begun, here = begun.parent, here.parent
+    if begun == here or (begun.exists() and here.exists() and begun.samefile(here)):
+        return experiment
+    inside = re.compile(rf"^((?:\w+:///|journal://)?){re.escape(str(begun))}(?=/|$)")
+
+    def following(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: following(each) for name, each in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(following, value))
+        if isinstance(value, Path):
+            return here / value.relative_to(begun) if value.is_relative_to(begun) else value
+        return inside.sub(lambda found: found[1] + str(here), value) if isinstance(value, str) else value
+
+    return Experiment.model_validate(following(experiment.model_dump()))
 
 
 def _digest(content: bytes) -> bytes:

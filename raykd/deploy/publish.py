@@ -14,9 +14,11 @@ from raykd.database_urls import hide_password, sqlite_file
 from raykd.deploy.agreement import images_for
 from raykd.deploy.source import FinishedModel, best_student
 from raykd.errors import RaykdError
+from raykd.places import LOCK
 from raykd.results.load import RecordedStudy, recorded_study
 from raykd.tracking.address import check_tracking, quiet, reason, short_calls, tracking_uri
 from raykd.tracking.model import OWN, is_intact, save_student
+from raykd.tracking.moved_artifacts import artifacts_follow
 from raykd.tracking.parent_run import parent_run
 from raykd.tracking.registry import Version, check_names, register_student
 from raykd.tracking.tracker import SAVED_STUDENT
@@ -70,6 +72,7 @@ def _settings(recorded: RecordedStudy) -> TrackingSettings:
     file = sqlite_file(uri)
     if file and not file.exists():
         raise RaykdError(f"the study's MLflow database {file} is missing: put it back, or --resume the study")
+    artifacts_follow(uri, recorded.folder / LOCK)
     return logged_to.model_copy(update={"uri": uri})
 
 

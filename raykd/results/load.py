@@ -15,7 +15,7 @@ from raykd.records import read_json
 from raykd.results.folds import over_folds
 from raykd.results.study import StudyResult
 from raykd.saved_settings import load_saved
-from raykd.search.optuna_study import open_study
+from raykd.search.optuna_study import read_study
 from raykd.search.storage import study_names, study_storage
 from raykd.settings_io import override
 from raykd.storage import local_path
@@ -102,12 +102,10 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
     # Whom to trust is not for a file to say.
     experiment = override(load_saved(folder / SETTINGS), {"teacher.trust": False})
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
-    settings = experiment.study
-    place = study_storage(settings, folder)
-    if settings.name not in study_names(place):
+    place, name = study_storage(experiment.study, folder), experiment.study.name
+    if name not in study_names(place):
         raise RaykdError(f"{folder} holds no search: a study is what `raykd tune` makes")
-    optuna_study = open_study(place, settings.name, settings.seed, settings.objectives, settings.trials)
-    return RecordedStudy(folder, experiment, optuna_study)
+    return RecordedStudy(folder, experiment, read_study(place, name))
 
 
 def load_study(study: str | Path, output: Path | None = None) -> StudyResult:

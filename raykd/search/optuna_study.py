@@ -71,6 +71,20 @@ def open_study(
         return study
 
 
+def read_study(storage: Path | str, name: str) -> Study:
+    """Open the Optuna study of this name to look at it, while it may be running; nothing is locked or written.
+
+    Args:
+        storage: See `open_study`. It has this study.
+        name: Name of the study.
+
+    Raises:
+        RaykdError: the storage cannot be used.
+    """
+    with errors_told(storage):
+        return optuna.load_study(storage=open_storage(storage, reading=True), study_name=name)
+
+
 def remaining_trials(study: Study, trials: int) -> int:
     """Of so many trials of a study, those that have not ended; where the search ended early, those that had begun.
 

@@ -72,8 +72,13 @@ def storage_address(text: str, root: Path | None = None) -> Path | str:
     )
 
 
-def open_storage(storage: Path | str) -> BaseStorage:
+def open_storage(storage: Path | str, reading: bool = False) -> BaseStorage:
     """Open a storage, or begin it.
+
+    Args:
+        storage: See `study_storage`.
+        reading: Nothing will be written through it: a journal, which must exist, is then neither locked nor changed,
+            whoever writes it meanwhile.
 
     A journal needs no database server and, unlike SQLite, works on network file systems. Its lock is a file that is
     created exclusively, which NFSv3 and newer support. Optuna's default, a symbolic link, is not supported by every
@@ -87,6 +92,8 @@ def open_storage(storage: Path | str) -> BaseStorage:
     if isinstance(storage, Path):
         path = storage.expanduser().absolute()
         with _journal_errors(path):
+            if reading:
+                return Journal(str(path))
             path.parent.mkdir(parents=True, exist_ok=True)
             _cut_off_torn_line(path)
             return Journal(str(path))
@@ -149,7 +156,7 @@ def study_names(storage: Path | str) -> list[str]:
         file = sqlite_file(storage)
         exists = (file is None or file.exists()) and _has_optunas_tables(storage)
     with errors_told(storage):
-        return optuna.study.get_all_study_names(open_storage(storage)) if exists else []
+        return optuna.study.get_all_study_names(open_storage(storage, reading=True)) if exists else []
 
 
 @contextmanager

@@ -59,7 +59,8 @@ def compare_teachers(experiment: Experiment, console: Console | None = None) -> 
         if untrained(contest.requests):
             session.open_cluster(len(contest.students))
             parameters = settings_in_use(session.given, SECTIONS)
-            session.begin({name: value for name, value in parameters.items() if name != "teacher.kind"})
+            parameters.pop("teacher.kind", None)
+            session.begin(parameters, table=contest.table)
             names = ", ".join(teacher.name for teacher in contest.teachers)
             students = f"{len(contest.students)}: {contest.count()}"
             with session.classrooms({"compared": f"{names}, and no teacher", "students": students}) as classrooms:

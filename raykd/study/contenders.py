@@ -17,6 +17,7 @@ from raykd.places import shared_folder
 from raykd.storage import below
 from raykd.study.session import Session
 from raykd.study.train import TrainingEnd, teacher_title, train_together, train_with_progress
+from raykd.tracking import RunsTable
 from raykd.training.folder import description
 from raykd.training.messages import Report, TrainRequest
 
@@ -108,6 +109,13 @@ class Contest:
         self.teachers = teachers
         self.trained_here: set[str] = set()
         self._session = session
+
+    @property
+    def table(self) -> RunsTable:
+        """What MLflow's page shows at first sight: the students, best first."""
+        held_out = self.contenders[0].experiment.data.held_out
+        parameters = ("teacher", *self.contenders[0].parameters, "training.seed")
+        return RunsTable((f"{held_out}_accuracy",), parameters, "student")
 
     @property
     def students(self) -> list[TrainRequest]:

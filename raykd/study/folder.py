@@ -14,14 +14,11 @@ from filelock import FileLock, Timeout
 from raykd.config import Experiment
 from raykd.database_urls import sqlite_file, with_absolute_path, without_password
 from raykd.errors import RaykdError, StorageError
-from raykd.places import SETTINGS, TEACHER
+from raykd.places import LOCK, SETTINGS, TEACHER
 from raykd.records import write_json
 from raykd.saved_settings import load_saved, save_experiment
 from raykd.search.storage import database_connection, storage_address, study_storage
 from raykd.settings_io import setting_names, setting_value
-
-LOCK = "driver.lock"
-"""File of a run's folder that its process holds locked; the kernel frees it however the process ends."""
 
 MAY_CHANGE = (
     "study.resume",

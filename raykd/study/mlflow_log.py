@@ -35,6 +35,10 @@ FIRST = (METRIC, f"best_{METRIC}")
 """The metrics that people sort by."""
 
 
+TRIAL_ROLE = "trial"
+"""Tag `raykd.role` of a trial's run, which tells it from those of finalists."""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where the results of one launch come from.
@@ -104,7 +108,7 @@ class TrialLog:
     def start(self, number: int, values: Mapping[str, Any]) -> None:
         """Log that a trial starts with these searched settings, or is resumed."""
         provenance = self._provenance
-        tags, artifacts = dict(provenance.tags), []
+        tags, artifacts = {"raykd.role": TRIAL_ROLE, **provenance.tags}, []
         try:
             trial = self._study.get_trials(deepcopy=False)[number]
             if start := start_of(trial):

@@ -14,17 +14,19 @@ from rich.table import Table
 from raykd.cluster.client import StudentClient, check_trained
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, shortened
+from raykd.places import LOCK
 from raykd.progress import RunProgress
 from raykd.results.load import recorded_study
+from raykd.saved_settings import moved
 from raykd.search.folds import of_first_fold
 from raykd.settings_io import experiment_from_yaml, override
-from raykd.study.folder import LOCK
 from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Role
 from raykd.study.session import Session, open_session
 from raykd.study.train import train_teachers
 from raykd.tracking.address import tracking_uri
 from raykd.tracking.code import raykd_code
+from raykd.tracking.moved_artifacts import artifacts_follow
 from raykd.tracking.trial_record import RecordedTrial, is_run_id, recorded_trial
 from raykd.training.folder import description
 from raykd.training.messages import Report, TrainRequest
@@ -165,13 +167,16 @@ def _recorded(run: str, uri: str | None, output: Path) -> tuple[RecordedTrial, P
     if not study:
         raise RaykdError(f"{run!r} names no trial: give STUDY/trial-0007, or the id of an MLflow run with --uri")
     recorded = recorded_study(study, output)
-    uri = uri or tracking_uri(recorded.experiment.tracking, recorded.folder)
+    if uri is None:
+        uri = tracking_uri(recorded.experiment.tracking, recorded.folder)
+        artifacts_follow(uri, recorded.folder / LOCK)
     return recorded_trial(uri, study=recorded.experiment.study.name, trial=name), recorded.folder
 
 
 def _experiment(trial: RecordedTrial, output: Path) -> Experiment:
     """The trial's settings, for one classroom like the one it sat in, with a folder of its own below `output`."""
     experiment = experiment_from_yaml(trial.settings, Experiment(), f"the settings of {trial.name}")
+    experiment = moved(experiment, output.parent)
     cpu = trial.versions["device"] == "cpu"
     return override(
         experiment,

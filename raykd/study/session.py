@@ -46,7 +46,7 @@ from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse, r
 from raykd.study.preprocessing import preprocessing_line
 from raykd.study.start_weights import with_weights_digests
 from raykd.study.teacher_accuracy import doubt_beside_student, doubt_of_trained, doubts
-from raykd.tracking import ServerAway, Tracker, check_tracking
+from raykd.tracking import RunsTable, ServerAway, Tracker, check_tracking
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
@@ -143,6 +143,7 @@ class Session:
         parameters: Mapping[str, object],
         tags: Mapping[str, str] | None = None,
         artifacts: Iterable[Path] = (),
+        table: RunsTable | None = None,
     ) -> None:
         """Make the folder, and start the run in MLflow, or set it running again.
 
@@ -150,12 +151,14 @@ class Session:
             parameters: Of the run, by their dotted names.
             tags: Besides those that every run has.
             artifacts: Files besides the settings.
+            table: What MLflow's page shows at first sight. None: the runs by their accuracy.
         """
         self._begun = True
         provenance = self.provenance
         all_tags = {"raykd.kind": self._kind, **(tags or {}), **provenance.tags}
         files = [self.folder / SETTINGS, *artifacts]
-        self.tracker.start_study(parameters, all_tags, files, provenance.datasets)
+        table = table or RunsTable((f"{self.data.held_out}_accuracy",))
+        self.tracker.start_study(parameters, all_tags, files, provenance.datasets, table)
 
     @contextmanager
     def classrooms(self, lines: Mapping[str, str] | None = None) -> Iterator[Classrooms]:

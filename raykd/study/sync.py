@@ -11,11 +11,11 @@ from rich.console import Console
 from raykd.config import Experiment, TrackingSettings
 from raykd.database_urls import with_absolute_path
 from raykd.errors import RaykdError
-from raykd.places import SETTINGS
+from raykd.places import LOCK, SETTINGS
 from raykd.progress import CountProgress, standard_output
 from raykd.results.load import study_folder
+from raykd.saved_settings import moved
 from raykd.settings_io import load_experiment
-from raykd.study.folder import LOCK
 from raykd.tracking import ServerAway, Tracker, check_tracking
 from raykd.tracking.outbox import FILE, Outbox
 
@@ -50,7 +50,7 @@ def sync(study: str | Path, uri: str | None = None, console: Console | None = No
 
 
 def _sync(folder: Path, uri: str | None, console: Console) -> None:
-    experiment = load_experiment(folder / SETTINGS, Experiment())
+    experiment = moved(load_experiment(folder / SETTINGS, Experiment()), folder)
     settings = experiment.tracking
     if uri is not None:
         settings = settings.model_copy(update={"uri": with_absolute_path(uri, Path.cwd())})

@@ -24,6 +24,7 @@ from raykd.results.pareto import draw_front, keep_front
 from raykd.results.study import StudyResult
 from raykd.results.trial_summary import summaries
 from raykd.search.goals import check_goals
+from raykd.search.names import METRIC
 from raykd.search.optuna_study import open_study, remaining_trials
 from raykd.search.plateau import ENDED, Plateau
 from raykd.search.retries import failed_trials, retry_failed
@@ -44,12 +45,13 @@ from raykd.study.folder import (
 )
 from raykd.study.folds import Fold, folds_of
 from raykd.study.kept import is_kept, repair_plain, repair_trials, say
-from raykd.study.mlflow_log import TrialLog, log_outcome
+from raykd.study.mlflow_log import TRIAL_ROLE, TrialLog, log_outcome
 from raykd.study.session import Session, open_session, untrained
 from raykd.study.start_points import start_points
 from raykd.study.train import train_teachers
 from raykd.study.trial_callback import SizeCallback, StudyCallback
 from raykd.study.warm_start import Taken, as_trials, earlier_trials, remember_settings, remember_taken
+from raykd.tracking import RunsTable
 from raykd.training.folder import description, keep_model, model_files
 from raykd.training.saved import load_model
 
@@ -96,7 +98,8 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
         remember_taken(session.folder, earlier)
         study = _Study(session, space, folds, earlier)
         if session.plan is not None:
-            session.begin({name: setting_value(experiment, name) for name in PARAMETERS})
+            parameters = {name: setting_value(experiment, name) for name in PARAMETERS}
+            session.begin(parameters, table=RunsTable((METRIC, "epochs"), tuple(space.names), TRIAL_ROLE))
             with session.classrooms(study.plan_lines()) as classrooms:
                 study.train(classrooms)
         if study.remaining > 0:

@@ -6,6 +6,17 @@ thread delivers. Importing this package imports neither MLflow nor torch.
 
 from raykd.tracking.address import Address, ServerAway, check_tracking
 from raykd.tracking.dataset import Dataset
+from raykd.tracking.runs_table import RunsTable
 from raykd.tracking.tracker import StudyState, Tracker, TrialState, Undelivered
 
-__all__ = ["Address", "Dataset", "ServerAway", "StudyState", "Tracker", "TrialState", "Undelivered", "check_tracking"]
+__all__ = [
+    "Address",
+    "Dataset",
+    "RunsTable",
+    "ServerAway",
+    "StudyState",
+    "Tracker",
+    "TrialState",
+    "Undelivered",
+    "check_tracking",
+]

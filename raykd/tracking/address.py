@@ -17,10 +17,14 @@ from typing import NamedTuple
 from raykd.config import TrackingSettings
 from raykd.database_urls import DATABASES, hide_password, scheme, sqlite_file
 from raykd.errors import RaykdError, shortened
+from raykd.tracking.moved_artifacts import ARTIFACTS
+from raykd.tracking.runs_table import path_of_view
 from raykd.tracking.sqlite_lock import LOCKED, holders, is_free
 
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """The packages of databases' drivers that are not named as their modules."""
+LOCAL = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves its page."""
 _SERVERS = ("http", "https", "databricks")
 # These loggers speak to users of MLflow's own scripts; raykd reports failures itself.
 _TALKATIVE = {"mlflow.store.db.utils": logging.CRITICAL, "alembic": logging.WARNING}
@@ -40,12 +44,22 @@ class ServerAway(RaykdError):
 
 
 class Address(NamedTuple):
-    """Where a study is logged, and how to look at it."""
+    """Where a run is logged, and how to look at it."""
 
     uri: str
     """Tracking URI, passwords hidden."""
-    look: str
-    """The command to type, or the address to open."""
+    folder: Path
+    """The run's."""
+
+    @property
+    def look(self) -> str:
+        """The command to type and the page to open then, or of a server the page: as far as it is known by now."""
+        view = path_of_view(self.folder, self.uri)
+        if scheme(self.uri) in DATABASES:
+            command = f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}"
+            return command if view is None else f"{command}\nthen open {LOCAL}/{view}"
+        address = self.uri.rstrip("/")
+        return address if view is None or scheme(self.uri) == "databricks" else f"{address}/{view}"
 
 
 def tracking_uri(settings: TrackingSettings, folder: Path) -> str:
@@ -62,20 +76,7 @@ def artifact_location(uri: str, folder: Path) -> str | None:
     if scheme(uri) not in DATABASES:
         return None
     file = sqlite_file(uri)
-    return str((file.parent if file else folder.absolute()) / "mlflow-artifacts")
-
-
-def look(uri: str, experiment: str = "") -> str:
-    """How to look at what is logged there: a command for databases, an address for servers.
-
-    Args:
-        uri: Tracking URI.
-        experiment: The experiment's id, once it is known.
-    """
-    if scheme(uri) in DATABASES:
-        return f"mlflow ui --backend-store-uri {shlex.quote(hide_password(uri))}"
-    address = hide_password(uri).rstrip("/")
-    return f"{address}/#/experiments/{experiment}" if experiment and scheme(uri) != "databricks" else address
+    return str((file.parent if file else folder.absolute()) / ARTIFACTS)
 
 
 def address_of(settings: TrackingSettings, folder: Path) -> Address:
@@ -85,8 +86,7 @@ def address_of(settings: TrackingSettings, folder: Path) -> Address:
         settings: The study's.
         folder: The study's.
     """
-    uri = tracking_uri(settings, folder)
-    return Address(hide_password(uri), look(uri))
+    return Address(hide_password(tracking_uri(settings, folder)), folder)
 
 
 def check_tracking(settings: TrackingSettings) -> None:

@@ -7,12 +7,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raykd.errors import StorageError
 from raykd.tracking.address import reason
 from raykd.tracking.dataset import dataset_input
 from raykd.tracking.outbox import Event
+from raykd.tracking.runs_table import TAG, RunsTable, remember_view
 from raykd.tracking.server_runs import ServerRun, ServerRuns, Unavailable
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class _Work:
     """Name, value and time; the step is the run's age in seconds."""
     datasets: dict[str, Event] = field(default_factory=dict)
     started: bool = False
+    table: RunsTable | None = None
     end: tuple[str, int] | None = None
 
 
@@ -89,7 +91,7 @@ class Delivery:
             Unavailable: If the server cannot be reached now.
             Exception: If the artifact store cannot be used now. In both cases the event may be sent again.
         """
-        path = Path(event["path"])
+        path = self._runs.folder / event["path"]
         if not path.exists():
             log.warning("%s is gone and cannot be logged to MLflow", path)
             return
@@ -134,10 +136,25 @@ class Delivery:
         if datasets := [dataset for name, dataset in work.datasets.items() if name not in run.datasets]:
             client.log_inputs(run.id, [dataset_input(dataset) for dataset in datasets])
             run.datasets.update(work.datasets)
+        if work.table is not None:
+            self._show(run.id, work.table)
         if work.end is not None:
             status, time = work.end
             client.set_terminated(run.id, status, time)
             self._runs.end(trial)
+
+    def _show(self, parent: str, table: RunsTable) -> None:
+        """Let MLflow's page have a view of the runs. A server that has none is no reason to log nothing."""
+        view = f"raykd-{self._runs.outbox[:8]}"
+        try:
+            self._runs.client().set_experiment_tag(self._runs.experiment, TAG + view, table.view(parent))
+            remember_view(self._runs.folder, self._runs.uri, self._runs.experiment, view)
+        except (StorageError, OSError) as error:
+            log.debug("the view is not remembered: %s", error)
+        except Exception as error:
+            if not _is_final(error):
+                raise
+            log.debug("MLflow refused a view: %s", reason(error))
 
 
 def is_upload(event: Event) -> bool:
@@ -167,6 +184,8 @@ def _add(work: _Work, event: Event) -> None:
     work.metrics += [(_key(name), value, time, step) for name, value in event.get("metrics", {}).items()]
     if event["kind"] == "start":
         work.started, work.end = True, None
+        if "table" in event:
+            work.table = RunsTable.of(event["table"])
         work.tags["raykd.state"] = "running"
     elif event["kind"] == "end":
         work.end = _STATUS.get(event["state"], "FAILED"), time

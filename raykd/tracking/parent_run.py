@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raykd.config import TrackingSettings
+from raykd.places import LOCK
 from raykd.tracking.address import quiet, reason, short_calls, tracking_uri
+from raykd.tracking.moved_artifacts import artifacts_follow
 from raykd.tracking.outbox import outbox_id
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def log_files(settings: TrackingSettings, folder: Path, study: str, files: Itera
     Returns:
         Whether they are logged. If not, the log says why.
     """
+    if not artifacts_follow(tracking_uri(settings, folder), folder / LOCK):
+        return False
     try:
         with quiet(), short_calls(settings.timeout_seconds):
             client, run = _client_and_run(settings, folder, study)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from raykd.config import TrackingSettings
 from raykd.tracking.address import artifact_location, reason, tracking_uri
+from raykd.tracking.moved_artifacts import artifacts_follow
 from raykd.tracking.outbox import STUDY
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ class ServerRuns:
         self.experiment = ""
         """Its id, once connected."""
         self._name = settings.experiment or study
-        self._folder = folder
+        self.folder = folder
         self._study = study
-        self._outbox = outbox
+        self.outbox = outbox
         self._client: MlflowClient | None = None
         self._known: dict[str, ServerRun] = {}
         self._over: dict[str, None] = {}
@@ -83,6 +84,7 @@ class ServerRuns:
             with _unavailable():
                 from mlflow import MlflowClient
 
+                artifacts_follow(self.uri)
                 client = MlflowClient(tracking_uri=self.uri)
                 self.experiment = self._find_experiment(client)
                 self._client = client
@@ -130,7 +132,7 @@ class ServerRuns:
     def _find_experiment(self, client: MlflowClient) -> str:
         experiment = client.get_experiment_by_name(self._name)
         if experiment is None:
-            location = artifact_location(self.uri, self._folder)
+            location = artifact_location(self.uri, self.folder)
             return str(client.create_experiment(self._name, location, tags=_MODEL_TRAINING))
         if experiment.lifecycle_stage == "deleted":
             raise Unavailable(f"the experiment {self._name!r} was deleted: restore it or set tracking.experiment")
@@ -142,7 +144,7 @@ class ServerRuns:
             found = self._find(trial, time)
             if found is not None:
                 return _on_server(found)
-        name, tags = self._study, {"raykd.study": self._study, "raykd.outbox": self._outbox}
+        name, tags = self._study, {"raykd.study": self._study, "raykd.outbox": self.outbox}
         if trial != STUDY:
             parent = self.run(STUDY, time).id
             name, tags = trial, {"raykd.study": self._study, "raykd.trial": trial, "mlflow.parentRunId": parent}
@@ -161,7 +163,7 @@ class ServerRuns:
         again meanwhile. Nothing was ever logged to such a double: it is deleted.
         """
         client = self.client()
-        query = f"tags.`raykd.outbox` = '{self._outbox}'"
+        query = f"tags.`raykd.outbox` = '{self.outbox}'"
         if trial != STUDY:
             parent = self.run(STUDY, time).id
             query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`raykd.trial` = '{trial}'"

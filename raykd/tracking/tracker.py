@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raykd.config import TrackingSettings
 from raykd.database_urls import hide_password
-from raykd.tracking.address import Address, look, reason, short_calls, why_away
+from raykd.tracking.address import Address, reason, short_calls, why_away
 from raykd.tracking.dataset import Dataset
 from raykd.tracking.outbox import Event, Outbox
 from raykd.tracking.postman import Postman
+from raykd.tracking.runs_table import RunsTable
 from raykd.tracking.server_runs import ServerRuns
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         artifacts: Iterable[Path] = (),
         datasets: Iterable[Dataset] = (),
+        table: RunsTable | None = None,
     ) -> None:
         """Starts the parent run, or sets it running again.
 
@@ -102,8 +104,9 @@ class Tracker:
             tags: Tags of the run.
             artifacts: Files and folders to attach. They are read when they are sent, and must stay in place.
             datasets: The data sets that are used.
+            table: What MLflow's page shows at first sight. None: whatever it does.
         """
-        self._start(None, parameters, tags, artifacts, datasets)
+        self._start(None, parameters, tags, artifacts, datasets, table)
 
     def start_trial(
         self,
@@ -161,7 +164,7 @@ class Tracker:
 
     def artifact(self, path: Path, trial: str | None = None) -> None:
         """Attaches a file or folder to the study or a trial. It is read when it is sent, and must stay in place."""
-        self._put("artifact", trial=trial, path=str(path.absolute()))
+        self._put("artifact", trial=trial, path=self._address(path))
 
     def log_student(
         self,
@@ -190,7 +193,7 @@ class Tracker:
         except Exception as error:
             log.warning("the best student cannot be stored as an MLflow model: %s", reason(error))
         else:
-            self._put("student", path=str(path))
+            self._put("student", path=self._address(path))
 
     def end_study(self, state: StudyState = "finished") -> None:
         """Ends the parent run: FINISHED, KILLED if interrupted, or FAILED."""
@@ -198,7 +201,7 @@ class Tracker:
 
     def describe(self) -> Address:
         """Where the study is logged, and the command or address to look at it."""
-        return Address(hide_password(self._runs.uri), look(self._runs.uri, self._runs.experiment))
+        return Address(hide_password(self._runs.uri), self._folder)
 
     @property
     def waiting(self) -> int:
@@ -254,11 +257,18 @@ class Tracker:
         tags: Mapping[str, str] | None,
         artifacts: Iterable[Path],
         datasets: Iterable[Dataset],
+        table: RunsTable | None = None,
     ) -> None:
         contents = [dataset.content() for dataset in datasets]
-        self._put("start", trial=trial, parameters=_texts(parameters), tags=_texts(tags), datasets=contents)
+        shown = {} if table is None else {"table": table.content()}
+        self._put("start", trial=trial, parameters=_texts(parameters), tags=_texts(tags), datasets=contents, **shown)
         for path in artifacts:
             self.artifact(path, trial)
+
+    def _address(self, path: Path) -> str:
+        """Of a file: from the study's folder on, where it is in there, so that the folder may be moved."""
+        path = path.absolute()
+        return str(path.relative_to(self._folder) if path.is_relative_to(self._folder) else path)
 
     def _put(self, kind: str, metrics: Mapping[str, float] | None = None, **content: object) -> None:
         try:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from raykd.config import Experiment
+from raykd.places import LOCK
 from raykd.saved_settings import save_experiment
-from raykd.study.folder import LOCK
 from tests.helpers.bad_input import Bad, Refuse, bad, settings
 
 SMALL = "data.train_images: 60\nstudent: {name: resnet8, arguments: {width: 0.25}}\nteacher.model.name: resnet8\n"

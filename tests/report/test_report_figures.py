@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
@@ -16,8 +19,13 @@ from raykd.config import TrackingSettings
 from raykd.report.study.beyond import MOST_CLASSES, OTHERS, Counts, beyond_teacher, confusion
 from raykd.report.study.curves import short_names
 from raykd.report.study.facts import facts_of
+from raykd.report.study.figures import timeline
+from raykd.report.study.setting_figures import one_slice, parallel_coordinates
+from raykd.report.study.sizes import network_size
+from raykd.report.study.ticks import MOST, ticks, whole_step
 from raykd.results.load import recorded_study
 from raykd.study.distill import ModelResult
+from raykd.training.folder import description
 from tests.helpers.finished_models import finished_study
 
 ANSWERS = st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=1, max_size=40)
@@ -68,8 +76,6 @@ def test_short_names_tell_settings_apart() -> None:
 
 
 def test_the_models_of_a_study_answer_as_they_do_alone(tmp_path: Path) -> None:
-    import torch
-
     from raykd.data import load_data
 
     experiment = finished_study(tmp_path, TrackingSettings())
@@ -146,3 +152,94 @@ def test_what_is_not_at_hand_is_said(tmp_path: Path, missing: str) -> None:
     (section,) = [each for each in sections(facts_of(experiment.folder)) if each.key == "beyond_teacher"]
     assert section.paragraphs[0].startswith("Not known: ")
     assert not section.plots
+
+
+@given(st.floats(1e-7, 1e5), st.floats(1.001, 1e6), st.booleans())
+def test_ticks_are_where_they_say_and_no_two_say_the_same(low: float, factor: float, logarithmic: bool) -> None:
+    found = ticks(low, low * factor, logarithmic)
+    assert 1 <= len(found) <= 2 * MOST
+    assert len(set(found.values())) == len(found)
+    for place, text in found.items():
+        assert low * (1 - 1e-6) <= place <= low * factor * (1 + 1e-6)
+        assert float(text) == pytest.approx(place, rel=1e-5, abs=1e-12)
+
+
+def test_ticks_of_a_learning_rate_are_written_out() -> None:
+    assert list(ticks(0.0125, 0.2, logarithmic=True).values()) == ["0.02", "0.05", "0.1", "0.2"]
+    assert list(ticks(0.0, 1.0).values()) == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert [whole_step(1, epochs) for epochs in (1, 4, 8, 16, 100, 240)] == [1, 1, 2, 5, 20, 50]
+
+
+def test_stopped_trials_are_marked_and_start_points_outside_the_space_have_their_values(tmp_path: Path) -> None:
+    experiment = finished_study(tmp_path, TrackingSettings())
+    study = recorded_study(experiment.folder).study
+    rate = {"training.learning_rate": optuna.distributions.FloatDistribution(0.01, 0.2, log=True)}
+    for state, accuracy, value in (("COMPLETE", 0.5, 0.05), ("COMPLETE", 0.8, 0.1), ("PRUNED", 0.3, 0.02)):
+        study.add_trial(
+            create_trial(
+                state=TrialState[state],
+                value=accuracy if state == "COMPLETE" else None,
+                params={"training.learning_rate": value},
+                distributions=rate,
+                intermediate_values={1: accuracy},
+            )
+        )
+    outside = {"outside": True, "start_settings": {"training.learning_rate": 0.4}}
+    study.add_trial(create_trial(value=0.7, intermediate_values={1: 0.7}, user_attrs=outside))
+    facts = facts_of(experiment.folder)
+    finished, stopped = one_slice(facts, "training.learning_rate").data
+    assert list(finished.x) == [0.05, 0.1, 0.4]
+    assert list(finished.y) == [50.0, 80.0, 70.0]
+    assert list(stopped.x) == [0.02]
+    assert stopped.y[0] < 50.0 and "stopped after epoch 1 at 30.00%" in stopped.text[0]
+    layout = one_slice(facts, "training.learning_rate").layout.xaxis
+    assert layout.range[0] < math.log10(0.01) and layout.range[1] > math.log10(0.4)
+    names = ["training.learning_rate", "temperature.multiplier"]
+    (parallel,) = parallel_coordinates(facts, names, {name: name for name in names}).data
+    accuracy, learning_rate, multiplier = parallel.dimensions
+    assert accuracy.ticktext[accuracy.tickvals.index(accuracy["values"][0])] == "stopped"
+    assert [10**place for place in learning_rate["values"]][:1] == pytest.approx([0.02])
+    assert multiplier.ticktext[0] == "-"
+    assert sorted(accuracy["values"][1:]) == [50.0, 70.0, 80.0, 90.0]
+    lowest = parallel.line.cmin
+    assert [colour == lowest for colour in parallel.line.color] == [True, False, False, False, False]
+
+
+def test_a_timeline_is_what_the_record_says(tmp_path: Path) -> None:
+    experiment = finished_study(tmp_path, TrackingSettings())
+    study = recorded_study(experiment.folder).study
+    began = study.trials[0].datetime_start
+    assert began is not None
+    for state, begin, end in (("PRUNED", 30, 90), ("COMPLETE", 60, 200), ("RUNNING", 100, None)):
+        trial = create_trial(state=TrialState[state], value=0.5 if state == "COMPLETE" else None)
+        trial.datetime_start = began + timedelta(seconds=begin)
+        trial.datetime_complete = None if end is None else began + timedelta(seconds=end)
+        study.add_trial(trial)
+    spans = facts_of(experiment.folder).timeline()
+    assert [(span.number, span.state, span.begin, span.end) for span in spans[1:]] == [
+        (1, "stopped early", 30.0, 90.0),
+        (2, "finished", 60.0, 200.0),
+        (3, "interrupted", 100.0, 200.0),
+    ]
+    figure = timeline(spans)
+    assert figure.layout.xaxis.title.text == "minutes since the first trial began"
+    (bar,) = [trace for trace in figure.data if trace.name == "stopped early"]
+    assert (bar.base[0], bar.x[0]) == (0.5, 1.0)
+
+
+def test_a_network_is_as_large_as_it_is(tmp_path: Path) -> None:
+    experiment = finished_study(tmp_path, TrackingSettings())
+    model = description(experiment.folder / "best")
+    assert model is not None
+    size, network = network_size(model), raykd.load_model(experiment.folder / "best")
+    assert size is not None
+    assert size.parameters == sum(each.numel() for each in network.parameters())
+    weights_and_places = []
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            layer.register_forward_hook(
+                lambda layer, _, out: weights_and_places.append(layer.weight.numel() * out[0, 0].numel())
+            )
+    network(torch.zeros(1, 1, 8, 8))
+    assert size.operations == 2 * sum(weights_and_places)
+    assert network_size({**model, "lesson": {**model["lesson"], "student": None}}) is None

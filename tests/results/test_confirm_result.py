@@ -36,7 +36,7 @@ def confirmed(*rows: StudentRow, teacher: float = 0.95, others: tuple[Use, ...] 
     trials = tuple(ChosenTrial(each.name, each.values, 0.9) for each in rows if not each.baseline)
     fixed = Fixed("digits-dkd", trials, SEEDS, "2026-11-22T13:00:00+00:00")
     teachers = (TeacherRow("standard", 150_000, taught(teacher)),)
-    place = Address("sqlite:///mlflow.db", "mlflow ui")
+    place = Address("sqlite:///mlflow.db", Path())
     return ConfirmResult(Path("confirm"), fixed, teachers, rows, IMAGES, others, place)
 
 

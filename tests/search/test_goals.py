@@ -114,7 +114,7 @@ def summarised(folder: Path, points: list[tuple[float, int]]) -> StudyResult:
         )
     study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={1: 1.0}, user_attrs={"parameters": 1}))
     teacher = {"metrics": {"validation_accuracy": 0.5}, "data": {"split_sizes": {"validation": 300}}}
-    return StudyResult.of(folder, study, teacher, None, Address("", ""))
+    return StudyResult.of(folder, study, teacher, None, Address("", Path()))
 
 
 POINTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.4]), st.integers(1, 5)), min_size=1, max_size=10)
@@ -172,7 +172,7 @@ def test_one_goal_has_no_front(tmp_path: Path) -> None:
     launch = Launch(*experiment_in(tmp_path))
     launch.suggest("a")
     launch.end("a", 0.5)
-    result = StudyResult.of(tmp_path, launch.study, {}, None, Address("", ""))
+    result = StudyResult.of(tmp_path, launch.study, {}, None, Address("", Path()))
     assert result.goals == ("accuracy",)
     assert result.pareto == ()
 

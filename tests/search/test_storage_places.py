@@ -18,12 +18,12 @@ from ray.tune.search import Searcher
 
 import raykd
 from raykd.errors import DamagedError, RaykdError
-from raykd.places import SETTINGS
+from raykd.places import LOCK, SETTINGS
 from raykd.results.load import recorded_study
 from raykd.search.optuna_study import open_study
 from raykd.search.storage import check_optuna_storage, storage_address, study_storage
 from raykd.settings_io import load_experiment
-from raykd.study.folder import LOCK, begin_folder, check_folder, locked_folder, locked_optuna_storage
+from raykd.study.folder import begin_folder, check_folder, locked_folder, locked_optuna_storage
 from tests.helpers.mlflow_places import PostgreSQL, postgresql_programs
 from tests.helpers.optuna_storages import SPACE, Launch, experiment_in
 

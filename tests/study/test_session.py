@@ -14,10 +14,10 @@ import raykd
 from raykd.config import Experiment, StudySettings
 from raykd.data import load_data
 from raykd.errors import FAILED, REFUSED, RaykdError
-from raykd.places import SETTINGS, STUDENT, shared_folder
+from raykd.places import LOCK, SETTINGS, STUDENT, shared_folder
 from raykd.settings_io import override
 from raykd.storage import below
-from raykd.study.folder import LOCK, begin_folder, locked_folder, with_lasting_paths
+from raykd.study.folder import begin_folder, locked_folder, with_lasting_paths
 from raykd.study.session import open_session, untrained
 from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 import pytest
 
 from raykd.config import TrackingSettings
-from raykd.tracking import Tracker
+from raykd.tracking import Address, RunsTable, Tracker
 from tests.helpers.mlflow_places import DIGITS, client_of, datasets, history, runs
 from tests.helpers.timed_tracker import Timed
 
@@ -53,7 +55,8 @@ def test_a_study_in_a_fresh_folder(tmp_path: Path, capfd: pytest.CaptureFixture[
     attached = tmp_path / "settings.yaml"
     attached.write_text("epochs: 3\n")
     tracker = Timed(Tracker(TrackingSettings(), tmp_path / "out", "small"))
-    tracker.start_study({"training.epochs": 3, "long": "x" * 9000}, {"team": "a"}, [attached])
+    table = RunsTable(("loss", "peak"), ("temperature.multiplier", *(f"parameter_{i}" for i in range(200))), "trial")
+    tracker.start_study({"training.epochs": 3, "long": "x" * 9000}, {"team": "a"}, [attached], table=table)
     states = {"t1": "finished", "t2": "stopped early", "t3": "diverged", "t4": "failed"}
     for trial, state in states.items():
         tracker.start_trial(trial, {"temperature.multiplier": 1.5, "bias.form": None})
@@ -93,7 +96,24 @@ def test_a_study_in_a_fresh_folder(tmp_path: Path, capfd: pytest.CaptureFixture[
         assert math.isnan(nan)
         assert run.data.metrics["peak"] == sys.float_info.max  # MLflow's infinity
     place = tracker.tracker.describe()
-    assert place.look == f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/out/mlflow.db"
+    command, opened = place.look.split("\nthen open ")
+    assert command == f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/out/mlflow.db"
+    address, _, query = opened.partition("?")
+    assert address == f"http://127.0.0.1:5000/#/experiments/{parent.info.experiment_id}/runs"
+    asked = dict(parse_qsl(query))
+    assert asked["workflowType"] == "machine_learning"
+    shown = json.loads(client.get_experiment("1").tags[f"mlflow.sharedViewState.{asked['viewStateShareKey']}"])
+    assert (shown["orderByKey"], shown["orderByAsc"]) == ("metrics.`loss`", False)
+    assert shown["selectedColumns"][:3] == ["metrics.`loss`", "metrics.`peak`", "tags.`raykd.state`"]
+    assert "params.`temperature.multiplier`" in shown["selectedColumns"]
+    # Its search is one that MLflow takes.
+    assert client.search_runs(["1"], shown["searchFilter"]) == []
+    client.set_tag(found["t2"].info.run_id, "raykd.role", "trial")
+    (chosen,) = client.search_runs(["1"], shown["searchFilter"], order_by=[f"{shown['orderByKey']} DESC"])
+    assert chosen.info.run_id == found["t2"].info.run_id
+    # In a copy of the folder the command is another one, and the page is the same.
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    assert Address(f"sqlite:///{tmp_path}/copy/mlflow.db", tmp_path / "copy").look.split("\nthen open ")[1] == opened
 
 
 def test_a_resumed_study_goes_on_with_its_runs(folder: Path) -> None:

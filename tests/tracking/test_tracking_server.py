@@ -15,7 +15,7 @@ import pytest
 
 from raykd.config import TrackingSettings
 from raykd.errors import RaykdError
-from raykd.tracking import Tracker, check_tracking
+from raykd.tracking import RunsTable, Tracker, check_tracking
 from tests.helpers.mlflow_places import Server, history, runs
 from tests.helpers.timed_tracker import Timed
 
@@ -42,7 +42,8 @@ def test_the_server_is_killed_and_comes_back(server: Server, tmp_path: Path) -> 
     check_tracking(settings)
     (tmp_path / "note.txt").write_text("note")
     tracker = Timed(Tracker(settings, tmp_path, "remote"))
-    tracker.start_study({"study.trials": 4}, artifacts=[tmp_path / "note.txt"])
+    table = RunsTable(("accuracy",), role="trial")
+    tracker.start_study({"study.trials": 4}, artifacts=[tmp_path / "note.txt"], table=table)
     epochs = 0
 
     def train(steps: int) -> None:
@@ -84,7 +85,8 @@ def test_the_server_is_killed_and_comes_back(server: Server, tmp_path: Path) -> 
         assert found[trial].info.status == "FINISHED"
         assert found[trial].data.tags["mlflow.parentRunId"] == found["remote"].info.run_id
     assert [file.path for file in client.list_artifacts(found["remote"].info.run_id)] == ["note.txt"]
-    assert tracker.describe().look == f"{server.uri}/#/experiments/{found['remote'].info.experiment_id}"
+    page = f"{server.uri}/#/experiments/{found['remote'].info.experiment_id}/runs?workflowType=machine_learning&"
+    assert tracker.describe().look.startswith(f"{page}viewStateShareKey=raykd-")
 
 
 def test_a_server_that_never_comes(tmp_path: Path) -> None:

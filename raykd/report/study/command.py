@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from raykd.database_urls import sqlite_file
+from raykd.errors import RaykdError
 from raykd.report.study.facts import StudyFacts, facts_of
 from raykd.tracking.address import tracking_uri
 from raykd.tracking.parent_run import log_files
@@ -15,21 +16,40 @@ from raykd.tracking.parent_run import log_files
 FOLDER, PAGE = "report", "report.html"
 
 
-def report(study: str | Path, output: Path | None = None, console: Console | None = None) -> Path:
-    """Write a study's page, and log it to the study's MLflow run in place of an earlier one.
+def report(
+    study: str | Path,
+    output: Path | None = None,
+    console: Console | None = None,
+    *,
+    follow: bool = False,
+    port: int | None = None,
+) -> Path | None:
+    """Write a study's page, and log it to the study's MLflow run in place of an earlier one; or serve it.
 
     Args:
         study: The study's folder, or its name below `outputs/`.
         output: File of the page; then nothing is logged. None: `report/report.html` in the study's folder.
         console: Where the outcome is printed. None: standard output.
+        follow: Serve the page until Ctrl-C, see `raykd.report.study.live.follow`, and write nothing.
+        port: Of the served page.
 
     Returns:
-        The page.
+        The page; None if it was served.
 
     Raises:
-        RaykdError: there is no such study, it has no teacher yet, or the page cannot be written.
+        RaykdError: there is no such study, it has no teacher yet, the page cannot be written, or an option does not fit
+            the others.
     """
     console = console or Console(soft_wrap=True, highlight=False)
+    if follow:
+        if output is not None:
+            raise RaykdError("raykd report --follow writes no file: leave --output out")
+        from raykd.report.study.live import follow as serve_until_interrupted
+
+        serve_until_interrupted(study, port, console)
+        return None
+    if port is not None:
+        raise RaykdError("--port is that of the served page: add --follow")
     facts = facts_of(study)
     # Heavy: plotly.
     from raykd.report.study.page import write_page

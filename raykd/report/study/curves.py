@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from raykd.places import trial_name
 from raykd.report.study.facts import StudyFacts
+from raykd.search import start_points
 
 MOST_CURVES, MOST_POINTS = 200, 100
 """Learning curves of trials that do not stand out, and points of each: enough to see, few enough to draw."""
@@ -117,6 +119,11 @@ def settings_of(trials: Sequence[FrozenTrial]) -> list[str]:
     """All settings that any of the trials has, those that matter most here first."""
     names = dict.fromkeys(name for trial in trials for name in trial.params)
     return sorted(names, key=lambda name: next((i for i, first in enumerate(FIRST) if name.startswith(first)), 9))
+
+
+def value_of(trial: FrozenTrial, name: str) -> Any:
+    """A trial's value of a setting; of a start point that lies outside the space, too. None: it does not have it."""
+    return start_points.settings_of(trial).get(name)
 
 
 def shared_settings(trials: Sequence[FrozenTrial]) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -18,6 +18,8 @@ from raykd.results.trial_summary import TrialSummary
 from raykd.tracking.outbox import logged_epochs
 
 CONFIRMED = Path("confirm", "result.json")
+UNDER_WAY = "under way"
+"""State of a trial that has not ended, while its study may be running."""
 HIGHLIGHTED = 3
 """So many of the best trials stand out in the figures."""
 
@@ -38,6 +40,16 @@ class BestSoFar:
     @property
     def best(self) -> list[float]:
         return list(accumulate(self.accuracies, max))
+
+
+class Span(NamedTuple):
+    """When a trial was trained, in seconds since the study's first trial began, and how it ended."""
+
+    number: int
+    name: str
+    state: str
+    begin: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,30 @@ class StudyFacts:
         """Optuna's records of the finished ones."""
         return [trial for trial in self.frozen if trial.state == TrialState.COMPLETE]
 
+    @property
+    def under_way(self) -> list[TrialSummary]:
+        """The trials that have not ended, where the study may be running."""
+        return [trial for trial in self.result.trials if trial.state == UNDER_WAY]
+
+    @property
+    def stopped(self) -> list[FrozenTrial]:
+        """Optuna's records of those that were stopped early, or have diverged, after at least an epoch."""
+        return [trial for trial in self.frozen if trial.state == TrialState.PRUNED and trial.intermediate_values]
+
+    def timeline(self) -> list[Span]:
+        """When the trials were trained. One that has not ended lasts to the last moment that the record knows of."""
+        begun = [(trial, trial.datetime_start) for trial in self.frozen if trial.datetime_start is not None]
+        ends = [trial.datetime_complete for trial, _ in begun if trial.datetime_complete is not None]
+        moments = [*(begin for _, begin in begun), *ends]
+        summaries = {summary.name: summary for summary in self.result.trials}
+        spans = []
+        for trial, begin in begun:
+            end = trial.datetime_complete or max(moments)
+            seconds = [(moment - min(moments)).total_seconds() for moment in (begin, end)]
+            summary = summaries[trial_name(trial.number)]
+            spans.append(Span(trial.number, summary.name, summary.state, *seconds))
+        return spans
+
     def accuracy(self, trial: FrozenTrial) -> float:
         """A finished trial's, whatever other goals the study has."""
         return float(trial.values[self.result.goals.index("accuracy")])
@@ -117,7 +153,8 @@ class StudyFacts:
         """In the order in which they ended; stopped trials cost as well."""
         ended = [trial for trial in self.frozen if trial.datetime_complete is not None]
         ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
-        spent = accumulate(self.seconds(self.result.trials[trial.number]) for trial in ended)
+        summaries = {summary.name: summary for summary in self.result.trials}
+        spent = accumulate(self.seconds(summaries[trial_name(trial.number)]) for trial in ended)
         finished = [
             (trial, cost) for trial, cost in zip(ended, spent, strict=True) if trial.state == TrialState.COMPLETE
         ]
@@ -138,6 +175,22 @@ def facts_of(study: str | Path, output: Path | None = None) -> StudyFacts:
     Raises:
         RaykdError: there is no such study, or it has no teacher yet.
     """
-    recorded = recorded_study(study, output)
+    return facts_from(recorded_study(study, output))
+
+
+def facts_from(recorded: RecordedStudy, live: bool = False) -> StudyFacts:
+    """Gather the facts of a study that has been found, as they are now.
+
+    Args:
+        recorded: The study.
+        live: It may be running, so that its trials that have not ended are under way, and not interrupted.
+
+    Raises:
+        RaykdError: it has no teacher yet.
+    """
+    result = recorded.result
+    if live:
+        trials = (replace(each, state=UNDER_WAY) if each.state == "interrupted" else each for each in result.trials)
+        result = replace(result, trials=tuple(trials))
     confirmed = read_json(recorded.folder / CONFIRMED, dict, "confirm the study again with --resume")
-    return StudyFacts(recorded, recorded.result, logged_epochs(recorded.folder), confirmed)
+    return StudyFacts(recorded, result, logged_epochs(recorded.folder), confirmed)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
@@ -27,6 +32,31 @@ PICTURES_OF_EARLIER_RELEASES = (
 """They lay beside the page as PNGs, which would be out of date beside a newer page."""
 
 
+@dataclass(frozen=True)
+class Live:
+    """What a page that follows its study needs.
+
+    - version: of what it shows
+    - said: what the study is doing
+    - asked: the address that gives the present version
+    - plotly: the address of plotly.js
+    - every: milliseconds between two questions
+    """
+
+    version: str
+    said: str
+    asked: str
+    plotly: str
+    every: int
+
+
+class Packed(NamedTuple):
+    """A script, deflated and written in base 85; `size`: of the deflated bytes."""
+
+    text: str
+    size: int
+
+
 def write_page(facts: StudyFacts, file: Path) -> None:
     """Write a study's page.
 
@@ -46,12 +76,26 @@ def write_page(facts: StudyFacts, file: Path) -> None:
         raise RaykdError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def page(facts: StudyFacts, parts: Sequence[Section]) -> str:
+def page(facts: StudyFacts, parts: Sequence[Section], live: Live | None = None) -> str:
     """The whole page as HTML.
 
     Args:
         facts: The study's.
         parts: Its sections.
+        live: For a page that is served and follows its study. None: one that needs no network.
+    """
+    return rendered(facts.name, headline(facts), parts, facts.result.place.look, live)
+
+
+def rendered(name: str, sentences: Sequence[str], parts: Sequence[Section], look: str, live: Live | None = None) -> str:
+    """A page as HTML.
+
+    Args:
+        name: The study's.
+        sentences: What stands first.
+        parts: Its sections.
+        look: How to look at the study in MLflow.
+        live: See `page`.
     """
     environment = Environment(
         loader=PackageLoader("raykd.report.study", "."),
@@ -62,13 +106,21 @@ def page(facts: StudyFacts, parts: Sequence[Section]) -> str:
     )
     environment.filters["figure"] = _figure
     return environment.get_template("page.html.j2").render(
-        name=facts.name,
-        sentences=headline(facts),
+        name=name,
+        sentences=sentences,
         sections=parts,
-        look=facts.result.place.look,
+        look=look,
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        plotly=get_plotlyjs(),
+        live=live,
+        plotly=None if live else _packed_plotly(),
     )
+
+
+@cache
+def _packed_plotly() -> Packed:
+    deflated = zlib.compress(get_plotlyjs().encode(), 9)
+    # In a script "<" may begin a tag, and base 85 has no ",".
+    return Packed(base64.b85encode(deflated, pad=True).decode().replace("<", ","), len(deflated))
 
 
 def _figure(plot: Plot) -> str:

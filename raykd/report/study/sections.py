@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raykd.errors import RaykdError
-from raykd.report.study import curves, figures, words
-from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts, Picture, beyond_teacher
+from raykd.report.study import curves, figures, setting_figures, words
+from raykd.report.study.beyond import Picture, beyond_teacher
 from raykd.report.study.facts import StudyFacts
 from raykd.results.finalists import Finalists
 
@@ -52,6 +52,8 @@ class Section:
 
 def sections(facts: StudyFacts) -> Iterator[Section]:
     """All of them, in the order of the page."""
+    if facts.under_way:
+        yield _under_way(facts)
     yield _best(facts)
     if facts.result.finalists is not None:
         yield _finalists(facts.result.finalists)
@@ -64,15 +66,12 @@ def sections(facts: StudyFacts) -> Iterator[Section]:
     yield _slices(facts)
     yield _schedule(facts)
     yield _beyond(facts)
-    yield Section(
-        "cost",
-        "What it cost",
-        [
-            "Class seconds: a student's share of the time that its classes took, steps and validation; "
-            "a class is shared evenly among those who sat there. " + words.epochs_saved(facts),
-        ],
-        words.cost_table(facts),
-    )
+    yield _timeline(facts)
+    yield _cost(facts)
+
+
+def _under_way(facts: StudyFacts) -> Section:
+    return Section("under_way", "Under way", [words.trials_said(facts)], words.under_way_table(facts))
 
 
 def _best(facts: StudyFacts) -> Section:
@@ -100,7 +99,7 @@ def _progress(facts: StudyFacts) -> Section:
     trials, cost = facts.best_over_trials(), facts.best_over_cost()
     if not trials.names:
         return Section(key, title, [NONE_FINISHED])
-    over = {"trial": trials, "class seconds, in sum": cost}
+    over = {figures.TRIAL: trials, "class seconds, in sum": cost}
     return Section(
         key,
         title,
@@ -165,16 +164,17 @@ def _importance(facts: StudyFacts) -> Section:
 
 def _parallel(facts: StudyFacts) -> Section:
     key, title = "parallel", "Settings side by side"
-    names = curves.settings_of(facts.finished)
+    names = curves.settings_of([*facts.finished, *facts.stopped])
     if len(facts.finished) < 2:
         return Section(key, title, ["Fewer than two trials have finished, so there is nothing to compare."])
-    plot = figures.parallel_coordinates(facts, names, curves.short_names(names))
+    stopped = " Faint, without an accuracy: it was stopped." if facts.stopped else ""
+    plot = setting_figures.parallel_coordinates(facts, names, curves.short_names(names))
     return Section(
         key,
         title,
         [
-            "A line a finished trial; grey to blue to orange: ever more accurate. A dash: the trial does not have it. "
-            "Drag along an axis to select."
+            f"A line a trial; grey to blue to orange: ever more accurate.{stopped} A dash: the trial does not have the "
+            "setting. Drag along an axis to select."
         ],
         plots=[Plot(plot, height=440, least_width=98 * (len(names) + 1))],
     )
@@ -185,11 +185,19 @@ def _slices(facts: StudyFacts) -> Section:
     names = curves.settings_of(facts.finished)
     if not names:
         return Section(key, title, [NONE_FINISHED])
+    stopped = (
+        " A cross at the lower edge: a trial that was stopped; its accuracy after fewer epochs compares with no other."
+        if facts.stopped
+        else ""
+    )
     return Section(
         key,
         title,
-        ["Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."],
-        plots=[Plot(figures.one_slice(facts, name), name, height=250) for name in names],
+        [
+            "Accuracy of the finished trials that have the setting; from grey to blue to orange: ever later trials."
+            + stopped
+        ],
+        plots=[Plot(setting_figures.one_slice(facts, name), name, height=250) for name in names],
         wide=False,
     )
 
@@ -214,11 +222,14 @@ def _schedule(facts: StudyFacts) -> Section:
 
 def _beyond(facts: StudyFacts) -> Section:
     key, title = "beyond_teacher", "Where the teacher is wrong"
+    if facts.under_way:
+        # To ask networks takes time that the trials need.
+        return Section(key, title, ["Shown when all trials have ended."])
     try:
         answers = beyond_teacher(facts)
     except RaykdError as error:
         return Section(key, title, [f"Not known: {str(error).splitlines()[0]}."])
-    paragraphs = _beyond_words(answers, facts)
+    paragraphs = words.beyond_words(answers, facts)
     if not answers.student.teacher_wrong:
         return Section(key, title, paragraphs)
     height = 200 + 30 * len(answers.of_teacher.classes)
@@ -235,31 +246,28 @@ def _beyond(facts: StudyFacts) -> Section:
     )
 
 
-def _beyond_words(answers: Beyond, facts: StudyFacts) -> list[str]:
-    counts = answers.student
-    some = f" (the first {MOST_IMAGES:,})" if counts.images < facts.images else ""
-    of = f"{counts.images:,} validation images{some}"
-    if not counts.teacher_wrong:
-        return [f"The teacher answers all {of} rightly; the best student errs on {counts.lost:,} of them."]
-    assert facts.result.best is not None
-    paragraphs = [
-        f"The teacher is wrong on {counts.teacher_wrong:,} of {of}. There the best student is right on "
-        f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in "
-        f"its own way on {counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
-    ]
-    if answers.plain is not None:
-        paragraphs.append(
-            f"The plain student, which never saw the teacher, is right on {answers.plain.beyond:,} "
-            f"({_share(answers.plain)}) of the same images, repeats its answer on {answers.plain.same:,}, and errs on "
-            f"{answers.plain.lost:,} of the others: so the teaching changed the right answers there by "
-            f"{counts.beyond - answers.plain.beyond:+,}."
-        )
-    if any(name.startswith("teacher.") for name in facts.result.best.values):
-        paragraphs.append(
-            "The teacher here is the study's; the search chose among several, so the student's may be another."
-        )
-    return paragraphs
+def _timeline(facts: StudyFacts) -> Section:
+    key, title = "timeline", "When the trials ran"
+    spans = facts.timeline()
+    if not spans:
+        return Section(key, title, [words.trials_said(facts)])
+    at_once = max(sum(other.begin <= span.begin < other.end for other in spans) for span in spans)
+    return Section(
+        key,
+        title,
+        [f"From its start to its end, waiting for its classes included; up to {at_once} at once."],
+        plots=[Plot(figures.timeline(spans), height=min(max(180 + 9 * len(spans), 260), 700))],
+    )
 
 
-def _share(counts: Counts) -> str:
-    return f"{counts.beyond / counts.teacher_wrong:.0%}"
+def _cost(facts: StudyFacts) -> Section:
+    return Section(
+        "cost",
+        "What it cost",
+        [
+            "Class seconds: a student's share of the time that its classes took, steps and validation; "
+            "a class is shared evenly among those who sat there. Operations: multiplications and additions for the "
+            "answer to one image. " + words.epochs_saved(facts),
+        ],
+        words.cost_table(facts),
+    )

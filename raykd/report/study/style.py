@@ -12,5 +12,17 @@ REFERENCES = {
 }
 SCALE = "Cividis"
 """Of heat maps; it is even for all eyes."""
-LINES = [[0.0, "#5b7083"], [0.5, "#0091D5"], [1.0, "#E69F00"]]
+LINES = ((0.0, "#5b7083"), (0.5, "#0091D5"), (1.0, "#E69F00"))
 """Of lines and points by a number: none of it is lost on white or on black."""
+FAINT = "#b9bfc6"
+"""Of the lines of stopped trials."""
+OUTCOMES = {
+    "finished": "#0091D5",
+    "stopped early": "#8a8f98",
+    "diverged": "#CC79A7",
+    "failed": "#D55E00",
+    "retried": "#F0A884",
+    "interrupted": "#E69F00",
+    "under way": "#009E73",
+}
+"""Of trials, by how they ended."""

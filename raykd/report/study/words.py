@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from raykd.report.study.beyond import MOST_IMAGES, Beyond, Counts
 from raykd.report.study.facts import StudyFacts
+from raykd.report.study.sizes import network_size
 from raykd.results.finalists import Finalists
 from raykd.results.trial_summary import RETRIED, TrialSummary
 
 SHOWN_TRIALS = 10
+NOT_KNOWN = "not known"
 
 
 class Row(NamedTuple):
@@ -57,6 +60,22 @@ def best_table(facts: StudyFacts) -> TableRows:
     return TableRows(["", "last epoch", "best epoch", "epochs"], rows)
 
 
+def under_way_table(facts: StudyFacts) -> TableRows:
+    """How far the trials are that have not ended."""
+    rows = [
+        Row(
+            [
+                trial.label,
+                f"{trial.epochs} of {facts.epochs_asked(trial)}",
+                "" if trial.accuracy is None else percent(trial.accuracy),
+            ],
+            trial.settings,
+        )
+        for trial in facts.under_way
+    ]
+    return TableRows(["", "epochs", "last epoch"], rows)
+
+
 def finalists_table(finalists: Finalists) -> TableRows:
     """What the finalists reached under further seeds."""
     seeds = f"{finalists.seeds} further seeds, %"
@@ -76,19 +95,21 @@ def failures(facts: StudyFacts) -> list[str]:
 
 
 def cost_table(facts: StudyFacts) -> TableRows:
-    """Epochs and class seconds of the teacher, the plain student, and the trials by what became of them."""
+    """What the networks cost to use, and, by what became of them, what the trials cost to train."""
     rows = []
     for name, model in (("teacher", facts.result.teacher), ("plain student", facts.result.plain)):
         if model is not None:
             # One that was trained in a class with others has the seconds of all of them.
-            own = f"{model['seconds']:.1f}" if model.get("alone") else "not known"
-            rows.append(Row([name, "1", str(model["epochs"] or "not known"), own]))
+            own = f"{model['seconds']:.1f}" if model.get("alone") else NOT_KNOWN
+            size = network_size(model)
+            sizes = (NOT_KNOWN, NOT_KNOWN) if size is None else (f"{size.parameters:,}", f"{size.operations:,}")
+            rows.append(Row([name, *sizes, "1", str(model["epochs"] or NOT_KNOWN), own]))
     trials = facts.result.trials
     for state in dict.fromkeys(trial.state for trial in trials):
         rows.append(_cost(f"trials {state}", [trial for trial in trials if trial.state == state], facts))
     if trials:
         rows.append(_cost("all trials", trials, facts))
-    return TableRows(["", "networks", "epochs", "class seconds"], rows)
+    return TableRows(["", "parameters", "operations", "networks", "epochs", "class seconds"], rows)
 
 
 def epochs_saved(facts: StudyFacts) -> str:
@@ -99,6 +120,33 @@ def epochs_saved(facts: StudyFacts) -> str:
     if not asked:
         return "No trial has finished or been stopped yet."
     return f"Early stopping saved {saved:,} of {asked:,} epochs ({saved / asked:.0%})."
+
+
+def beyond_words(answers: Beyond, facts: StudyFacts) -> list[str]:
+    """What the students answer where the teacher is wrong, in counts."""
+    counts = answers.student
+    some = f" (the first {MOST_IMAGES:,})" if counts.images < facts.images else ""
+    of = f"{counts.images:,} validation images{some}"
+    if not counts.teacher_wrong:
+        return [f"The teacher answers all {of} rightly; the best student errs on {counts.lost:,} of them."]
+    assert facts.result.best is not None
+    paragraphs = [
+        f"The teacher is wrong on {counts.teacher_wrong:,} of {of}. There the best student is right on "
+        f"{counts.beyond:,} ({_share(counts)}), repeats the teacher's answer on {counts.same:,}, and is wrong in "
+        f"its own way on {counts.other:,}. Where the teacher is right, it errs on {counts.lost:,}."
+    ]
+    if answers.plain is not None:
+        paragraphs.append(
+            f"The plain student, which never saw the teacher, is right on {answers.plain.beyond:,} "
+            f"({_share(answers.plain)}) of the same images, repeats its answer on {answers.plain.same:,}, and errs on "
+            f"{answers.plain.lost:,} of the others: so the teaching changed the right answers there by "
+            f"{counts.beyond - answers.plain.beyond:+,}."
+        )
+    if any(name.startswith("teacher.") for name in facts.result.best.values):
+        paragraphs.append(
+            "The teacher here is the study's; the search chose among several, so the student's may be another."
+        )
+    return paragraphs
 
 
 def percent(share: float) -> str:
@@ -168,8 +216,12 @@ def _test(confirmed: Mapping[str, Any] | None) -> list[str]:
 
 def _cost(name: str, trials: Sequence[TrialSummary], facts: StudyFacts) -> Row:
     epochs, seconds = sum(trial.epochs for trial in trials), sum(map(facts.seconds, trials))
-    return Row([name, f"{len(trials):,}", f"{epochs:,}", f"{seconds:,.1f}"])
+    return Row([name, "", "", f"{len(trials):,}", f"{epochs:,}", f"{seconds:,.1f}"])
 
 
 def _best(accuracy: float | None, epoch: float | None) -> str:
     return "" if accuracy is None or epoch is None else f"{percent(accuracy)} ({epoch:.0f})"
+
+
+def _share(counts: Counts) -> str:
+    return f"{counts.beyond / counts.teacher_wrong:.0%}"

@@ -63,7 +63,7 @@ def confirm(experiment: Experiment, console: Console | None = None) -> ConfirmRe
             cluster = session.experiment.cluster
             seats = cluster.seats or min(len(contest.contenders), MOST_SEATS)
             session.open_cluster(session.experiment.confirm.seeds, cluster.model_copy(update={"seats": seats}))
-            _begin(setup, session)
+            _begin(setup, session, contest)
             with session.classrooms(_plan_lines(setup, contest)) as classrooms:
                 contest.train(classrooms.broker)
         result = _result(setup, session, contest)
@@ -108,7 +108,7 @@ def _contest(setup: ConfirmSetup, session: Session) -> Contest:
     return Contest(session, compared, named_teachers(session.experiment, compared, session.data.fingerprint))
 
 
-def _begin(setup: ConfirmSetup, session: Session) -> None:
+def _begin(setup: ConfirmSetup, session: Session, contest: Contest) -> None:
     """Write down, in the folders and in MLflow, what is fixed and that the test split is used from now on."""
     fixed, study, settings = setup.fixed, setup.study, session.experiment.confirm
     session.make_folder()
@@ -118,7 +118,7 @@ def _begin(setup: ConfirmSetup, session: Session) -> None:
     tags |= {"raykd.study": fixed.study} | ({"raykd.study_run": run} if run else {})
     winner = fixed.trials[0].name
     parameters = {"confirm.top": settings.top, "confirm.seeds": settings.seeds, "winner": winner}
-    session.begin(parameters, tags, [session.folder / RECORD])
+    session.begin(parameters, tags, [session.folder / RECORD], contest.table)
 
 
 def _plan_lines(setup: ConfirmSetup, contest: Contest) -> dict[str, str]:

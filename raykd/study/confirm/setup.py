@@ -12,7 +12,7 @@ from typing import Any
 from raykd.config import Experiment
 from raykd.data import load_data
 from raykd.errors import DamagedError, RaykdError
-from raykd.places import SETTINGS, teachers_folder
+from raykd.places import LOCK, SETTINGS, teachers_folder
 from raykd.records import read_json, write_json
 from raykd.results.confirm import ChosenTrial, Fixed, Use
 from raykd.results.load import RecordedStudy, recorded_study
@@ -22,7 +22,7 @@ from raykd.settings_io import override, setting_names, setting_value
 from raykd.storage import below, check_writable, is_url
 from raykd.study.confirm.contenders import seeds_of
 from raykd.study.external_teacher import RECORD as EXTERNAL_TEACHER
-from raykd.study.folder import LOCK, check_folder, with_lasting_paths
+from raykd.study.folder import check_folder, with_lasting_paths
 from raykd.tracking.address import tracking_uri
 from raykd.training.folder import description
 
