@@ -25,7 +25,7 @@ def test_each_trial_is_taught_by_the_teacher_it_has_drawn(cluster, tmp_path, mon
         save_teacher(experiment, file, seed)
     # The experiment names none of the two: the first one is its own.
     experiment = override(
-        experiment, {"training.epochs": 1, "study.scheduler": "none", "study.finalists": 1, "study.finalist_seeds": 1}
+        experiment, {"training.epochs": 1, "study.scheduler": "none", "study.finalists": 1, "study.finalist_seeds": 2}
     )
     console, shown = quiet_console()
     monkeypatch.chdir(tmp_path)
