@@ -50,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("genuine") / "data"
     write_cifar(root, 10, per_class=4)
     write_cifar(root, 100, classes=10, per_class=12)
-    write_images(root / "imagenet/train", count=30)
+    write_images(root / "imagenet/train", count=50)
     write_images(root / "imagenet/val", count=3)
     return root
 

@@ -36,6 +36,7 @@ from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment, PreprocessingSettings
 from raykd.config.teacher import lasting_source
+from raykd.config.training_spec import WEIGHTS_SUFFIXES
 from raykd.errors import RaykdError, unknown_name
 from raykd.search.space import (
     Distribution,
@@ -129,8 +130,12 @@ def _check_searchable(name: str, file: str) -> None:
 
 
 def lasting_value(name: str, value: Value) -> Value:
-    """The same value for processes elsewhere: a given teacher that is seen from here has its whole path."""
-    return lasting_source(value) if name == "teacher.source" and isinstance(value, str) else value
+    """The same value for processes elsewhere, and for later launches: the path of a given teacher is a whole one."""
+    if name != "teacher.source" or not isinstance(value, str):
+        return value
+    # A file that is not there any more lies in the cache.
+    is_path = ":/" not in value and ("/" in value or value.endswith(WEIGHTS_SUFFIXES))
+    return str(Path(value).expanduser().absolute()) if is_path else lasting_source(value)
 
 
 def space_names() -> list[str]:

@@ -40,7 +40,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Take the network's weights in, after a step of the optimizer."""
-        average = get_ema_multi_avg_fn(decay_at(self._steps, self._decay))
+        decay = decay_at(self._steps, self._decay)
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         self._steps += 1
         mine, theirs = [], []
         for own, other in zip(_tensors(self.network), _tensors(self._source), strict=True):

@@ -238,7 +238,7 @@ class Student:
             class_metrics: Metrics of the whole class, such as its seconds.
         """
         weights = self._objective.weights(epoch=self.epoch, epochs=self.spec.training.epochs)
-        metrics = self.metrics.means(self._team) | class_metrics
+        metrics = {**self.metrics.means(self._team), **class_metrics}
         metrics["learning_rate"] = float(self._learning_rate.get_last_lr()[0])
         if self.request.teacher is not None:
             metrics |= {"right_weight": weights.right, "kd_weight": weights.distillation}
