@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -12,7 +12,7 @@ from raykd.config.confirm import ConfirmSettings
 from raykd.config.methods import MethodSettings
 from raykd.config.objective import ObjectiveSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
-from raykd.config.teacher import ComparisonSettings, TeacherSettings
+from raykd.config.teacher import ComparisonSettings, TeacherSettings, lasting_source
 from raykd.config.training_spec import DataSettings, TrainingSpec
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
@@ -58,9 +58,7 @@ class Experiment(TrainingSpec):
         if data_cache.parts[:1] != ("~",):  # another folder on each node
             data_cache = data_cache.absolute()
         cache = self.teacher.cache.expanduser().absolute()
-        source = self.teacher.source
-        if source is not None and Path(source).expanduser().exists():
-            source = str(Path(source).expanduser().absolute())
+        source = None if self.teacher.source is None else lasting_source(self.teacher.source)
         output = self.study.output.expanduser().absolute()
         storage = self.cluster.storage
         if storage is not None and "://" not in storage:
@@ -76,6 +74,11 @@ class Experiment(TrainingSpec):
                 "cluster": self.cluster.model_copy(update={"storage": storage}),
             }
         )
+
+    def with_given_teacher(self) -> Experiment:
+        """The same experiment with the given teacher's folder as `teacher.source`, which may hold another tomorrow."""
+        pinned: dict[str, Any] = {"source": self.teacher.folder, "fetched": {}}
+        return self.model_copy(update={"teacher": self.teacher.model_copy(update=pinned)})
 
     def training_spec(self) -> TrainingSpec:
         """How the student is trained under the present settings."""

@@ -45,6 +45,12 @@ class GenerousSettings(Settings):
     """Epochs over which the weight of the knowledge rises linearly from 0."""
 
 
+def lasting_source(source: str) -> str:
+    """The same source for processes elsewhere: what is seen from here is named by its whole path."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source
+
+
 class TeacherSettings(PreprocessingSettings):
     """The teacher. Teachers are cached by content: settings and data."""
 
@@ -69,9 +75,21 @@ class TeacherSettings(PreprocessingSettings):
     expected_accuracy: Share | None = None
     """Accuracy that the given teacher is known to have on such images, as a share: raykd warns where it has far less
     here. None: what its file or torchvision says, where they do."""
+    fetched: Annotated[dict[str, str], tyro.conf.Suppress] = Field(default_factory=dict, repr=False)
+    """Folders of given teachers in the cache, by `source_key`. A run fills it in, with those that are searched."""
     cache: Path = Path("~/.cache/raykd")
     """Folder of the teacher and data caches, shared by all studies; on a cluster a path that all nodes see, unless
     cluster.storage holds the teachers."""
+
+    @property
+    def source_key(self) -> str:
+        """What a given teacher is fetched by: its source, and the network that it is for where it does not say so."""
+        return f"{self.source} {self.model.model_dump_json(include={'name', 'arguments', 'weights_key'})}"
+
+    @property
+    def folder(self) -> str | None:
+        """Where the given teacher lies once it is fetched; before, its source. None: teachers are trained here."""
+        return None if self.source is None else self.fetched.get(self.source_key, self.source)
 
     @model_validator(mode="after")
     def _is_trained_where_it_is_cross_fitted(self) -> Self:

@@ -47,6 +47,7 @@ LATER_SETTINGS = {
     "data.std": None,
     "student.weights_key": None,
     "training.compile": False,
+    "training.ema": 0.0,
     "schedule.hand_over": "rectified",
     "temperature.floor": 0.0,
 }
@@ -216,6 +217,10 @@ class TrainingSettings(Settings):
     """Epochs over which the learning rate rises linearly to its peak."""
     label_smoothing: Share = 0.0
     """Label smoothing of the cross-entropy."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Exponential moving average (EMA) of the weights: the share of it that each step keeps. The average is judged and
+    kept instead of the weights; running statistics, as of batch norms, are averaged with them. In the first steps it
+    keeps less, (1 + step) / (10 + step), so that short trainings have one, too. 0: no average."""
     gradient_clip: Positive | None = None
     """Largest norm of the gradient; longer ones are scaled down. None: no limit."""
     precision: Literal["float32", "bfloat16"] | None = None

@@ -131,8 +131,12 @@ class Objective:
         epochs: int,
         workers: Workers = ALONE,
         hints: Hints | None = None,
+        distilled_logits: Tensor | None = None,
     ) -> Losses:
         """Return the losses of a batch: logits [B, C] of any float type before temperature, labels int64 [B].
+
+        `distilled_logits` are compared with the teacher's instead of the student's, which answer for the labels alone:
+        those of a distillation token (DeiT).
 
         The teacher gets no gradient. Without teacher logits, or with kd_weight 0, nothing is distilled from answers.
 
@@ -145,6 +149,7 @@ class Objective:
         weights = self.weights(epoch=epoch, epochs=epochs)
         with _no_autocast(student_logits.device.type):
             student = student_logits.float()
+            distilled = student if distilled_logits is None else distilled_logits.float()
             cross_entropy = self._cross_entropy(student, labels, "sum")
             if teacher_logits is None or self.method is None or self.kd_weight == 0:
                 samples = workers.sum(student.new_full((), student.shape[0]))
@@ -153,7 +158,9 @@ class Objective:
                 is_wrong = wrong(teacher_logits, labels)
                 counts = workers.sum(torch.stack([~is_wrong, is_wrong]).sum(dim=1, dtype=torch.float32))
                 samples = counts.sum()
-                parts = self._distil(student, teacher_logits.detach().float(), labels, epoch, is_wrong, counts, workers)
+                parts = self._distil(
+                    distilled, teacher_logits.detach().float(), labels, epoch, is_wrong, counts, workers
+                )
                 if self.bias.form != "keep":
                     parts["distillation"] = weights.right * parts["right"] + weights.rectified * parts["rectified"]
                     if self.schedule.hand_over == "labels":

@@ -22,9 +22,12 @@ from raykd.planning.costs import STREAMED, BankedViews, derived_costs
 from raykd.planning.forecast import Nodes, Task, forecasts
 from raykd.planning.measured import measured_costs
 from raykd.planning.table import as_data, show
+from raykd.search.space import SearchSpace
 from raykd.search.space_file import load_space
+from raykd.settings_io import override
 from raykd.storage import check_temporary_folder, local_path
 from raykd.study.bank import bank_line, stored_count
+from raykd.study.external_teacher import with_searched_teacher
 from raykd.study.folder import with_lasting_paths
 from raykd.study.preflight import check_held_out
 from raykd.study.start_points import start_points
@@ -77,6 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     _check(options)
     check_temporary_folder()
     check_held_out(experiment, "validation")
+    experiment = with_searched_teacher(experiment, load_space(experiment.study.space, experiment))
     task, origin = plan_task(experiment, options)
     notes = _notes(task, options)
     rows = forecasts(task, tuple(sorted(set(options.sizes))))
@@ -140,6 +144,23 @@ def _teacher_epochs(experiment: Experiment) -> tuple[float, float]:
     return epochs["standard"], epochs["generous"]
 
 
+def _teacher_notes(experiment: Experiment, space: SearchSpace) -> list[str]:
+    """How many teachers the choices of a search stand for, and when they are made."""
+    names = [name for name in space.names if name.startswith("teacher.")]
+    if not names:
+        return []
+    chosen = [override(experiment, values) for values in space.combinations(names)]
+    given = {own.teacher.source_key for own in chosen if own.teacher.source is not None}
+    requests = [(own, request) for own in chosen for request in teachers(own, "")]
+    trained = {request.student for own, request in requests if own.teacher.source is None or request.teacher}
+    notes = []
+    if len(given) > 1:
+        notes.append(f"note: {len(given)} given teachers are fetched and judged before the search")
+    if len(trained) > 1:
+        notes.append(f"note: the choices stand for {len(trained)} teachers, each trained when a trial first needs it")
+    return notes
+
+
 def _bank(experiment: Experiment) -> BankedViews | None:
     """The teacher's bank; None where the teacher answers every batch anew."""
     if experiment.bank.mode == "off" or (data := _images_in_memory(experiment)) is None:
@@ -191,8 +212,9 @@ def _notes(task: Task, options: Options) -> list[str]:
         notes.append(
             f"note: up to {at_once} trials at once are as many processes of Tune, most of them on the driver's node"
         )
-    searched = load_space(experiment.study.space, experiment).names
-    if named := [name for name in searched if name.startswith(("teacher.", "student.", "training.batch_size"))]:
+    space = load_space(experiment.study.space, experiment)
+    notes += _teacher_notes(experiment, space)
+    if named := [name for name in space.names if name.startswith(("teacher.", "student.", "training.batch_size"))]:
         notes.append(f"note: {', '.join(named)} searched: costs are those of the settings as given, in one group")
     notes.append("classrooms: with workers and seats of each; as many trials as seats run at once")
     notes.append("known: how many of the trials before it had ended when a trial was drawn; at 0 % Optuna guesses")

@@ -10,7 +10,7 @@ import optuna
 
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, unknown_name
-from raykd.places import PLAIN, SETTINGS, TEACHER, fold_name
+from raykd.places import GIVEN_TEACHERS, PLAIN, SETTINGS, TEACHER, fold_name, teachers_folder
 from raykd.records import read_json
 from raykd.results.folds import over_folds
 from raykd.results.study import StudyResult
@@ -18,7 +18,7 @@ from raykd.saved_settings import load_saved
 from raykd.search.optuna_study import read_study
 from raykd.search.storage import study_names, study_storage
 from raykd.settings_io import override
-from raykd.storage import local_path
+from raykd.storage import below, local_path
 from raykd.tracking.address import address_of
 from raykd.training.folder import description
 
@@ -101,11 +101,19 @@ def recorded_study(study: str | Path, output: Path | None = None) -> RecordedStu
     folder = study_folder(study, output)
     # Whom to trust is not for a file to say.
     experiment = override(load_saved(folder / SETTINGS), {"teacher.trust": False})
+    experiment = override(experiment, {"teacher.fetched": _given_teachers(folder, experiment)})
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells that the study is not a new one
     place, name = study_storage(experiment.study, folder), experiment.study.name
     if name not in study_names(place):
         raise RaykdError(f"{folder} holds no search: a study is what `raykd tune` makes")
     return RecordedStudy(folder, experiment, read_study(place, name))
+
+
+def _given_teachers(folder: Path, experiment: Experiment) -> dict[str, str]:
+    """The folders of a study's several given teachers, by what they were fetched by; those that are still there."""
+    names = read_json(folder / GIVEN_TEACHERS, lambda content: {**content}, "--resume the study, which writes it again")
+    folders = {key: below(teachers_folder(experiment), name) for key, name in (names or {}).items()}
+    return {key: each for key, each in folders.items() if description(each) is not None}
 
 
 def load_study(study: str | Path, output: Path | None = None) -> StudyResult:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import reduce
+from itertools import product
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, FixedTrial
 
 from raykd.config import Experiment
 from raykd.settings_io import override, setting_value
@@ -134,6 +135,14 @@ class SearchSpace:
                 if parameter.name in values:
                     given[parameter.name] = values[parameter.name]
         return names
+
+    def combinations(self, names: Collection[str]) -> Iterator[dict[str, Value]]:
+        """The values of a trial for each combination of the choices of these settings, all others at their default."""
+        defaults = {parameter.name: parameter.default for parameter in self.parameters}
+        choices = {name: self.choices(name) for name in names if self.choices(name)}
+        for combination in product(*choices.values()):
+            # The conditions of the entries count.
+            yield self.sample(FixedTrial(defaults | dict(zip(choices, combination, strict=True))))
 
     def choices(self, name: str) -> tuple[Value, ...]:
         """The choices of a searched setting, by its dotted name; none of a range, or if it is not searched."""

@@ -35,6 +35,8 @@ from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, ValidationEr
 from pydantic.fields import FieldInfo
 
 from raykd.config import Experiment, PreprocessingSettings
+from raykd.config.teacher import lasting_source
+from raykd.config.training_spec import WEIGHTS_SUFFIXES
 from raykd.errors import RaykdError, unknown_name
 from raykd.search.space import (
     Distribution,
@@ -64,10 +66,9 @@ SAME_FOR_ALL = {
     "cluster.": "it says where trials run, which must not change what they give",
     "tracking.": "it says where trials are logged, which must not change what they give",
     "teacher.cache": "it is a folder, shared by all trials",
-    "teacher.source": "it is fetched once, before the search",
     **{
         f"teacher.{name}": "it belongs to teacher.source, which is fetched once, before the search"
-        for name in (*PreprocessingSettings.model_fields, "expected_accuracy")
+        for name in (*PreprocessingSettings.model_fields, "expected_accuracy", "fetched")
     },
 }
 """Settings that say nothing about a student, so neither trials nor conditions may depend on them; and the reason."""
@@ -115,7 +116,10 @@ def _start_points(content: Any, file: str, base: Experiment) -> dict[str, dict[s
         for setting in values:
             _check_searchable(setting, file)
         override(base, values, f"{file}, {START}, {name}")
-    return points
+    return {
+        name: {setting: lasting_value(setting, value) for setting, value in values.items()}
+        for name, values in points.items()
+    }
 
 
 def _check_searchable(name: str, file: str) -> None:
@@ -124,6 +128,15 @@ def _check_searchable(name: str, file: str) -> None:
     for prefix, reason in (SAME_FOR_ALL | NOT_COMPARABLE).items():
         if name.startswith(prefix) and name not in AUGMENTATIONS:
             raise RaykdError(f"{file}: {name} cannot be searched: {reason}")
+
+
+def lasting_value(name: str, value: Value) -> Value:
+    """The same value for processes elsewhere, and for later launches: the path of a given teacher is a whole one."""
+    if name != "teacher.source" or not isinstance(value, str):
+        return value
+    # A file that is not there any more lies in the cache.
+    is_path = ":/" not in value and ("/" in value or value.endswith(WEIGHTS_SUFFIXES))
+    return str(Path(value).expanduser().absolute()) if is_path else lasting_source(value)
 
 
 def space_names() -> list[str]:
@@ -295,7 +308,7 @@ class EntryReader:
         if (isinstance(value, bool) and bool not in kinds) or (isinstance(value, float) and not math.isfinite(value)):
             raise RaykdError(f"{name} cannot be {yaml_text(value)} in {where}")
         taken: Value = setting_value(override(self.base, {name: value}, where), name)
-        return taken
+        return lasting_value(name, taken)
 
     def _kinds(self, name: str, setting: FieldInfo) -> frozenset[type]:
         kinds = _scalar_types(setting.annotation)

@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "teacher.cache",
     "teacher.trust",
     "teacher.expected_accuracy",
+    "teacher.fetched",
     "data.download",
     "data.cache",
     "bank.budget",
@@ -162,7 +163,8 @@ def begin_folder(experiment: Experiment) -> Path:
     """Make the run's folder, with the resolved settings in it, and return it."""
     # What failed is run again once, not at each later launch.
     study = experiment.study.model_copy(update={"retry_failed": False})
-    begun = experiment.model_copy(update={"study": study})
+    teacher = experiment.teacher.model_copy(update={"fetched": {}})
+    begun = experiment.model_copy(update={"study": study, "teacher": teacher})
     save_experiment(without_passwords(begun), experiment.folder / SETTINGS)
     return experiment.folder
 

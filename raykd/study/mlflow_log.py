@@ -117,7 +117,7 @@ class TrialLog:
                 tags["raykd.retry_of"] = trial_name(failed)
                 # Its run stays as it was, FAILED and with its reason.
                 self._tracker.tags({"raykd.state": RETRIED, "raykd.retry": trial_name(number)}, trial_name(failed))
-            experiment = override(provenance.experiment, values)
+            experiment = override(provenance.experiment, values).with_given_teacher()
             tags["raykd.seed"] = str(experiment.training.seed)
             if experiment.training_spec().needs_teacher:
                 # The key is a digest of all that decides the teacher.

@@ -30,8 +30,8 @@ def teacher_network(experiment: Experiment, info: DataInfo) -> nn.Module:
     Raises:
         RaykdError: it cannot be built or loaded as the settings say.
     """
-    if experiment.teacher.source is not None and experiment.teacher.kind == "standard":
-        return load_cached_model(experiment.teacher.source).network
+    if (folder := experiment.teacher.folder) is not None and experiment.teacher.kind == "standard":
+        return load_cached_model(folder).network
     return _network(experiment.teacher.model, info)
 
 
@@ -48,10 +48,10 @@ def check_start_weights(settings: ModelSettings, info: DataInfo) -> None:
 
 def seen_by_teacher(experiment: Experiment, info: DataInfo) -> DataInfo:
     """The data as the teacher sees them: an external one may want them in another size or normalisation."""
-    source = experiment.teacher.source
-    if source is None or experiment.teacher.kind != "standard":
+    folder = experiment.teacher.folder
+    if folder is None or experiment.teacher.kind != "standard":
         return info
-    content = description(source)
+    content = description(folder)
     return info if content is None else as_described(content, info)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import FixedTrial
 from torch import nn
 
 from raykd.config import Experiment, ModelSettings
@@ -19,9 +16,10 @@ from raykd.errors import RaykdError
 from raykd.models import build_model, parameter_count
 from raykd.search.space import SearchSpace
 from raykd.settings_io import override
-from raykd.study.external_teacher import with_external_teacher
+from raykd.study.external_teacher import MODEL, SOURCE, with_external_teachers
 from raykd.study.networks import check_start_weights, seen_by_teacher, student_network, teacher_network
 from raykd.training.build import build_objective
+from raykd.training.external_teacher import describes_itself
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.network_checks import check_answers, check_training
 from raykd.training.used_layers import check_all_used
@@ -29,21 +27,21 @@ from raykd.training.used_layers import check_all_used
 Role = Literal["teacher", "student"]
 Split = Literal["validation", "test"]
 
-CHOICES = ("method.name", "method.beside", "student.name", "teacher.model.name")
+CHOICES = ("method.name", "method.beside", "student.name", "teacher.source", "teacher.model.name")
 """Searched settings whose choices are checked, each with each of the others."""
 PARTS = (*CHOICES, "student.arguments.", "method.arguments.", "teacher.kind")
 """Searched settings on which the check depends; those that are no choices take their default."""
 PARTS_OF_START = (*PARTS, "student.", "method.", "teacher.model.")
 """The same among the settings of a space's own start points, which may set what cannot be searched."""
-TEACHER_TRAINING = ("teacher.model.", "teacher.training.")
-"""Settings of a teacher that is trained here."""
+TEACHER_TRAINING = "teacher.training."
+"""Settings of how a teacher is trained here."""
 
 
 @dataclass(frozen=True)
 class Preflight:
     """What is known before a run starts.
 
-    - experiment: with an external teacher's folder in the cache as `teacher.source`
+    - experiment: with the folders of external teachers in the cache as `teacher.fetched`
     - data: what is learnt from
     - streamed: whether images are decoded from files as they are needed
     - images: what the plan says about images in files, by the name of the line
@@ -66,13 +64,19 @@ def check_held_out(experiment: Experiment, held_out: Split) -> None:
         )
 
 
-def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split = "validation") -> Preflight:
-    """Load the data's description, fetch an external teacher, and build the networks without memory.
+def preflight(
+    experiment: Experiment,
+    roles: Collection[Role],
+    held_out: Split = "validation",
+    others: Iterable[Mapping[str, Any]] = (),
+) -> Preflight:
+    """Load the data's description, fetch external teachers, and build the networks without memory.
 
     Args:
         experiment: The experiment, with absolute paths.
         roles: The networks that this run needs.
         held_out: The split that this kind of run is measured on.
+        others: Settings under which students have other teachers, by dotted name.
 
     Raises:
         RaykdError: data or networks cannot be had as the settings ask, or the settings ask for another split.
@@ -83,7 +87,7 @@ def preflight(experiment: Experiment, roles: Collection[Role], held_out: Split =
     if "teacher" in roles:
         if experiment.teacher.folds is not None:
             data.folds(experiment.teacher.folds, experiment.data.seed)  # It says if a class is too small.
-        experiment = with_external_teacher(experiment, info)
+        experiment = with_external_teachers(experiment, info, others)
     networks: dict[Role, Callable[[Experiment, DataInfo], nn.Module]]
     networks = {"teacher": teacher_network, "student": student_network}
     training = {"teacher": experiment.teacher.training, "student": experiment.training}
@@ -98,7 +102,7 @@ def rehearse(experiment: Experiment, info: DataInfo, space: SearchSpace | None =
     """Put networks, hint layers and objective together as the settings say, or as the choices of a space would.
 
     Args:
-        experiment: The experiment, with an external teacher's folder as `teacher.source`.
+        experiment: The experiment, its external teachers fetched.
         info: The data.
         space: What is searched. None: nothing.
 
@@ -154,9 +158,9 @@ class _Networks:
         )
 
     def teacher(self, experiment: Experiment) -> nn.Module:
-        source, settings = experiment.teacher.source, experiment.teacher.model
-        if source is not None and experiment.teacher.kind == "standard":
-            return self._once(source, lambda: teacher_network(experiment, self._info))
+        folder, settings = experiment.teacher.folder, experiment.teacher.model
+        if folder is not None and experiment.teacher.kind == "standard":
+            return self._once(folder, lambda: teacher_network(experiment, self._info))
         return self._once(
             f"teacher {settings.model_dump_json()}",
             lambda: self._trained_here(teacher_network(experiment, self._info), settings),
@@ -201,16 +205,9 @@ def _variants(experiment: Experiment, space: SearchSpace | None) -> Iterator[tup
     if space is None:
         yield experiment, ""
         return
-    defaults = {parameter.name: parameter.default for parameter in space.parameters}
-    choices = {
-        parameter.name: parameter.distribution.choices
-        for parameter in space.parameters
-        if parameter.name in CHOICES and isinstance(parameter.distribution, CategoricalDistribution)
-    }
+    choices = [name for name in space.names if name in CHOICES and space.choices(name)]
     seen = []
-    for combination in product(*choices.values()):
-        # The space itself evaluates the conditions of its entries.
-        sampled = space.sample(FixedTrial(defaults | dict(zip(choices, combination, strict=True))))
+    for sampled in space.combinations(choices):
         values = {name: value for name, value in sampled.items() if name.startswith(PARTS)}
         if values not in seen:
             seen.append(values)
@@ -222,9 +219,18 @@ def _variants(experiment: Experiment, space: SearchSpace | None) -> Iterator[tup
 
 
 def _check_searched(experiment: Experiment, space: SearchSpace) -> None:
+    """Refuse a search over what has no effect, as all teachers are given."""
     standard = experiment.teacher.kind == "standard" and "teacher.kind" not in space.names
-    if experiment.teacher.source is None or not standard:
+    sources = space.choices(SOURCE) or (experiment.teacher.source,)
+    if None in sources or not standard:
         return
+    complete = next((source for source in map(str, sources) if describes_itself(source)), None)
     for name in space.names:
+        refused = f"{space.source}: {name} cannot be searched: teacher.source"
         if name.startswith(TEACHER_TRAINING):
-            raise RaykdError(f"{space.source}: {name} cannot be searched: teacher.source is taken as it is")
+            raise RaykdError(f"{refused} is taken as it is")
+        # Weights by name, or in files, are those of one network or another.
+        if name.startswith(MODEL) and complete is not None:
+            raise RaykdError(f"{refused} {complete} says which network it is")
+        if name.startswith(MODEL) and not space.choices(name):
+            raise RaykdError(f"{refused} is fetched before the search: give choices, not a range")

@@ -16,7 +16,7 @@ order when the session ends, however it ends.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,9 +37,14 @@ from raykd.errors import FAILED, RaykdError, StorageError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
 from raykd.progress import CountProgress, standard_output
 from raykd.search.space import SearchSpace
+from raykd.settings_io import override
 from raykd.storage import below, check_creatable, check_temporary_folder, disk_error
 from raykd.study.bank import bank_line
-from raykd.study.external_teacher import evaluate_on_cluster, remember_external_teacher
+from raykd.study.external_teacher import (
+    evaluate_on_cluster,
+    remember_external_teachers,
+    searched_teachers,
+)
 from raykd.study.folder import begin_folder, check_folder, locked_folder, with_lasting_paths, without_passwords
 from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse, rehearse_teacher
@@ -64,7 +69,7 @@ class Session:
 
     Attributes:
         given: The experiment as the user gave it, with absolute paths.
-        experiment: The same with an external teacher's folder in the cache as `teacher.source`.
+        experiment: The same with the folders of external teachers in the cache as `teacher.fetched`.
         data: What is learnt from.
         folder: The run's output folder, which nobody else uses meanwhile.
         console: Where the plan, progress and results are shown.
@@ -136,7 +141,7 @@ class Session:
         """Make the run's folder, with its settings and the name of its external teacher in it."""
         begin_folder(self.given)
         if "teacher" in self._parameters:
-            remember_external_teacher(self.experiment)
+            remember_external_teachers(self.experiment)
 
     def begin(
         self,
@@ -178,14 +183,16 @@ class Session:
         with Classrooms(plan, self.experiment.cluster, files, self.console, usage, node_checks) as classrooms:
             yield classrooms
 
-    def compare_with_teacher(self, accuracy: float) -> None:
+    def compare_with_teacher(self, accuracy: float, values: Mapping[str, Any] | None = None) -> None:
         """Say so if a student is far better than the teacher that was given for it.
 
         Args:
             accuracy: The student's, on the held-out images.
+            values: Settings of its own, by dotted name: they may name its teacher.
         """
-        teaches = "teacher" in self._parameters and self.experiment.teacher.kind == "standard"
-        if teaches and (doubt := doubt_beside_student(self.experiment, self.data, accuracy)):
+        own = override(self.experiment, values or {})
+        teaches = "teacher" in self._parameters and own.teacher.kind == "standard"
+        if teaches and (doubt := doubt_beside_student(own, self.data, accuracy)):
             self._warn(doubt)
 
     def doubt_trained_teacher(self, model: Mapping[str, Any]) -> None:
@@ -242,6 +249,7 @@ def open_session(
     roles: Collection[Role] = ("teacher", "student"),
     held_out: Split = "validation",
     space: SearchSpace | None = None,
+    others: Sequence[Mapping[str, Any]] = (),
     rehearsed: bool = True,
 ) -> Iterator[Session]:
     """Check everything that can be checked without a cluster, lock the output folder, and yield the session.
@@ -252,7 +260,8 @@ def open_session(
         console: Where the plan, progress and results are shown. None: standard output.
         roles: The networks that the job needs.
         held_out: The split that the job is measured on.
-        space: What is searched; its choices are rehearsed as well.
+        space: What is searched; its choices are rehearsed as well, and teachers among them are fetched.
+        others: Settings besides under which students have other teachers, which are fetched.
         rehearsed: Rehearse the experiment itself. A job that trains others rehearses those.
 
     Raises:
@@ -263,7 +272,8 @@ def open_session(
     check_temporary_folder()
     experiment = with_weights_digests(with_lasting_paths(experiment), space)
     check_storage(experiment)
-    checked = preflight(experiment, roles, held_out)
+    others = others if space is None else searched_teachers(space)
+    checked = preflight(experiment, roles, held_out, others)
     if rehearsed and "student" in roles:
         rehearse(checked.experiment, checked.data, space)
     elif rehearsed and "teacher" in roles:

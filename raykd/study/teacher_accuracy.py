@@ -8,6 +8,7 @@ from typing import Any
 
 from raykd.config import Experiment
 from raykd.data import DataInfo
+from raykd.study.external_teacher import given_folders
 from raykd.training.external_teacher import CLAIM
 from raykd.training.folder import description
 
@@ -30,20 +31,27 @@ def doubts(experiment: Experiment, info: DataInfo) -> list[str]:
     """What speaks against a given teacher before its students are trained, in whole sentences; nothing if all is well.
 
     Args:
-        experiment: With the external teacher's folder as `teacher.source`.
+        experiment: With all external teachers fetched.
         info: The data.
     """
-    if (found := _accuracy(experiment, info)) is None:
-        return []
+    folders = given_folders(experiment)
+    found = [_doubt(experiment, folder, info, several=len(folders) > 1) for folder in folders]
+    return [doubt for doubt in found if doubt is not None]
+
+
+def _doubt(experiment: Experiment, folder: str, info: DataInfo, *, several: bool) -> str | None:
+    """What speaks against one of the given teachers; or None."""
+    if (found := _accuracy(folder, info)) is None:
+        return None
     accuracy, content = found
     images = info.split_sizes[info.held_out]
-    is_right = _is_right("given teacher", accuracy, info)
+    is_right = _is_right(f"given teacher {content['source']}" if several else "given teacher", accuracy, info)
     told = _expected(experiment, content)
     if told is not None and far_below(accuracy, told[0], images):
-        return [f"{is_right}, far less than {told[0]:.2%}, as {told[1]} says. {ADVICE}"]
+        return f"{is_right}, far less than {told[0]:.2%}, as {told[1]} says. {ADVICE}"
     if _is_near_chance(accuracy, info):
-        return [f"{is_right}, hardly more than by chance ({1 / info.num_classes:.2%}). {ADVICE}"]
-    return []
+        return f"{is_right}, hardly more than by chance ({1 / info.num_classes:.2%}). {ADVICE}"
+    return None
 
 
 def doubt_of_trained(model: Mapping[str, Any], info: DataInfo) -> str | None:
@@ -59,7 +67,8 @@ def doubt_of_trained(model: Mapping[str, Any], info: DataInfo) -> str | None:
 
 def doubt_beside_student(experiment: Experiment, info: DataInfo, student: float) -> str | None:
     """What speaks against a given teacher once a student's accuracy on the held-out images is known; or None."""
-    if (found := _accuracy(experiment, info)) is None:
+    folder = experiment.teacher.folder
+    if folder is None or (found := _accuracy(folder, info)) is None:
         return None
     accuracy, images = found[0], info.split_sizes[info.held_out]
     if not far_below(accuracy, student, images):
@@ -76,10 +85,9 @@ def _is_near_chance(accuracy: float, info: DataInfo) -> bool:
     return accuracy - chance < ERRORS * math.sqrt(chance * (1 - chance) / info.split_sizes[info.held_out])
 
 
-def _accuracy(experiment: Experiment, info: DataInfo) -> tuple[float, Mapping[str, Any]] | None:
-    """The given teacher's accuracy here, if it was measured, and its description."""
-    source = experiment.teacher.source
-    content = None if source is None else description(source)
+def _accuracy(folder: str, info: DataInfo) -> tuple[float, Mapping[str, Any]] | None:
+    """The accuracy here of the given teacher in a folder, if it was measured, and its description."""
+    content = description(folder)
     accuracy = None if content is None else content["metrics"].get(f"{info.held_out}_accuracy")
     return None if content is None or accuracy is None else (accuracy, content)
 

@@ -36,6 +36,7 @@ from raykd.search.student_size import StudentSizes
 from raykd.search.trial import TrialContext
 from raykd.settings_io import setting_value
 from raykd.storage import below
+from raykd.study.external_teacher import given_teachers_line, with_searched_teacher
 from raykd.study.finalists import Final
 from raykd.study.folder import (
     locked_optuna_storage,
@@ -85,6 +86,7 @@ def tune(experiment: Experiment, console: Console | None = None) -> StudyResult:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     experiment = with_lasting_paths(experiment)
     space = load_space(experiment.study.space, without_passwords(experiment))
+    experiment = with_searched_teacher(experiment, space)
     check_goals(experiment.study.objectives, space)
     start_points(experiment, space)  # It says what study.start should not name.
     check_optuna_storage(experiment)
@@ -170,6 +172,8 @@ class _Study:
         if self._again:
             names = ", ".join(map(trial_name, self._again))
             lines["again"] = f"{names}, which failed, as new trials"
+        if teachers := given_teachers_line(self._experiment):
+            lines["teachers"] = teachers
         lines["start"] = ", ".join(point.name for point in self._start[: settings.trials])
         if settings.finalists and len(settings.objectives) == 1:
             lines["finalists"] = (
@@ -235,7 +239,7 @@ class _Study:
             say(session.console, f"best student: what lay in {result.best_folder} was damaged; it is copied again")
         result.show(session.console)
         if result.best.accuracy is not None:
-            session.compare_with_teacher(result.best.accuracy)
+            session.compare_with_teacher(result.best.accuracy, result.best.values)
         return result
 
     def _search(self, classrooms: Classrooms) -> None:

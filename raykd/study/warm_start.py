@@ -43,6 +43,7 @@ SECTIONS = ("data.", "student.", "teacher.", "training.", "objective.", "method.
 WITHOUT_EFFECT = (
     "teacher.cache",
     "teacher.trust",
+    "teacher.fetched",
     "teacher.model.digests",
     "student.digests",
     "data.root",

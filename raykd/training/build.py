@@ -17,12 +17,36 @@ from torch.optim.lr_scheduler import (
 )
 
 from raykd.config import TrainingSettings, TrainingSpec
+from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.knowledge import Objective
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, HintShapes, TeacherFree
+from raykd.models import build_model
+from raykd.seeds import seed_of
 
 FUSED = ("cpu", "cuda")
 """Devices for which torch has fused optimizers."""
+
+
+def build_network(spec: TrainingSpec, info: DataInfo, device: torch.device, *, weights: bool) -> nn.Module:
+    """A student's network on its device, in the memory layout that suits this.
+
+    Args:
+        spec: The settings of its training, whose seed decides its fresh weights.
+        info: The data.
+        device: Where it is trained.
+        weights: Whether the weights that the settings name are read; without, the network is fresh.
+
+    Raises:
+        RaykdError: It cannot be built as the settings say.
+    """
+    settings = spec.student if weights else spec.student.model_copy(update={"weights": None})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(spec.training.seed, "weights"))
+        network = build_model(settings, num_classes=info.num_classes, in_channels=info.channels)
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    placed: nn.Module = network.to(device, memory_format=layout)  # type: ignore[call-overload]
+    return placed
 
 
 def build_objective(spec: TrainingSpec, shapes: HintShapes | None = None) -> Objective:

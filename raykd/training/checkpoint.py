@@ -10,6 +10,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import torch
+from torch import Tensor
 
 from raykd.config import TrainingSpec
 from raykd.errors import RaykdError
@@ -28,7 +29,7 @@ NETWORK = "network"
 class Checkpoint:
     """A student after its last finished epoch.
 
-    - state: state dicts of its network, learned parts, optimizer and learning rate, by name
+    - state: state dicts of its network, learned parts, optimizer, learning rate and average of weights, by name
     - views: the views it saw, in order
     - history: its reports
     """
@@ -120,3 +121,10 @@ def finished_history(request: TrainRequest, spec: TrainingSpec) -> tuple[Report,
     if "source" in model or request.members:
         return (Report(request.student, request.ticket, epoch=1, metrics=model["metrics"], finished=True),)
     return ()
+
+
+def on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same state dict, with its version numbers, in the CPU's memory."""
+    for name, tensor in state.items():
+        state[name] = tensor.cpu()
+    return state

@@ -156,6 +156,11 @@ def evaluate_external_teacher(folder: str | Path, settings: DataSettings) -> Non
     write_description(folder, content | {"metrics": metrics})
 
 
+def describes_itself(source: str) -> bool:
+    """Whether a source says which network it holds: a raykd folder, or a model in MLflow. Weights do not."""
+    return source.startswith(SCHEMES) or is_url(source) or local_path(source).is_dir()
+
+
 def _check_classes(fetched: _Source, info: DataInfo, source: str) -> None:
     if fetched.class_names is None or tuple(fetched.class_names) == info.class_names:
         return

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from torch import Tensor, nn
 
 from raykd.config import MethodSettings, TrainingSpec
-from raykd.data import DataInfo
+from raykd.data import Batch, DataInfo
 from raykd.errors import RaykdError
+from raykd.knowledge import Hints
 from raykd.knowledge.hints import default_layers, hint_shapes
 from raykd.knowledge.methods.base import FeatureMethod, HintShapes, Where
 
@@ -21,6 +23,11 @@ class HintLayers:
     student: tuple[str, ...]
     teacher: tuple[str, ...]
     shapes: HintShapes
+
+    def hints(self, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], batch: Batch) -> Hints:
+        """What a feature method compares, of the features of both networks' layers for a batch, by name."""
+        student = tuple(mine[name] for name in self.student)
+        return Hints(student, tuple(theirs[name] for name in self.teacher), batch.labels, batch.indices)
 
 
 def find_hint_layers(

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from raykd.data import Batch, ImageData
-from raykd.knowledge import Hints, Losses, captured
+from raykd.knowledge import Losses, captured
 from raykd.knowledge.methods.base import HasMetrics
-from raykd.models import build_model
 from raykd.seeds import seed_of
-from raykd.training.build import autocast_type, build_learning_rate, build_objective, build_optimizer
-from raykd.training.checkpoint import NETWORK, Checkpoint, load_checkpoint, write_checkpoint
+from raykd.training.average import AVERAGE, WeightAverage
+from raykd.training.build import (
+    autocast_type,
+    build_learning_rate,
+    build_network,
+    build_objective,
+    build_optimizer,
+)
+from raykd.training.checkpoint import NETWORK, Checkpoint, load_checkpoint, on_cpu, write_checkpoint
 from raykd.training.compiled.alone import Alone
 from raykd.training.cross_fitting import AnyTeacher
+from raykd.training.distillation_token import find_token_heads
 from raykd.training.folder import forget_previous
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.learner import Learner
 from raykd.training.messages import Report, TrainRequest
-from raykd.training.metrics import MetricSums
+from raykd.training.metrics import StudentMetrics
+from raykd.training.random_numbers import seed_step
 from raykd.training.saved import is_whole, save_model, weights_digest
 from raykd.training.teacher import Knowledge, autocast
 from raykd.training.team import Team
@@ -67,23 +73,20 @@ class Student:
         training = self.spec.training
         checkpoint = None if stored is None else load_checkpoint(stored, request, self.spec, team.device)
         # Pretrained weights are read, or downloaded, only where no checkpoint replaces them.
-        initial = self.spec.student.model_copy(update={"weights": None} if checkpoint else {})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(training.seed, "weights"))
-            network = build_model(initial, num_classes=info.num_classes, in_channels=info.channels)
-        layout = torch.channels_last if team.device.type == "cuda" else torch.contiguous_format
-        self.network: nn.Module = network.to(team.device, memory_format=layout)  # type: ignore[call-overload]
+        self.network = build_network(self.spec, info, team.device, weights=checkpoint is None)
         self._precision = autocast_type(training, team.device)
         labels = data.split("train").labels
         taught_by, seen = (None, None) if teacher is None else (teacher.network, teacher.info)
         self._hint_layers = find_hint_layers(self.spec, self.network, taught_by, info, labels, seen)
+        self._token_heads = find_token_heads(self.spec, self.network)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(training.seed, "parts"))
             self._objective = build_objective(self.spec, self._hint_layers.shapes if self._hint_layers else None)
         self._learner = Learner(self.network, self._objective.modules).to(team.device)
         self._optimizer = build_optimizer(training, self._learner.parameters())
         self._learning_rate = build_learning_rate(training, self._optimizer)
-        self._metric_sums = MetricSums()
+        self._average = WeightAverage(self.network, training.ema) if training.ema else None
+        self.metrics = StudentMetrics(info.held_out, taught=teacher is not None, averaged=self.averages)
         self._distributed: nn.Module = self._learner
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -138,14 +141,23 @@ class Student:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Its own layers whose features its method needs."""
-        return self._hint_layers.student if self._hint_layers else ()
+        """Its own layers whose features its loss needs: its method's hint layers, and the heads of its two tokens."""
+        hints = self._hint_layers.student if self._hint_layers else ()
+        return (*hints, *self._token_heads.layers) if self._token_heads else hints
 
     @property
-    def _answer_metrics(self) -> tuple[str, ...]:
-        """The metrics of `count_answers`."""
-        names = (f"{self._data.held_out}_accuracy", f"{self._data.held_out}_loss")
-        return names if self.request.teacher is None else (*names, "teacher_agreement")
+    def averages(self) -> bool:
+        """Whether the moving average of its weights is judged and kept, instead of the weights."""
+        return self._average is not None
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """A context in which its network has the weights that are judged: their average, where it has one."""
+        return nullcontext() if self._average is None else self._average.in_place()
+
+    @property
+    def _judged(self) -> nn.Module:
+        """The network with the weights that are judged and kept."""
+        return self.network if self._average is None else self._average.network
 
     def learn(self, step: int, batch: Batch, knowledge: Knowledge | None) -> None:
         """Take one optimizer step.
@@ -177,6 +189,11 @@ class Student:
         self, logits: Tensor, features: Mapping[str, Tensor], batch: Batch, knowledge: Knowledge | None
     ) -> Losses:
         """The losses of its logits [B, classes] and its layers' features for a batch."""
+        hints, distilled = None, None
+        if self._hint_layers is not None and knowledge is not None:
+            hints = self._hint_layers.hints(features, knowledge.hints, batch)
+        if self._token_heads is not None:
+            logits, distilled = self._token_heads.of(features)
         return self._objective(
             logits,
             None if knowledge is None else knowledge.logits,
@@ -184,7 +201,8 @@ class Student:
             epoch=self.epoch,
             epochs=self.spec.training.epochs,
             workers=self._team.for_objective(),
-            hints=self._hints(features, knowledge, batch),
+            hints=hints,
+            distilled_logits=distilled,
         )
 
     def end_step(self, losses: Losses, logits: Tensor, labels: Tensor) -> None:
@@ -192,38 +210,25 @@ class Student:
         if self.spec.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._learner.parameters(), self.spec.training.gradient_clip)
         self._optimizer.step()
-        self._metric_sums.add(losses.parts | {"loss": losses.total.detach()}, 1)
-        self._metric_sums.add({"train_accuracy": (logits.argmax(1) == labels).sum()}, len(labels))
-
-    def _hints(self, mine: Mapping[str, Tensor], knowledge: Knowledge | None, batch: Batch) -> Hints | None:
-        if self._hint_layers is None or knowledge is None:
-            return None
-        student = tuple(mine[name] for name in self._hint_layers.student)
-        teacher = tuple(knowledge.hints[name] for name in self._hint_layers.teacher)
-        return Hints(student, teacher, batch.labels, batch.indices)
+        if self._average is not None:
+            self._average.update()
+        self.metrics.add_step(losses, logits, labels)
 
     def average_buffers(self) -> None:
         """Average running statistics over the workers, so that all evaluate, and continue, with the same."""
         self._team.average_buffers(self._learner)
+        if self._average is not None:
+            self._team.average_buffers(self._average.network)
 
     @torch.no_grad()
     def evaluate_batch(self, images: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
         """Evaluate a held-out batch: images [B, C, H, W] normalised, labels [B], the teacher's classes [B] or None."""
         with autocast(images.device, self._precision):
-            logits = self._learner(images)
-        self.count_answers(logits, labels, teacher_answers)
-
-    def count_answers(self, logits: Tensor, labels: Tensor, teacher_answers: Tensor | None) -> None:
-        """Count its logits [B, classes] for a held-out batch; see `evaluate_batch`."""
-        logits = logits.float()
-        answers = logits.argmax(1)
-        counts = {
-            f"{self._data.held_out}_accuracy": (answers == labels).sum(),
-            f"{self._data.held_out}_loss": F.cross_entropy(logits, labels, reduction="sum"),
-        }
-        if teacher_answers is not None:
-            counts["teacher_agreement"] = (answers == teacher_answers).sum()
-        self._metric_sums.add(counts, len(labels))
+            if self.averages:
+                self.metrics.add_raw_answers(self._learner(images), labels)
+            with self.averaged():
+                logits = self._learner(images)
+        self.metrics.add_answers(logits, labels, teacher_answers)
 
     def finish_epoch(self, view: int, class_metrics: Mapping[str, float]) -> Report:
         """End the epoch: report it, save the checkpoint, and after the last one the model.
@@ -233,8 +238,7 @@ class Student:
             class_metrics: Metrics of the whole class, such as its seconds.
         """
         weights = self._objective.weights(epoch=self.epoch, epochs=self.spec.training.epochs)
-        metrics = self._metric_sums.means(self._team, self._answer_metrics)
-        metrics |= class_metrics
+        metrics = {**self.metrics.means(self._team), **class_metrics}
         metrics["learning_rate"] = float(self._learning_rate.get_last_lr()[0])
         if self.request.teacher is not None:
             metrics |= {"right_weight": weights.right, "kd_weight": weights.distillation}
@@ -243,15 +247,13 @@ class Student:
         for part in self._learner.parts:
             if isinstance(part, HasMetrics):
                 metrics |= part.metrics()
-        held_out = self._data.held_out
-        metrics |= self._best(metrics, f"{held_out}_accuracy")
-        diverged = not (math.isfinite(metrics["loss"]) and math.isfinite(metrics[f"{held_out}_loss"]))
-        self._metric_sums = MetricSums()
+        metrics |= self.metrics.best(metrics, self._history)
+        diverged = self.metrics.diverged(metrics)
         self._learning_rate.step()
         self.views.append(view)
         first_worker = self._team.rank == 0
-        # Copied from the device once, for the digest and the checkpoint.
-        network = _on_cpu(self.network.state_dict()) if first_worker else {}
+        state = self._state() if first_worker else {}
+        judged = state.get(AVERAGE, state).get(NETWORK)
         report = Report(
             student=self.request.student,
             ticket=self.request.ticket,
@@ -259,35 +261,35 @@ class Student:
             metrics=metrics,
             finished=self.epoch + 1 == self.spec.training.epochs and not diverged,
             diverged=diverged,
-            weights=weights_digest(network) if first_worker else None,
+            weights=None if judged is None else weights_digest(judged),
         )
         self._history.append(report)
         if first_worker:
-            state = {name: part.state_dict() for name, part in self._stateful().items() if name != NETWORK}
-            write_checkpoint(self.request, self.spec, Checkpoint({NETWORK: network} | state, self.views, self._history))
+            write_checkpoint(self.request, self.spec, Checkpoint(state, self.views, self._history))
             if report.finished:
                 self._save_model()
                 forget_previous(self.request.folder)
         return report
 
-    def _best(self, metrics: Mapping[str, float], name: str) -> dict[str, float]:
-        accuracies = [*(report.metrics[name] for report in self._history), metrics[name]]
-        best = max(accuracies)
-        return {f"best_{name}": best, "best_epoch": accuracies.index(best) + 1}
-
     def _save_model(self) -> None:
         if self._team.rank == 0:
             *earlier, last = self._history
-            save_model(self.request.folder, self.network, self.spec, self._data, last, self.views, earlier)
+            save_model(self.request.folder, self._judged, self.spec, self._data, last, self.views, earlier)
 
     def _stateful(self) -> dict[str, Any]:
         """All whose state a checkpoint holds, by name."""
-        return {
+        parts = {
             NETWORK: self.network,
             "parts": self._learner.parts,
             "optimizer": self._optimizer,
             "learning_rate": self._learning_rate,
         }
+        return parts if self._average is None else parts | {AVERAGE: self._average}
+
+    def _state(self) -> dict[str, Any]:
+        """A checkpoint's state; the network's is copied from the device once, for its digest as well."""
+        state = {name: part.state_dict() for name, part in self._stateful().items()}
+        return state | {NETWORK: on_cpu(state[NETWORK])}
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         for name, part in self._stateful().items():
@@ -296,20 +298,3 @@ class Student:
         self._history = list(checkpoint.history)
         if self._history[-1].finished and not is_whole(self.request.folder):
             self._save_model()  # The process died between its last checkpoint and its model, or that is damaged.
-
-
-def seed_step(device: torch.device, seed: int) -> None:
-    """Seed the generators that a step may draw from, as `torch.manual_seed` does.
-
-    That would also keep a stack trace for each GPU that is not in use yet, which takes longer than many a step.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
-
-
-def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same state dict, with its version numbers, in the CPU's memory."""
-    for name, tensor in state.items():
-        state[name] = tensor.cpu()
-    return state

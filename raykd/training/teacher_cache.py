@@ -69,8 +69,8 @@ def _as_one(
 
 
 def _external_teacher(experiment: Experiment) -> TrainRequest | None:
-    """The request of a teacher trained elsewhere, whose folder `teacher.source` is by now; it is finished already."""
-    folder = experiment.teacher.source
+    """The request of a teacher trained elsewhere, which is fetched by now; it is finished already."""
+    folder = experiment.teacher.folder
     if folder is None:
         return None
     spec = experiment.standard_teacher_spec()

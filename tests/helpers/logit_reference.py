@@ -59,6 +59,10 @@ def mse(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: in
     return weight * sum((a - b / t_student) ** 2 for a, b in zip(u, v, strict=True)) / len(u)
 
 
+def hard(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: int) -> float:
+    return -math.log(softmax(v)[u.argmax()])
+
+
 def ttm(v: Row, u: Row, t_student: float, t_teacher: float, weight: float, y: int) -> float:
     powered = softmax(u * t_teacher) ** (1 / t_teacher)
     return kl(powered / powered.sum(), softmax(v))
@@ -112,6 +116,7 @@ HOSTS: dict[str, Callable[..., float]] = {
     "dkd": dkd,
     "corrected_kd": corrected_kd,
     "mse": mse,
+    "hard": hard,
     "ttm": ttm,
     "wttm": wttm,
     "ctkd": ctkd,

@@ -24,10 +24,13 @@ PLAIN_NETWORK = {"name": "tests.helpers.networks:Plain"}
 # Settings without anything that differs between one worker and two but for rounding.
 SHARED: dict[str, TrainingSpec] = {
     "pair": spec(student=PLAIN_NETWORK, training={"batch_size": 33}),
-    "batch": spec(student=PLAIN_NETWORK, training={"batch_size": 33}, bias={"denominator": "batch"}),
+    "batch": spec(student=PLAIN_NETWORK, training={"batch_size": 33, "ema": 0.7}, bias={"denominator": "batch"}),
     "dropped": spec(student=PLAIN_NETWORK, training={"batch_size": 33, "gradient_clip": 0.5}, bias={"form": "drop"}),
     "labels": plain(student=PLAIN_NETWORK, training={"batch_size": 33, "label_smoothing": 0.1}),
 }
+
+# Batch norms, and the average of weights and running statistics.
+NORMED = {"batch_size": 33, "ema": 0.9}
 
 # Methods with learned parts or among samples, whose workers cannot give what one alone gives.
 METHODS: dict[str, TrainingSpec] = {
@@ -90,12 +93,12 @@ def work(rank: int, folder: Path, teacher: Path, cross_fitted: TrainRequest) -> 
 
     found["cross-fitted"] = train(*taught_by_several(folder, cross_fitted), classroom=room)
 
-    normed = request_for(spec(training={"batch_size": 33}), folder / "normed", teacher)
+    normed = request_for(spec(training=NORMED), folder / "normed", teacher)
     room.follow(WorkerCommands(enter=(normed,), learn=(normed.ticket,)))
     found["buffers"] = dict(room._students[normed.ticket].network.state_dict())
     found["normed"] = train(classroom=room)
 
-    again = request_for(spec(training={"batch_size": 33}), folder / "again", teacher)
+    again = request_for(spec(training=NORMED), folder / "again", teacher)
     train(again, classroom=Classroom(team), epochs=1)
     train(again, classroom=Classroom(team))
 
@@ -130,7 +133,7 @@ def work(rank: int, folder: Path, teacher: Path, cross_fitted: TrainRequest) -> 
     train(*(request_for(learned, folder / name, teacher) for name in names), classroom=Classroom(team))
 
     # The second worker still sees the files of an epoch ago, as file systems may show them.
-    aged = request_for(spec(training={"batch_size": 33}), folder / "aged", teacher)
+    aged = request_for(spec(training=NORMED), folder / "aged", teacher)
     train(aged, classroom=Classroom(team), epochs=1)
     if rank == 0:
         shutil.copytree(folder / "aged", folder / "aged-before")

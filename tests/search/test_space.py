@@ -129,7 +129,7 @@ def test_augmentations_are_the_data_settings_that_may_be_searched(tmp_path: Path
     assert {values["data.horizontal_flip"] for values in drawn} == {True, False}
 
 
-@pytest.mark.parametrize("name", ["dkd_bias", "teachers_bias", "generous"])
+@pytest.mark.parametrize("name", ["dkd_bias", "teachers_bias", "generous", "recipe", "teachers"])
 @pytest.mark.parametrize("changes", [{}, {"method.name": "kd", "temperature.policy": "std"}])
 def test_shipped_spaces(name: str, changes: dict[str, Any]) -> None:
     base = override(BASE, changes)

@@ -21,8 +21,9 @@ from raykd.seeds import seed_of
 from raykd.training.build import autocast_type, build_objective
 from raykd.training.hint_layers import find_hint_layers
 from raykd.training.metrics import MetricSums
+from raykd.training.random_numbers import seed_step
 from raykd.training.saved import load_model
-from raykd.training.student import Student, seed_step
+from raykd.training.student import Student
 from raykd.training.teacher import Knowledge, Teacher
 from raykd.training.team import Team
 from tests.helpers.specs import request_for, spec, state, train

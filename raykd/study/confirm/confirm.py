@@ -57,7 +57,8 @@ def confirm(experiment: Experiment, console: Console | None = None) -> ConfirmRe
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     setup = set_up(experiment)
-    with open_session(setup.experiment, "confirm", console, held_out="test", rehearsed=False) as session:
+    others = [trial.values for trial in setup.fixed.trials]
+    with open_session(setup.experiment, "confirm", console, held_out="test", others=others, rehearsed=False) as session:
         contest = _contest(setup, session)
         if open_work := untrained(contest.requests):
             cluster = session.experiment.cluster

@@ -16,6 +16,8 @@ from raykd.training.teacher_cache import kind_of, teachers
 
 PUBLISHED = ("kd", "dkd")
 """The methods that are baselines beside the plain student, at their published settings."""
+NETWORKS = ("student.", "teacher.source", "teacher.model.")
+"""Settings that say who teaches whom."""
 BASELINES = (PLAIN, *PUBLISHED)
 
 
@@ -28,15 +30,15 @@ def seeds_of(experiment: Experiment) -> range:
 def contenders(experiment: Experiment, trials: Sequence[ChosenTrial], fingerprint: str) -> list[Contender]:
     """The baselines, then the trials.
 
-    Baselines have the student's network, training and augmentation of the study. Where the network itself was searched,
-    they have the winner's.
+    Baselines have the networks, training and augmentation of the study. Where student or teacher themselves were
+    searched, they have the winner's.
 
     Args:
         experiment: The study's, to be measured on the test split.
         trials: Best first.
         fingerprint: Of the data, see `raykd.data.DataInfo`.
     """
-    network = {name: value for name, value in trials[0].values.items() if name.startswith("student.")}
+    network = {name: value for name, value in trials[0].values.items() if name.startswith(NETWORKS)}
     base = override(experiment, network | {"teacher.kind": "standard"})
     settings: list[tuple[str, Experiment, TrainingSpec, Mapping[str, Any]]]
     settings = [(PLAIN, base, base.training_spec().without_teacher(), {})]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 import torch
 from torch import Tensor
@@ -87,17 +87,30 @@ class Section:
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor, teacher_answers: Mapping[str, Tensor], members: Members) -> None:
         """Evaluate a held-out batch: images [B, C, H, W] normalised, labels [B], and each teacher's classes [B]."""
-        answers = None if self._stack is None else self._pass(images, members)
+        if self._stack is None:
+            for student in self._of(members).values():
+                with members.guard(student):
+                    student.evaluate_batch(images, labels, teacher_answers.get(student.request.teacher or ""))
+            return
+        if self._averaging(members):
+            answers = self._pass(images, members)
+            for slot, student in self._averaging(members).items():
+                with members.guard(student):
+                    student.metrics.add_raw_answers(answers[slot][0], labels)
+        with ExitStack() as averaged:
+            for student in self._averaging(members).values():
+                averaged.enter_context(student.averaged())
+            answers = self._pass(images, members)
         for slot, student in self._of(members).items():
-            known = teacher_answers.get(student.request.teacher or "")
             with members.guard(student):
-                if answers is None:
-                    student.evaluate_batch(images, labels, known)
-                else:
-                    student.count_answers(answers[slot][0], labels, known)
+                known = teacher_answers.get(student.request.teacher or "")
+                student.metrics.add_answers(answers[slot][0], labels, known)
 
     def _of(self, members: Members) -> dict[int, Student]:
         return {slot: student for slot, student in self._students.items() if student in members}
+
+    def _averaging(self, members: Members) -> dict[int, Student]:
+        return {slot: student for slot, student in self._of(members).items() if student.averages}
 
     def _pass(self, images: Tensor, members: Members) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Pass a batch through the stack. All run the same code: an error is one of every student."""
