@@ -185,6 +185,7 @@ class Student:
             epochs=self.spec.training.epochs,
             workers=self._team.for_objective(),
             hints=self._hints(features, knowledge, batch),
+            mixed=batch.mixed,
         )
 
     def end_step(self, losses: Losses, logits: Tensor, labels: Tensor) -> None:
