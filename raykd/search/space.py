@@ -50,6 +50,14 @@ class Parameter:
         return trial.suggest_float(self.name, d.low, d.high, step=d.step, log=d.log)
 
     @property
+    def largest(self) -> Value:
+        """The largest value of a range of numbers, or of a choice among numbers."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return max(each for each in d.choices if isinstance(each, int | float))
+        return d.high
+
+    @property
     def range(self) -> str:
         """The values and the condition in words."""
         d = self.distribution

@@ -31,7 +31,9 @@ Split = Literal["validation", "test"]
 
 CHOICES = ("method.name", "method.beside", "student.name", "teacher.model.name")
 """Searched settings whose choices are checked, each with each of the others."""
-PARTS = (*CHOICES, "student.arguments.", "method.arguments.", "teacher.kind")
+MIXING = ("data.mixup", "data.cutmix")
+"""Searched settings that not all methods bear; they are checked at their largest value."""
+PARTS = (*CHOICES, *MIXING, "student.arguments.", "method.arguments.", "teacher.kind")
 """Searched settings on which the check depends; those that are no choices take their default."""
 PARTS_OF_START = (*PARTS, "student.", "method.", "teacher.model.")
 """The same among the settings of a space's own start points, which may set what cannot be searched."""
@@ -202,6 +204,7 @@ def _variants(experiment: Experiment, space: SearchSpace | None) -> Iterator[tup
         yield experiment, ""
         return
     defaults = {parameter.name: parameter.default for parameter in space.parameters}
+    defaults |= {parameter.name: parameter.largest for parameter in space.parameters if parameter.name in MIXING}
     choices = {
         parameter.name: parameter.distribution.choices
         for parameter in space.parameters
