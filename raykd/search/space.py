@@ -136,9 +136,14 @@ class SearchSpace:
                     given[parameter.name] = values[parameter.name]
         return names
 
-    def combinations(self, names: Collection[str]) -> Iterator[dict[str, Value]]:
-        """The values of a trial for each combination of the choices of these settings, all others at their default."""
-        defaults = {parameter.name: parameter.default for parameter in self.parameters}
+    def combinations(
+        self, names: Collection[str], given: Mapping[str, Value] | None = None
+    ) -> Iterator[dict[str, Value]]:
+        """The values of a trial for each combination of the choices of these settings.
+
+        All others have the values given, or their defaults.
+        """
+        defaults = {parameter.name: parameter.default for parameter in self.parameters} | dict(given or {})
         choices = {name: self.choices(name) for name in names if self.choices(name)}
         for combination in product(*choices.values()):
             # The conditions of the entries count.

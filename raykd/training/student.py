@@ -203,6 +203,7 @@ class Student:
             workers=self._team.for_objective(),
             hints=hints,
             distilled_logits=distilled,
+            mixed=batch.mixed,
         )
 
     def end_step(self, losses: Losses, logits: Tensor, labels: Tensor) -> None:
