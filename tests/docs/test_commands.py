@@ -55,6 +55,10 @@ def others(command: str) -> set[str]:
         from raykd.planning.command import Options
 
         return {each.name for each in dataclasses.fields(Options)}
+    if command == "show":
+        from raykd.report.show_data import Options
+
+        return {each.name for each in dataclasses.fields(Options)}
     if command == "bank":
         from raykd.study.bank import build, clear_, list_
 
