@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from raykd.config import Experiment
-from raykd.errors import FAILED, RaykdError, SaidError, shortened, unknown_name
+from raykd.errors import FAILED, RaykdError, SaidError, nearest, shortened, unknown_name
 from raykd.settings_errors import SettingsError
 from raykd.settings_help import print_help
 from raykd.settings_io import friendly, load_experiment, override, resolve_setting, setting_names, without_leftovers
@@ -260,7 +260,11 @@ def _refused(end: SystemExit, printed: str, program: str) -> RaykdError:
         text, found = re.subn(f"^{pattern}$", words, text)
         if found:
             break
-    return RaykdError(f"{text.rstrip('.')}\nsee {program} --help")
+    text = text.rstrip(".")
+    if choice := re.search(r" cannot be '?(.*?)'?: give one of (.*)$", text):
+        near = nearest(choice[1], re.findall(r"'([^']*)'", choice[2]))
+        text += f": did you mean {near!r}?" if near else ""
+    return RaykdError(f"{text}\nsee {program} --help")
 
 
 ALL = "--help-all"

@@ -27,7 +27,9 @@ CASES = {
     "decimal comma": bad("tune --training.learning-rate 0,1", "--training.learning-rate: '0,1' is no number"),
     "word for a number or nothing": bad("tune --data.folds five", "--data.folds cannot be 'five'"),
     "word in a list of numbers": bad("tune --training.milestones half", "--training.milestones cannot be 'half'"),
-    "unknown choice": bad("tune --bias.form pears", "--bias.form cannot be 'pears': give one of 'pair', 'swap'"),
+    "unknown choice": bad(
+        "tune --bias.form pears", "--bias.form cannot be 'pears': give one of 'pair', 'swap'", ": did you mean 'pair'?"
+    ),
     "unknown choice in a list": bad("tune --study.objectives speed", "cannot be 'speed': give one of 'accuracy'"),
     "below the least": bad("tune --study.trials 0", "study.trials: Input should be greater than or equal to 1 (got 0)"),
     "not a number": bad("tune --training.learning-rate nan", "training.learning_rate: Input should be a finite number"),
