@@ -231,6 +231,17 @@ def report(study: Annotated[str, tyro.conf.Positional], /, output: Path | None =
     write_report(study, output)
 
 
+def show(*arguments: str) -> None:
+    """Show data: draw training images as a student will see them, augmented, with their labels.
+
+    Args:
+        arguments: data, --output FILE.png, and settings; see `raykd show data --help`.
+    """
+    from raykd.report.show_data import main as show_data
+
+    show_data(arguments)
+
+
 def sync(study: Annotated[str, tyro.conf.Positional], /, uri: str | None = None) -> None:
     """Deliver to MLflow what a study could not log while the server was away; it fails if something is left then.
 
@@ -259,11 +270,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "register": register,
     "replay": replay,
     "report": report,
+    "show": show,
     "sync": sync,
 }
 """Each command is a function whose signature is its command line; it imports heavy packages when it is called."""
 SCRIPTS = ("tune", "distill", "train-teacher", "generous-teacher", "claims")
-WITH_OWN_PARSER = (*SCRIPTS, "doctor", "plan", "bank", "confirm")
+WITH_OWN_PARSER = (*SCRIPTS, "doctor", "plan", "bank", "confirm", "show")
 """Commands that parse their own arguments: a study's settings, which are too many for a signature, or subcommands."""
 
 

@@ -94,7 +94,7 @@ def without_leftovers(experiment: Experiment, values: Mapping[str, Any]) -> Expe
     for section in NAMED:
         name = f"{section}.name"
         if name in values and values[name] != setting_value(experiment, name):
-            settings = [each for each in setting_names() if each.rpartition(".")[0] == section]
+            settings = [each for each in setting_names() if each.startswith(f"{section}.")]
             dropped |= {each: _settings()[each].get_default(call_default_factory=True) for each in settings}
     dropped.pop("data.cache", None)
     return override(experiment, dropped) if dropped else experiment

@@ -10,9 +10,11 @@ machine", and the docstring explains what that is.
 This module imports neither torch nor Ray, so that a trial's process can import it quickly.
 """
 
+from raykd.config.augment import AugmentSettings
 from raykd.config.bank import BankSettings
 from raykd.config.claims import ClaimsSettings, Part
 from raykd.config.confirm import ConfirmSettings
+from raykd.config.data import DataSettings
 from raykd.config.experiment import Experiment
 from raykd.config.methods import MethodSettings
 from raykd.config.objective import ObjectiveSettings
@@ -20,7 +22,6 @@ from raykd.config.preprocessing import Crop, Interpolation, PreprocessingSetting
 from raykd.config.running import ClusterSettings, Goal, StudySettings, TrackingSettings
 from raykd.config.teacher import Ablation, ComparisonSettings, GenerousSettings, TeacherSettings
 from raykd.config.training_spec import (
-    DataSettings,
     ModelSettings,
     TrainingSettings,
     TrainingSpec,
@@ -34,6 +35,7 @@ Lesson = TrainingSpec
 
 __all__ = [
     "Ablation",
+    "AugmentSettings",
     "BankSettings",
     "BiasSettings",
     "ClaimsSettings",

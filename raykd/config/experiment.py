@@ -9,11 +9,12 @@ from pydantic import model_validator
 
 from raykd.config.claims import ClaimsSettings
 from raykd.config.confirm import ConfirmSettings
+from raykd.config.data import DataSettings
 from raykd.config.methods import MethodSettings
 from raykd.config.objective import ObjectiveSettings
 from raykd.config.running import ClusterSettings, StudySettings, TrackingSettings
 from raykd.config.teacher import ComparisonSettings, TeacherSettings, lasting_source
-from raykd.config.training_spec import DataSettings, TrainingSpec
+from raykd.config.training_spec import TrainingSpec
 from raykd.knowledge.bias import BiasSettings
 from raykd.knowledge.methods import METHODS
 from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, TeacherFree
@@ -38,6 +39,11 @@ class Experiment(TrainingSpec):
         for name, training in (("training", self.training), ("teacher.training", self.teacher.training)):
             if training.nesterov and training.momentum == 0:
                 raise ValueError(f"{name}.nesterov needs a {name}.momentum above 0")
+        if self.teacher.folds is not None and self.data.mixing:
+            raise ValueError(
+                f"teacher.folds has each image taught by the teacher that has not seen it, and {self.data.mixing} "
+                "mixes it with one that this teacher has seen: leave one out"
+            )
         method = METHODS.get(self.method.name, AnswerMethod)
         teaches = not issubclass(method, TeacherFree) and (self.objective.distils or issubclass(method, FeatureMethod))
         if self.objective.weights[0] == 0 and not teaches:
@@ -86,9 +92,13 @@ class Experiment(TrainingSpec):
 
     @property
     def teacher_data(self) -> DataSettings:
-        """What the teachers see: the student's data, with their own label noise where they have one."""
-        noise = self.teacher.label_noise
-        return self.data if noise is None else self.data.model_copy(update={"label_noise": noise})
+        """What the teachers are trained on: the student's data, with label noise and augmentation of their own."""
+        own: dict[str, object] = {}
+        if self.teacher.label_noise is not None:
+            own["label_noise"] = self.teacher.label_noise
+        if not self.teacher.augmented:
+            own |= {name: DataSettings.model_fields[name].default for name in ("augment", "mixup", "cutmix")}
+        return self.data.model_copy(update=own)
 
     def standard_teacher_spec(self) -> TrainingSpec:
         """How the standard teacher is trained: cross-entropy alone."""

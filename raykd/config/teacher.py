@@ -65,6 +65,9 @@ class TeacherSettings(PreprocessingSettings):
     new images. Held-out images are answered by the mean of all. None: one teacher that has seen all."""
     label_noise: Share | None = None
     """As data.label_noise, of the teacher's training alone. None: what data.label_noise says."""
+    augmented: bool = False
+    """Whether a teacher that is trained here sees data.augment, data.mixup and data.cutmix in its own training as well.
+    Without, all trials that search them share one teacher. Students are always taught on the images that they see."""
     source: Annotated[str | None, Address] = None
     """A finished teacher to take as it is instead of training one: a checkpoint file of `teacher.model`, its weights by
     name from torchvision or timm (IMAGENET1K_V1), a raykd model folder, or an MLflow URI (models:/NAME@ALIAS,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from raykd.config import Crop, Interpolation, PreprocessingSettings
+from raykd.data.augmentation import NONE, Augmentation
 from raykd.data.file_names import some_of
 from raykd.data.image_files import Ignored
 from raykd.data.noise import noisy
@@ -39,6 +40,7 @@ class DataInfo:
         seed: Seeds the views.
         crop_padding: Pixels of zero padding for the random crop (streamed: 0, they use random resized crops).
         horizontal_flip: Whether half of the training images are flipped left to right.
+        augmentation: What else changes training images.
         resize, crop, interpolation: As in the settings; how held-out images are cropped out of streamed ones.
     """
 
@@ -58,6 +60,7 @@ class DataInfo:
     resize: int | None = None
     crop: Crop = "center"
     interpolation: Interpolation = "bilinear"
+    augmentation: Augmentation = NONE
 
     @property
     def resized_to(self) -> int:
@@ -231,9 +234,15 @@ class ImageData:
         other = replace(self.info, **{name: getattr(info, name) for name in names})
         return replace(self, info=other) if self.streamed and other != self.info else self
 
-    def with_views_of(self, seed: int) -> ImageData:
-        """The same images under views of another seed."""
-        return replace(self, info=replace(self.info, seed=seed))
+    def with_views_of(self, seed: int, augmentation: Augmentation | None = None) -> ImageData:
+        """The same images under views of another seed, and of another augmentation; None: of the same.
+
+        Raises:
+            RaykdError: The images have no such colours as it changes.
+        """
+        augmentation = augmentation or self.info.augmentation
+        augmentation.check(self.info.channels)
+        return replace(self, info=replace(self.info, seed=seed, augmentation=augmentation))
 
     def with_validation_in_train(self) -> ImageData:
         """The data whose train split is train, then validation; only ``test`` is left beside it.

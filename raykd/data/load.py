@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from raykd.config import DataSettings, Interpolation
+from raykd.data.augmentation import Augmentation
 from raykd.data.cifar import read_cifar
 from raykd.data.custom import read_custom
 from raykd.data.digits import read_digits
@@ -69,6 +70,8 @@ def load_data(settings: DataSettings) -> ImageData:
         channels, height, width = 3, settings.image_size or STREAMED_SIZE, settings.image_size or STREAMED_SIZE
         mean, std, padding = IMAGENET_MEAN, IMAGENET_STD, 0
     flip = settings.horizontal_flip
+    augmentation = Augmentation.of(settings)
+    augmentation.check(channels)
     info = DataInfo(
         name=settings.name,
         num_classes=len(source.class_names),
@@ -86,6 +89,7 @@ def load_data(settings: DataSettings) -> ImageData:
         resize=settings.resize,
         crop=settings.crop,
         interpolation=settings.interpolation,
+        augmentation=augmentation,
     )
     info = replace(info, fingerprint=fingerprint(splits, info))
     data = ImageData(info, splits, train.labels, settings.loader_processes, source.ignored)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from raykd.data.augmentation import AugmentedImages
 from raykd.data.image_data import ArraySplit
 from raykd.data.plan import Batch, Plan
-from raykd.data.views import augment
 
 PIECE_IMAGES, PIECE_PIXELS = 256, 2**22
 """The most images, and their pixels, that a network answers at once outside training."""
+AT_ONCE_IMAGES, AT_ONCE_PIXELS = 2**12, 2**24
+"""The most images, and their pixels, that are augmented at once where that is faster than batch by batch."""
 
 
 class InMemoryTraining:
@@ -39,8 +41,8 @@ class InMemoryTraining:
 
     def epoch(self, view_number: int) -> Iterator[Batch]:
         """The batches of one view."""
-        order = self._plan.view(view_number).order().to(self._plan.device)
-        return self._batches(view_number, self._plan.training_shares(order))
+        order = self._plan.view(view_number).order()
+        return self._batches(view_number, list(self._plan.training_shares(order)))
 
     def view(self, view_number: int) -> Iterator[Batch]:
         """All images of a view in the split's own order, each by one of the workers.
@@ -48,20 +50,42 @@ class InMemoryTraining:
         The pieces depend on nothing but the images, so that a network's answers to them are the same to the bit for
         every batch size and number of workers.
         """
-        plan, info = self._plan, self._plan.data.info
-        size = max(min(PIECE_IMAGES, PIECE_PIXELS // (info.height * info.width)), 1)
-        pieces = torch.split(torch.arange(len(self._split), device=plan.device), size)
+        plan = self._plan
+        pieces = torch.split(torch.arange(len(self._split)), self._most(PIECE_IMAGES, PIECE_PIXELS))
         return self._batches(view_number, pieces[plan.rank :: plan.workers])
 
-    def _batches(self, view_number: int, shares: Iterable[Tensor]) -> Iterator[Batch]:
-        plan, info = self._plan, self._plan.data.info
-        view = plan.view(view_number)
-        # Whole tables move once an epoch; then a batch is a few indexing operations on the device.
-        flips = view.flips() if info.horizontal_flip else view.no_flips()
-        offsets, flips = view.offsets(info.crop_padding).to(plan.device), flips.to(plan.device)
-        for rows in shares:
-            images = augment(self._split.images[rows], offsets[rows], flips[rows], info.crop_padding)
-            yield plan.batch(images, self._split.labels[rows], rows)
+    def _batches(self, view_number: int, shares: Sequence[Tensor]) -> Iterator[Batch]:
+        plan = self._plan
+        augmented = AugmentedImages(self._split.images, plan.data.info, plan.view(view_number))
+        mixing = plan.mixing(view_number)
+        # On a GPU, rows that move to the device together cost one copy.
+        together = augmented.grouped or plan.device.type == "cuda"
+        for some in _joined(shares, self._most(AT_ONCE_IMAGES, AT_ONCE_PIXELS) if together else 1):
+            rows = torch.cat(some)
+            needed, places = (rows, rows) if mixing is None else mixing.with_partners(rows)
+            images = augmented(needed)
+            sizes = list(map(len, some))
+            parts = (images[: len(rows)], rows.to(plan.device), places.to(plan.device))
+            for share, own, indices, partners in zip(some, *(torch.split(part, sizes) for part in parts), strict=True):
+                mixed = None if mixing is None else mixing.partners_of(share, images[partners], self._split.labels)
+                yield plan.batch(own, self._split.labels[indices], indices, mixed)
+
+    def _most(self, images: int, pixels: int) -> int:
+        """How many images of this size are no more than so many, and have no more than so many pixels."""
+        info = self._plan.data.info
+        return max(min(images, pixels // (info.height * info.width)), 1)
+
+
+def _joined(shares: Sequence[Tensor], most: int) -> Iterator[list[Tensor]]:
+    """The shares in order, as many at once as have no more than so many rows together; at least one."""
+    some: list[Tensor] = []
+    for share in shares:
+        if some and sum(map(len, some)) + len(share) > most:
+            yield some
+            some = []
+        some.append(share)
+    if some:
+        yield some
 
 
 class InMemoryEvaluation:

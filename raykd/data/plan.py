@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from raykd.data.image_data import ImageData
+from raykd.data.mixing import Mixing, Partners
 from raykd.data.views import View
+from raykd.knowledge.mixed_labels import MixedLabels
 
 
 @dataclass(frozen=True)
@@ -21,21 +23,24 @@ class Batch:
         pixels: float32 (B, C, H, W) in [0, 1], after augmentation: what a `Classifier` takes.
         images: The same, normalised with the data's mean and std: what a bare network of this data takes. Both are
             channels-last in memory on a GPU.
-        labels: int64 (B,).
+        labels: int64 (B,); of mixed images those with the larger share.
         indices: Rows of the samples in their split, int64 (B,).
+        mixed: What is mixed into the labels. None: the images have one label each.
     """
 
     pixels: Tensor
     images: Tensor
     labels: Tensor
     indices: Tensor
+    mixed: MixedLabels | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Batch:
         """These rows of the batch, int64 (B',)."""
-        return Batch(self.pixels[rows], self.images[rows], self.labels[rows], self.indices[rows])
+        mixed = None if self.mixed is None else self.mixed.take(rows)
+        return Batch(self.pixels[rows], self.images[rows], self.labels[rows], self.indices[rows], mixed)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,11 @@ class Plan:
         """The split's view of this number."""
         return View(self.data.info.seed, number, len(self.data.split(self.split)))
 
+    def mixing(self, number: int) -> Mixing | None:
+        """How the images of the split's view of this number are mixed; None: not at all."""
+        info = self.data.info
+        return Mixing.of(self.view(number), info.augmentation, info.height, info.width)
+
     def training_shares(self, order: Tensor) -> Iterator[Tensor]:
         """This worker's contiguous rows of each complete global batch of a view's order (N,)."""
         return self._shares(order[: self.full_batches * self.batch_size])
@@ -90,11 +100,15 @@ class Plan:
         mean, std = (torch.tensor(figures, device=self.device).view(-1, 1, 1) for figures in (info.mean, info.std))
         return mean, std
 
-    def batch(self, images: Tensor, labels: Tensor, indices: Tensor) -> Batch:
-        """A batch of uint8 images (B, C, H, W) that are on the device."""
+    def batch(self, images: Tensor, labels: Tensor, indices: Tensor, partners: Partners | None = None) -> Batch:
+        """A batch of uint8 images (B, C, H, W) that are on the device, mixed with their partners if they have any."""
         pixels = as_pixels(images)
+        mixed = None
+        if partners is not None:
+            pixels = partners.mixed_into(pixels, as_pixels(partners.images))
+            labels, mixed = partners.labelled(labels)
         mean, std = self.normalisation
-        return Batch(pixels, (pixels - mean) / std, labels, indices)
+        return Batch(pixels, (pixels - mean) / std, labels, indices, mixed)
 
 
 def as_pixels(images: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from raykd.data.decoding import decoded
 from raykd.data.image_data import DataInfo, FileSplit
+from raykd.data.mixing import Mixing
 from raykd.data.plan import Batch, Plan
 from raykd.errors import RaykdError
 from raykd.seeds import seed_of
@@ -31,16 +32,32 @@ Tensors = tuple[Tensor, Tensor, Tensor]
 """A batch of `Item`s."""
 
 
+USUAL_CROP = 0.08
+"""The smallest share of an image's area that a random crop keeps, if `data.augment.resized_crop` says nothing."""
+
+
 class TrainingStream(Dataset[Item]):
-    """Training images, each addressed by (view number, index), under a random resized crop and flip."""
+    """Training images, each addressed by (view number, index), under a random resized crop, flip and augmentation."""
 
     def __init__(self, split: FileSplit, info: DataInfo) -> None:
         from torchvision.transforms import v2
 
         flips = [v2.RandomHorizontalFlip()] if info.horizontal_flip else []
         mode = v2.InterpolationMode(info.interpolation)
-        crop = v2.RandomResizedCrop((info.height, info.width), interpolation=mode, antialias=True)
-        self._transform: Callable[[Any], Tensor] = v2.Compose([crop, *flips, v2.PILToTensor()])
+        how = info.augmentation
+        scale = (USUAL_CROP if how.resized_crop is None else how.resized_crop, 1.0)
+        crop = v2.RandomResizedCrop((info.height, info.width), scale=scale, interpolation=mode, antialias=True)
+        steps: list[Any] = [crop, *flips]
+        if how.color_jitter:
+            steps.append(v2.ColorJitter(*[how.color_jitter] * 3))
+        if how.policy == "randaugment":
+            steps.append(v2.RandAugment(how.operations, how.magnitude))
+        elif how.policy == "trivialaugment":
+            steps.append(v2.TrivialAugmentWide())
+        steps.append(v2.PILToTensor())
+        if how.erasing:
+            steps.append(v2.RandomErasing(how.erasing, value=[round(255 * mean) for mean in info.mean]))
+        self._transform: Callable[[Any], Tensor] = v2.Compose(steps)
         self._split = split
         self._seed = info.seed
 
@@ -97,7 +114,17 @@ class StreamedTraining:
     def epoch(self, view_number: int) -> Iterator[Batch]:
         """The batches of one view."""
         self._addresses.view_number = view_number
-        return _batches(self._loader, self._plan)
+        self._addresses.mixing = mixing = self._plan.mixing(view_number)
+        return _batches(self._loader, self._plan) if mixing is None else self._mixed(view_number, mixing)
+
+    def _mixed(self, view_number: int, mixing: Mixing) -> Iterator[Batch]:
+        """The batches of a view whose loader gives the missing partners of a batch's images behind them."""
+        plan, labels = self._plan, _files(self._plan).labels
+        shares = plan.training_shares(plan.view(view_number).order())
+        for rows, tensors in zip(shares, _decoded(self._loader, plan), strict=True):
+            images, own, indices = (tensor[: len(rows)] for tensor in tensors)
+            partners = tensors[0][mixing.with_partners(rows)[1].to(plan.device)]
+            yield plan.batch(images, own, indices, mixing.partners_of(rows, partners, labels))
 
 
 class StreamedEvaluation:
@@ -124,14 +151,16 @@ class _Addresses:
     """Batch sampler of one view at a time; lives in the main process, so loader processes can be kept."""
 
     view_number = 0
+    mixing: Mixing | None = None
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        view_number = self.view_number
+        view_number, mixing = self.view_number, self.mixing
         for rows in self._plan.training_shares(self._plan.view(view_number).order()):
-            yield [(view_number, index) for index in rows.tolist()]
+            needed = rows if mixing is None else mixing.with_partners(rows)[0]
+            yield [(view_number, index) for index in needed.tolist()]
 
 
 def _files(plan: Plan) -> FileSplit:
@@ -161,9 +190,13 @@ def _with_short_sockets(_: int) -> None:
 
 
 def _batches(loader: DataLoader[Item], plan: Plan) -> Iterator[Batch]:
+    return (plan.batch(*tensors) for tensors in _decoded(loader, plan))
+
+
+def _decoded(loader: DataLoader[Item], plan: Plan) -> Iterator[Tensors]:
+    """A loader's tensors, on the device."""
     try:
-        for tensors in _copied(loader, plan.device):
-            yield plan.batch(*tensors)
+        yield from _copied(loader, plan.device)
     except RaykdError as error:
         # The frames hold the loader in a cycle; as garbage it would wait 5 s for each of its processes to end.
         traceback.clear_frames(error.__traceback__)

@@ -31,22 +31,27 @@ class View:
 
     def order(self) -> Tensor:
         """Permutation of the training set, int64 (size,)."""
-        return torch.randperm(self.size, generator=self._generator("order"))
+        return torch.randperm(self.size, generator=self.generator("order"))
 
     def offsets(self, padding: int) -> Tensor:
         """Top and left edge of each image's crop in the padded image, int64 (size, 2) in [0, 2 * padding]."""
-        return torch.randint(0, 2 * padding + 1, (self.size, 2), generator=self._generator("offsets"))
+        return torch.randint(0, 2 * padding + 1, (self.size, 2), generator=self.generator("offsets"))
 
     def flips(self) -> Tensor:
         """Which images are flipped left to right, bool (size,)."""
-        return torch.randint(0, 2, (self.size,), generator=self._generator("flips")).bool()
+        return torch.randint(0, 2, (self.size,), generator=self.generator("flips")).bool()
 
     def no_flips(self) -> Tensor:
         """The table of a data set whose images are never flipped, bool (size,)."""
         return torch.zeros(self.size, dtype=torch.bool)
 
-    def _generator(self, purpose: str) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of("view", purpose, self.seed, self.number))
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers of this view for one purpose."""
+        return torch.Generator().manual_seed(self.seed_for(purpose))
+
+    def seed_for(self, purpose: str) -> int:
+        """What seeds them."""
+        return seed_of("view", purpose, self.seed, self.number)
 
 
 def augment(images: Tensor, offsets: Tensor, flips: Tensor, padding: int) -> Tensor:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from raykd.knowledge.bias import BiasSettings, rectify, wrong
 from raykd.knowledge.methods.base import Answers, FeatureTerm, Hints, LogitTerm, SampleTerm
+from raykd.knowledge.mixed_labels import MixedLabels, cross_entropy
 from raykd.knowledge.schedule import ScheduleSettings
 from raykd.knowledge.temperature import TemperatureSettings
 
@@ -132,11 +132,13 @@ class Objective:
         workers: Workers = ALONE,
         hints: Hints | None = None,
         distilled_logits: Tensor | None = None,
+        mixed: MixedLabels | None = None,
     ) -> Losses:
         """Return the losses of a batch: logits [B, C] of any float type before temperature, labels int64 [B].
 
         `distilled_logits` are compared with the teacher's instead of the student's, which answer for the labels alone:
-        those of a distillation token (DeiT).
+        those of a distillation token (DeiT). Of mixed images, cross-entropy takes both labels; right is who answers the
+        one with the larger share.
 
         The teacher gets no gradient. Without teacher logits, or with kd_weight 0, nothing is distilled from answers.
 
@@ -147,7 +149,7 @@ class Objective:
         with _no_autocast(student_logits.device.type):
             student = student_logits.float()
             distilled = student if distilled_logits is None else distilled_logits.float()
-            cross_entropy = self._cross_entropy(student, labels, "sum")
+            of_labels = self._cross_entropy(student, labels, mixed, "sum")
             if teacher_logits is None or self.method is None or self.kd_weight == 0:
                 samples = workers.sum(student.new_full((), student.shape[0]))
                 parts = {}
@@ -161,13 +163,13 @@ class Objective:
                 if self.bias.form != "keep":
                     parts["distillation"] = weights.right * parts["right"] + weights.rectified * parts["rectified"]
                     if self.schedule.hand_over == "labels":
-                        rows = self._cross_entropy(student, labels, "none")
+                        rows = self._cross_entropy(student, labels, mixed, "none")
                         mean_among = _mean_of_rows(rows, workers)
                         right_count, wrong_count = self._denominators(counts)
                         parts["labels"] = (1 - weights.right) * mean_among(~is_wrong, right_count) + (
                             1 - weights.rectified
                         ) * mean_among(is_wrong, wrong_count)
-            parts["cross_entropy"] = workers.count * cross_entropy / samples
+            parts["cross_entropy"] = workers.count * of_labels / samples
             if hints is not None and self.features is not None:
                 local_share = workers.count * student.shape[0] / samples
                 parts["features"] = local_share * self.features.loss(_in_float32(hints))
@@ -220,8 +222,8 @@ class Objective:
             parts["distillation"] = mean_among(torch.ones_like(is_wrong), samples)
         return parts
 
-    def _cross_entropy(self, student: Tensor, labels: Tensor, reduction: str) -> Tensor:
-        return F.cross_entropy(student, labels, reduction=reduction, label_smoothing=self.label_smoothing)
+    def _cross_entropy(self, student: Tensor, labels: Tensor, mixed: MixedLabels | None, reduction: str) -> Tensor:
+        return cross_entropy(student, labels, mixed, reduction, self.label_smoothing)
 
     def _denominators(self, counts: Tensor) -> Tensor:
         """What the sums over right and over wrong samples are divided by, [2], from the counts [2] of both."""

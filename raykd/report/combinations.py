@@ -11,6 +11,7 @@ from raykd.knowledge.methods.base import (
     BatchTerm,
     FeatureMethod,
     HintShapes,
+    Labels,
     Method,
     SampleTerm,
     TeacherFree,
@@ -31,6 +32,12 @@ FINITE = (
     "It compares logits themselves, so a repair must leave every class some probability: bias.strength below 1 with "
     "pair and one_hot, bias.strength below 1 or bias.smoothing above 0 with smooth, bias.margin below 1 with margin."
 )
+MIXED = "Of mixed images (data.mixup, data.cutmix) it takes both labels, each with its share."
+LABELS: dict[Labels, str] = {
+    "unused": "It uses no labels, so images that are mixed (data.mixup, data.cutmix) are taught like any others.",
+    "dominant": "Of mixed images (data.mixup, data.cutmix) it takes the label with the larger share.",
+    "single": "It needs images of one label: data.mixup and data.cutmix are refused.",
+}
 AS_ONE = "With several workers, the loss is that of the whole batch."
 APART = "With several workers, each compares its own samples only, and the losses are averaged by the workers' shares."
 LEARNED = "Its learned parts are trained, saved and resumed with the student, and are not part of the finished model."
@@ -61,13 +68,14 @@ def combinations(method: Method | OwnFunction) -> list[str]:
     """Sentences on what a method combines with."""
     kind = kind_of(method)
     if kind == "no teacher":
-        return ["Temperature, bias and schedule change nothing."]
+        return ["Temperature, bias and schedule change nothing.", MIXED]
     sentences = [f"{ANY} combine with it."]
     if kind == "features":
         beside = "the method of answers beside it (method.beside, if objective.kd_weight is above 0)"
         sentences = [f"{ANY} apply to {beside}, whose own limits hold."]
     if isinstance(method, AnswerMethod) and method.finite:
         sentences.append(FINITE)
+    sentences.append(LABELS[method.labels if isinstance(method, Method) else "dominant"])
     sentences.append(AS_ONE if kind == "answers" else APART)
     return [*sentences, LEARNED] if _learns(method) else sentences
 

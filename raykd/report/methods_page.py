@@ -19,12 +19,18 @@ Generated from the code by `python -m raykd.report.methods_page > docs/methods.m
 ## What combines with what
 
 Temperature, bias and schedule are raykd's, not the method's: every method with a teacher works under every
-`temperature.policy`, `bias.form`, `bias.denominator` and `schedule.form`. Three things differ.
+`temperature.policy`, `bias.form`, `bias.denominator` and `schedule.form`. Four things differ.
 
 - Some methods compare logits themselves. A repair that takes all probability from a class would make its logit minus
   infinity; such settings are refused before training, with an error that names the method.
 - The loss of a feature method is added to that of a method of answers (`method.beside`, usually kd), whose weight is
   `objective.kd_weight`; temperature, bias and schedule apply to the method of answers.
+- Mixed images (`data.mixup`, `data.cutmix`) have two labels. Cross-entropy takes both, by their shares, and so does
+  the weight that a schedule hands over to the labels. A teacher's answer is right if it is the label with the larger
+  share, and wrong answers are repaired towards that label. So with much mixing many answers count as wrong that name
+  the other part of the image; `bias.form` keep makes no such difference. Methods that need one label refuse mixed
+  images before anything starts; what each makes of the labels stands below. A method of your own gets the label with
+  the larger share, or refuses mixed images if its class says `labels = "single"`.
 - With several workers, methods that compare samples with each other see on each worker only that worker's samples.
 
 Schedule and denominator weigh right answers of the teacher against repaired ones. With `bias.form` keep, which does not

@@ -34,7 +34,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, ValidationError
 from pydantic.fields import FieldInfo
 
-from raykd.config import Experiment, PreprocessingSettings
+from raykd.config import AugmentSettings, Experiment, PreprocessingSettings
 from raykd.config.teacher import lasting_source
 from raykd.config.training_spec import WEIGHTS_SUFFIXES
 from raykd.errors import RaykdError, unknown_name
@@ -78,7 +78,15 @@ NOT_COMPARABLE = {
 }
 """Settings that say what is measured, so no trial may change them, but conditions may name them; and the reason."""
 
-AUGMENTATIONS = frozenset({"data.crop_padding", "data.horizontal_flip"})
+AUGMENTATIONS = frozenset(
+    {
+        "data.crop_padding",
+        "data.horizontal_flip",
+        "data.mixup",
+        "data.cutmix",
+        *(f"data.augment.{name}" for name in AugmentSettings.model_fields),
+    }
+)
 """The settings of the data that touch training images only, and may be searched."""
 
 

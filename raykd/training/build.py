@@ -20,7 +20,7 @@ from raykd.config import TrainingSettings, TrainingSpec
 from raykd.data import DataInfo
 from raykd.errors import RaykdError
 from raykd.knowledge import Objective
-from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, HintShapes, TeacherFree
+from raykd.knowledge.methods.base import AnswerMethod, FeatureMethod, HintShapes, Method, TeacherFree
 from raykd.models import build_model
 from raykd.seeds import seed_of
 
@@ -66,6 +66,9 @@ def build_objective(spec: TrainingSpec, shapes: HintShapes | None = None) -> Obj
             f"method {spec.method.name} compares logits, and {spec.bias.leaves_nothing} with bias.form "
             f"{spec.bias.form} sends some of them to minus infinity: change it, or take another form"
         )
+    for own in (method, answers):
+        if isinstance(own, Method) and own.labels == "single" and spec.data.mixing:
+            raise RaykdError(f"method {spec.method.name} needs images of one label, and {spec.data.mixing} mixes two")
     smoothing = method.smoothing if isinstance(method, TeacherFree) else None
     try:
         features = method.term(shapes) if isinstance(method, FeatureMethod) and shapes is not None else None

@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 
 from raykd.config import DataSettings, TrainingSpec
-from raykd.data import ImageData, evaluation_batches, load_data, training_batches
+from raykd.data import Augmentation, ImageData, evaluation_batches, load_data, training_batches
 from raykd.errors import RaykdError, StorageError
 from raykd.training.build import autocast_type
 from raykd.training.checkpoint import finished_history, stored_checkpoint
@@ -161,7 +161,7 @@ class Classroom:
         key = _data_key(settings)
         if key not in self._images:
             self._images[key] = load_data(settings).to(self._team.device)
-        return self._images[key].with_views_of(settings.seed_of_views)
+        return self._images[key].with_views_of(settings.seed_of_views, Augmentation.of(settings))
 
     def _forget_unused(self, *seating: TrainRequest) -> bool:
         """Forget what neither the seated students need nor those being seated; return whether there was any."""
@@ -193,8 +193,8 @@ def _group_key(request: TrainRequest, spec: TrainingSpec) -> str:
 
 
 def _data_key(settings: DataSettings) -> str:
-    """Identifies images; views of several seeds are views of the same images."""
-    return settings.model_copy(update={"view_seed": None}).model_dump_json()
+    """Identifies images; views of several seeds and augmentations are views of the same images."""
+    return settings.model_dump_json(exclude={"view_seed", "augment", "mixup", "cutmix"})
 
 
 def _check_data(request: TrainRequest, data: ImageData) -> None:

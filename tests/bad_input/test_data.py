@@ -68,6 +68,24 @@ CASES = {
     "noise above 1": settings("data.label_noise: 1.5", "data.label_noise: Input should be less than or equal to 1"),
     "images as large as a town": settings("data.image_size: 1000000", "data.image_size 1000000: the images would take"),
     "padding that hides the image": settings("data.crop_padding: 8", "data.crop_padding 8 of images of 8 x 8"),
+    "augmentation: too strong": settings("data.augment.magnitude: 31", "data.augment.magnitude: ", "equal to 30"),
+    "augmentation: nothing left": settings("data.augment.resized_crop: 0", "data.augment.resized_crop: ", "than 0"),
+    "augmentation: no policy": settings("data.augment.policy: augmix", "data.augment.policy: ", "randaugment"),
+    "mixing: below 0": settings("data.mixup: -0.1", "data.mixup: ", "equal to 0"),
+    "mixing: a method of one label": settings(
+        "{data.mixup: 0.2, method.name: crd}", "method crd needs images of one label, and data.mixup 0.2 mixes two"
+    ),
+    "mixing: beside a method of features": settings(
+        "{data.cutmix: 1, method.name: fitnet, method.beside: corrected_kd}", "method corrected_kd needs images of one"
+    ),
+    "mixing: teachers of folds": settings(
+        "{data.mixup: 0.2, teacher.folds: 3}", "teacher.folds has each image taught", "data.mixup 0.2 mixes it"
+    ),
+    "colours of two channels": settings(
+        "{data.name: 'mine:read', data.augment.policy: randaugment}",
+        "data.augment.policy randaugment: it is for images of 1 or 3 channels, and these have 2",
+        mine="import numpy as np\ndef read():\n    return np.zeros((60, 2, 8, 8), np.uint8), np.arange(60) % 3\n",
+    ),
     # IDX files
     "idx: no file": fashion("train-images-idx3-ubyte", b"", "is no IDX file of unsigned bytes in 3 dimensions"),
     "idx: floats": fashion("train-images-idx3-ubyte", b"\0\0\x0d\x03" + bytes(99), "is no IDX file of unsigned bytes"),

@@ -162,7 +162,8 @@ def test_the_bank_of_another_teacher_is_never_read(banked_teacher: str, data: Im
 @pytest.mark.parametrize(
     "setting",
     [{"seed": 1}, {"view_seed": 5}, {"train_images": 99}, {"image_size": 10}, {"crop_padding": 2},
-     {"horizontal_flip": True}, {"validation_share": 0.2}, {"held_out": "test"}],
+     {"horizontal_flip": True}, {"validation_share": 0.2}, {"held_out": "test"}, {"mixup": 0.3},
+     {"cutmix": 1.0}, {"augment": {"policy": "trivialaugment"}}, {"augment": {"erasing": 0.5}}],
     ids=str,
 )  # fmt: skip
 def test_other_images_or_views_have_other_answers(

@@ -17,6 +17,7 @@ class At(FeatureMethod):
     """Attention transfer: squared distance of attention maps, stage by stage."""
 
     name = "at"
+    labels = "unused"
     formula = (
         "weight sum_stages mean (a(teacher_features) - a(student_features))^2, "
         "a(f) = normalised mean over channels of |f|^power"

@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 Where = Literal["middle", "last", "stages", "embedding", "stages and embedding"]
 """Where hints are taken: the stage in the middle, the last one, all of them, or what enters the classifier's head."""
 
+Labels = Literal["unused", "dominant", "single"]
+"""What a method makes of the two labels of a mixed image: nothing, as it uses no labels; it takes the one with the
+larger share; or it refuses such images."""
+
 
 @dataclass(frozen=True)
 class Answers:
     """Logits of student and teacher for a batch, in float32.
 
     - student, teacher: logits [B, C] over their temperature; the teacher's are repaired and have no gradient
-    - labels: int64 [B]
+    - labels: int64 [B]; of mixed images those with the larger share
     - student_temperature, teacher_temperature: [B, 1]; logits times temperature are the logits before it
     - squared_weight: [B], the factor T^2 that makes up for the small gradients at high temperatures
     - epoch: from 0
@@ -132,12 +136,14 @@ class Method(Settings):
     - name: what ``--method`` takes
     - formula, source: for `raykd explain`
     - published: the authors' other settings by dotted name
+    - labels: what the method makes of the labels of mixed images (data.mixup, data.cutmix)
     """
 
     name: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
     published: ClassVar[Mapping[str, Any]] = {}
+    labels: ClassVar[Labels] = "dominant"
 
 
 class TeacherFree(Method):

@@ -16,6 +16,7 @@ class CorrectedKd(LogitMethod):
     """KD whose loss is corrected to first order for the teacher's error; with `teacher.folds`, as its paper has it."""
 
     name = "corrected_kd"
+    labels = "single"
     formula = (
         "T^2 mean_i [KL(p || q) - strength beta_i sum_k (1[k = y] - p_k) log q_k], p and q softmax of teacher and "
         "student over T, beta_i = p_y / (T max(softmax(teacher_i)_y, smallest))"

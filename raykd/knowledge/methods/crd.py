@@ -10,6 +10,7 @@ class Crd(FeatureMethod):
     """Contrastive representation distillation: learned embeddings of both networks agree on a sample, not on others."""
 
     name = "crd"
+    labels = "single"
     formula = (
         "- weight mean_i [log h(s_i, t_i) + sum_k log(1 - h(s_i, t_k)) + log h(t_i, s_i) + sum_k log(1 - h(t_i, s_k))],"
         " h(u, v) = e / (e + negatives / N), e = exp(u.v / nce_temperature) / Z, k of other classes, v remembered"

@@ -16,6 +16,7 @@ class Ctkd(AnswerMethod):
     """
 
     name = "ctkd"
+    labels = "unused"
     formula = (
         "t^2 T^2 mean_i KL(softmax(teacher_i / (t T)) || softmax(student_i / (t T))), t = lowest + span sigmoid(theta)"
     )

@@ -21,6 +21,7 @@ class Dist(BatchMethod):
     """
 
     name = "dist"
+    labels = "unused"
     formula = (
         "T^2 [inter_weight (1 - mean_i corr(p_i, q_i)) + intra_weight (1 - mean_k corr(p_.k, q_.k))], "
         "p and q softmax of teacher and student over T, i a sample, k a class, "

@@ -10,6 +10,7 @@ class Fitnet(FeatureMethod):
     """Hints: mean squared error between features, the student's projected to the teacher's channels."""
 
     name = "fitnet"
+    labels = "unused"
     formula = "weight sum_layers mean (teacher_features - projection(student_features))^2"
     source = "Romero et al.: FitNets: Hints for Thin Deep Nets, ICLR 2015, arXiv 1412.6550, equation 3"
     published = as_published(ce_weight=1.0, kd_weight=0.0)

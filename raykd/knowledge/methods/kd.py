@@ -14,6 +14,7 @@ class Kd(LogitMethod):
     """Knowledge distillation: Kullback-Leibler divergence of the softened answers."""
 
     name = "kd"
+    labels = "unused"
     formula = "T^2 mean_i KL(softmax(teacher_i / T) || softmax(student_i / T))"
     source = "Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, arXiv 1503.02531, section 2"
     published = as_published(ce_weight=0.1, kd_weight=0.9, temperature=4.0)

@@ -21,6 +21,7 @@ class LogitStandardisation(LogitMethod):
     """
 
     name = "logit_standardisation"
+    labels = "unused"
     formula = (
         "base^2 mean_i KL(softmax(Z(teacher_i) / base) || softmax(Z(student_i) / base)), Z(x) = (x - mean x) / std x, "
         "the student's std being at least floor times the teacher's"

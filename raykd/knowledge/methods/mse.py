@@ -14,6 +14,7 @@ class Mse(LogitMethod):
     """Mean squared error between logits; under a constant temperature its value cancels out."""
 
     name = "mse"
+    labels = "unused"
     formula = "T^2 mean_i mean_k (teacher_ik / T - student_ik / T)^2"
     source = (
         "Ba, Caruana: Do Deep Nets Really Need to be Deep?, arXiv 1312.6184; "

@@ -13,6 +13,7 @@ class Reviewkd(FeatureMethod):
     """
 
     name = "reviewkd"
+    labels = "unused"
     formula = (
         "weight sum_stages hcl(teacher_i, fusion(student_i, ..., student_last)), "
         "hcl(t, s) = sum_l w_l mean (t_l - s_l)^2 / sum_l w_l, l full size, then 4, 2, 1; w_l = 1, 1/2, 1/4, 1/8"

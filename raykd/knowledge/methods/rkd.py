@@ -21,6 +21,7 @@ class Rkd(FeatureMethod):
     """Relational knowledge distillation: distances between pairs and angles between triples of samples."""
 
     name = "rkd"
+    labels = "unused"
     formula = (
         "weight [distance_weight mean_ij huber(d(t_i, t_j) - d(s_i, s_j)) "
         "+ angle_weight mean_ijk huber(cos(t_i t_j t_k) - cos(s_i s_j s_k))], d over its batch mean"

@@ -15,6 +15,7 @@ class Sp(FeatureMethod):
     """Similarity preserving: squared distance of the samples' similarity matrices."""
 
     name = "sp"
+    labels = "unused"
     formula = (
         "weight / B^2 sum_layers |G(teacher_features) - G(student_features)|_F^2, G(f) = f f^T with rows of length 1"
     )

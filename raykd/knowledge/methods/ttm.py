@@ -15,6 +15,7 @@ class Ttm(LogitMethod):
     """Transformed teacher matching: the teacher's answers to the power 1 / T against the student's untempered ones."""
 
     name = "ttm"
+    labels = "unused"
     formula = "mean_i KL(softmax(teacher_i / T) || softmax(student_i)), without T^2"
     source = "Zheng, Yang: Knowledge Distillation Based on Transformed Teacher Matching, ICLR 2024, arXiv 2402.11148"
     # The authors' README, for VGG13-VGG8; their weight differs from pair to pair.

@@ -114,6 +114,10 @@ def about(settings: BankSettings, teacher: AnyTeacher, info: DataInfo, device: t
 
 def about_views(settings: BankSettings, info: DataInfo) -> dict[str, Any]:
     """What of it is known without the teacher: the views, and the precision of the answers to them."""
+    # Resized crops are interpolated, and what is erased gets the mean colour.
+    augmentation: dict[str, Any] = dict(info.augmentation.in_use())
+    if augmentation:
+        augmentation |= {"interpolation": info.interpolation, "mean": info.mean}
     return {
         "data": info.name,
         "images": info.fingerprint,
@@ -121,12 +125,14 @@ def about_views(settings: BankSettings, info: DataInfo) -> dict[str, Any]:
         "crop_padding": info.crop_padding,
         "horizontal_flip": info.horizontal_flip,
         "precision": settings.precision,
+        # Left out where there is none: stored answers are found by what was known of them.
+        **({"augmentation": augmentation} if augmentation else {}),
     }
 
 
 def is_augmented(info: DataInfo) -> bool:
     """Whether the views of a data set differ in more than their order."""
-    return info.crop_padding > 0 or info.horizontal_flip
+    return info.crop_padding > 0 or info.horizontal_flip or bool(info.augmentation.in_use())
 
 
 @dataclass(frozen=True)
