@@ -15,13 +15,7 @@ from raykd.knowledge import Losses, captured
 from raykd.knowledge.methods.base import HasMetrics
 from raykd.seeds import seed_of
 from raykd.training.average import AVERAGE, WeightAverage
-from raykd.training.build import (
-    autocast_type,
-    build_learning_rate,
-    build_network,
-    build_objective,
-    build_optimizer,
-)
+from raykd.training.build import autocast_type, build_learning_rate, build_network, build_objective, build_optimizer
 from raykd.training.checkpoint import NETWORK, Checkpoint, load_checkpoint, on_cpu, write_checkpoint
 from raykd.training.compiled.alone import Alone
 from raykd.training.cross_fitting import AnyTeacher

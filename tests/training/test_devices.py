@@ -193,7 +193,7 @@ def test_a_students_losses_are_float32_under_autocast(
         hints = Hints(*(tuple(each.detach() for each in side) for side in sides), labels, batch.indices)
     torch.manual_seed(seed_of(what.training.seed, "step", 0, 0, 0))
     exact = exact_parts(answers[0], knowledge.logits, labels, epoch=0, epochs=3, hints=hints)
-    told = student._metric_sums.means(Team())
+    told = student.metrics.means(Team())
     assert told["loss"] == pytest.approx(exact.total.item(), rel=1e-5)
 
 

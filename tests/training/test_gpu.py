@@ -78,7 +78,7 @@ def test_a_step_in_bfloat16_is_that_of_the_cpu_in_float32(
         bench.step(0)
         after = bench.student.network.state_dict()
         moved = torch.cat([(after[key] - before[key]).float().flatten().cpu() for key in before if "weight" in key])
-        found.append((bench.student._metric_sums.means(bench.team), moved))
+        found.append((bench.student.metrics.means(bench.team), moved))
     (expected, cpu), (ours, gpu) = found
     for metric, value in expected.items():
         assert ours[metric] == pytest.approx(value, rel=0.05, abs=0.05), metric

@@ -25,7 +25,7 @@ from raykd.places import SETTINGS
 from raykd.results.load import recorded_study
 from raykd.saved_settings import save_experiment
 from raykd.settings_io import override
-from raykd.study.external_teacher import remember_external_teacher, with_external_teacher
+from raykd.study.external_teacher import remember_external_teachers, with_external_teachers
 from raykd.study.folder import remember_trained_teacher
 from raykd.study.networks import teacher_network
 from raykd.training.external_teacher import fetch_external_teacher
@@ -186,13 +186,13 @@ def test_a_resumed_run_needs_the_word_again(pickled: Path, info: DataInfo, tmp_p
         },
     )
     trusting = override(given, {"teacher.trust": True})
-    begun = with_external_teacher(trusting, info)
+    begun = with_external_teachers(trusting, info)
     begun.folder.mkdir(parents=True)
-    remember_external_teacher(begun)
-    assert with_external_teacher(trusting, info) == begun
+    remember_external_teachers(begun)
+    assert with_external_teachers(trusting, info) == begun
     assert isinstance(teacher_network(begun, info), Plain)
     with pytest.raises(RaykdError, match=r"add --teacher\.trust"):
-        with_external_teacher(given, info)
+        with_external_teachers(given, info)
 
 
 def test_a_pickle_in_mlflow_needs_the_word(

@@ -17,6 +17,7 @@ class Hard(LogitMethod):
     """
 
     name = "hard"
+    labels = "unused"
     formula = "mean_i -log softmax(student_i)_t, t = argmax teacher_i"
     source = (
         "Touvron et al.: Training data-efficient image transformers & distillation through attention, ICML 2021, "
