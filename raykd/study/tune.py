@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -163,6 +164,7 @@ class _Study:
         settings = self._experiment.study
         ended = settings.trials - self.remaining
         lines = {
+            "follow it": f"raykd report {shlex.quote(str(self._session.folder))} --follow",
             "space": f"{len(self._space.names)} settings from {self._space.source}",
             "search": f"{settings.trials} trials of {self._experiment.training.epochs} epochs, "
             f"scheduler {settings.early_stopping}" + (f"; {ended} trials are done" if ended else ""),

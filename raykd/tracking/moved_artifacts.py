@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def artifacts_follow(uri: str, lock: Path | None = None) -> bool:
     file = sqlite_file(uri)
     if file is None or not file.exists() or not (file.parent / ARTIFACTS).is_dir():
         return True
+    _forget_places()
     try:
         elsewhere = _elsewhere(file)
         if not elsewhere:
@@ -60,6 +62,12 @@ def artifacts_follow(uri: str, lock: Path | None = None) -> bool:
         log.warning("the addresses of artifacts in %s cannot be set to where it lies now: %s", file, error)
         return False
     return True
+
+
+def _forget_places() -> None:
+    """Let MLflow look again where a run's artifacts are: it remembers it by the run's id, which a copy shares."""
+    remembering = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    getattr(remembering, "_artifact_repos_cache", {}).clear()
 
 
 def _elsewhere(file: Path) -> list[str]:

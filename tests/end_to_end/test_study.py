@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +71,7 @@ def test_the_output_folder_keeps_its_contract(finished):
     for trial in finished.result.trials:
         assert (folder / "trials" / trial.name / "checkpoint.pt").exists()
     assert len(finished.result.trials) == 6
+    assert "/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=raykd-" in finished.result.place.look
 
 
 def test_a_study_is_read_back_from_its_folder_alone(finished):
@@ -198,15 +201,32 @@ def of_state(finished: Finished, state: str) -> TrialSummary:
     return next(trial for trial in finished.result.trials if trial.state == state)
 
 
-@pytest.mark.parametrize("state", ["finished", "stopped early"])
-def test_a_trial_is_replayed_alone_to_the_bit(finished, state):
-    trial = of_state(finished, state)
+@pytest.fixture
+def copied(finished, tmp_path) -> Iterator[Path]:
+    """A copy of the study's folder under another name; meanwhile the original is not where it was."""
+    folder, away = finished.experiment.folder, tmp_path / "away"
+    shutil.copytree(folder, tmp_path / "copy")
+    folder.rename(away)
+    yield tmp_path / "copy"
+    away.rename(folder)
+
+
+def test_a_trial_is_replayed_alone_to_the_bit(finished):
+    replayed_to_the_bit(finished.experiment.folder, of_state(finished, "finished"))
+
+
+def test_a_trial_that_was_stopped_early_is_replayed_in_a_copy_of_the_study(finished, copied):
+    replayed_to_the_bit(copied, of_state(finished, "stopped early"))
+    assert (copied / "replay").exists() and not finished.experiment.folder.exists()
+
+
+def replayed_to_the_bit(study: Path, trial: TrialSummary) -> None:
     console, shown = quiet_console()
-    again = raykd.replay(f"{finished.experiment.folder}/{trial.name}", console=console)
+    again = raykd.replay(f"{study}/{trial.name}", console=console)
     assert again.same and again.first_difference is None and again.circumstances == ()
     assert len(again.metrics) == trial.epochs and again.weights == again.trial.weights
     assert again.metrics[-1]["validation_accuracy"] == trial.accuracy
-    assert f"{trial.name} of small, {state} after {trial.epochs} epochs: the same to the bit" in shown.getvalue()
+    assert f"{trial.name} of small, {trial.state} after {trial.epochs} epochs: the same to the bit" in shown.getvalue()
 
 
 def test_a_replay_says_what_is_not_as_it_was(finished):

@@ -1,8 +1,7 @@
-"""Logs a study of `finished_study` to MLflow as `raykd tune` does: the study, its trial and its best student."""
+"""A study of `finished_study` in MLflow, as `raykd tune` logs it: the study, its trial and its best student."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from raykd.tracking import Tracker
 from raykd.training.folder import model_files
 
 
-def main(folder: Path) -> None:
+def log_study(folder: Path) -> None:
     """Log the study in a folder."""
     experiment = recorded_study(folder).experiment
     tags = Provenance(experiment, load_data(experiment.data).info, None).tags
@@ -33,7 +32,3 @@ def main(folder: Path) -> None:
     tracker.log_student(raykd.load_model(best), torch.zeros(1, 1, 8, 8), {"study": "small"}, model_files(best))
     tracker.end_study("finished")
     assert tracker.close(60) is None
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -17,7 +17,7 @@ from optuna.trial import TrialState, create_trial
 import raykd
 from raykd.config import TrackingSettings
 from raykd.report.study.beyond import MOST_CLASSES, OTHERS, Counts, beyond_teacher, confusion
-from raykd.report.study.curves import short_names
+from raykd.report.study.curves import importances, short_names
 from raykd.report.study.facts import facts_of
 from raykd.report.study.figures import timeline
 from raykd.report.study.setting_figures import one_slice, parallel_coordinates
@@ -243,3 +243,17 @@ def test_a_network_is_as_large_as_it_is(tmp_path: Path) -> None:
     network(torch.zeros(1, 1, 8, 8))
     assert size.operations == 2 * sum(weights_and_places)
     assert network_size({**model, "lesson": {**model["lesson"], "student": None}}) is None
+
+
+def test_a_start_point_outside_the_space_does_not_hide_which_settings_mattered(tmp_path: Path) -> None:
+    experiment = finished_study(tmp_path, TrackingSettings())
+    study = recorded_study(experiment.folder).study
+    multiplier = {"temperature.multiplier": optuna.distributions.FloatDistribution(0.5, 4.0)}
+    for value in (1.0, 2.0, 3.0):
+        params = {"temperature.multiplier": value}
+        study.add_trial(create_trial(value=value / 4, params=params, distributions=multiplier))
+    study.add_trial(create_trial(value=0.7, user_attrs={"outside": True}))
+    found = importances(facts_of(experiment.folder))
+    assert found is not None
+    assert found.names == ["temperature.multiplier"] and found.trials == 4
+    assert all(sum(values.values()) == pytest.approx(1.0) for values in found.by_evaluator.values())

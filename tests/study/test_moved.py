@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -26,16 +23,14 @@ from raykd.study.replay import _recorded
 from raykd.study.sync import sync
 from raykd.tracking import Tracker
 from tests.helpers.finished_models import finished_study
-from tests.helpers.paths import ROOT
+from tests.helpers.logged_study import log_study
 
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """A logged study's folder, copied under another name; the original is gone."""
     experiment = finished_study(tmp_path / "outputs", TrackingSettings())
-    # In a process of its own: MLflow remembers where a run's artifacts were.
-    command = [sys.executable, "-m", "tests.helpers.logged_study", str(experiment.folder)]
-    subprocess.run(command, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    log_study(experiment.folder)
     copy = tmp_path / "elsewhere" / "a copy_1"
     shutil.copytree(experiment.folder, copy)
     shutil.rmtree(experiment.folder)

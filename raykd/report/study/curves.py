@@ -101,7 +101,8 @@ WEIGHTS = ("wrong_share", "right_weight", "kd_weight")
 
 def importances(facts: StudyFacts) -> Importances | None:
     """What Optuna's evaluators say. None where there are too few finished trials, or nothing that differs."""
-    finished = facts.finished
+    # A start point outside the space has none of its settings.
+    finished = [trial for trial in facts.finished if not start_points.is_outside(trial)]
     names = [name for name in shared_settings(finished) if _differs(finished, name)]
     if len(finished) < FEWEST or not names or len({facts.accuracy(trial) for trial in finished}) < 2:
         return None
