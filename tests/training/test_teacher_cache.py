@@ -51,6 +51,7 @@ RELEVANT: dict[str, Any] = {
     "teacher.training.decay_factor": 0.2,
     "teacher.training.warmup_epochs": 3,
     "teacher.training.label_smoothing": 0.1,
+    "teacher.training.ema": 0.9,
     "teacher.training.gradient_clip": 1.0,
     "teacher.training.precision": "bfloat16",
     "teacher.training.compile": True,
@@ -83,6 +84,7 @@ IRRELEVANT: dict[str, Any] = {
     **AUGMENTATION,
     "teacher.augmented": True,  # where there is no augmentation
     "teacher.trust": True,
+    "teacher.fetched": {"elsewhere {}": "/cache/teachers/another"},
     "teacher.model.digests": {"elsewhere.pt": "0" * 64},  # of weights that it does not start from
     "teacher.generous.value": 2.0,  # of the constant policy only
     "teacher.generous.target_weight": 2.0,  # of decoupled knowledge only
