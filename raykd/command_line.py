@@ -20,6 +20,7 @@ from rich.text import Text
 
 from raykd.config import Experiment
 from raykd.errors import FAILED, RaykdError, SaidError, nearest, shortened, unknown_name
+from raykd.progress import standard_output
 from raykd.settings_errors import SettingsError
 from raykd.settings_help import print_help
 from raykd.settings_io import friendly, load_experiment, override, resolve_setting, setting_names, without_leftovers
@@ -290,7 +291,15 @@ def run(job: Callable[[Experiment], object], experiment: Experiment, quick: Mapp
         if QUICK in arguments:
             arguments = [word for word in arguments if word != QUICK]
             experiment = override(experiment, quick)
-    ended_well(lambda: job(parse(experiment, description, arguments)))
+
+    def told_job() -> None:
+        parsed = parse(experiment, description, arguments)
+        # That takes seconds, and the job's own words come after it. A log has no word of what may be refused.
+        if (console := standard_output()).is_terminal:
+            console.print(f"{parsed.study.name}: loading PyTorch and Ray", highlight=False, markup=False)
+        job(parsed)
+
+    ended_well(told_job)
 
 
 def ended_well(job: Callable[[], object]) -> None:

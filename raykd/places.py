@@ -30,9 +30,13 @@ RAY = "ray"
 """Ray's own files."""
 
 
+TRIAL_PREFIX = "trial-"
+"""With what the names of trials begin."""
+
+
 def trial_name(number: int) -> str:
     """The name of a trial: in folders, in MLflow and in tables."""
-    return f"trial-{number:04d}"
+    return f"{TRIAL_PREFIX}{number:04d}"
 
 
 def fold_name(name: str, fold: int) -> str:

@@ -12,8 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from raykd.training.messages import Fault, Report, TrainRequest, WorkerCommands, WorkerPoll
+
+Awaits: TypeAlias = Literal["workers", "students", "epoch"]
+"""What a run waits for: processes of the classrooms' workers, its students' requests, or their first epoch."""
 
 MAX_FAILURES = 5
 """A student whose classroom failed so often without an epoch between is given up: it is likely the cause."""
@@ -211,6 +215,12 @@ class Assignments:
     def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""
         return {name: entry.classroom for name, entry in self._students.items() if entry.classroom and not entry.ended}
+
+    def awaits(self, prefix: str) -> Awaits:
+        """What is not there yet on the way to the first epoch of the students whose names begin so."""
+        if not self._classrooms:
+            return "workers"
+        return "epoch" if any(name.startswith(prefix) for name in self._students) else "students"
 
     def _seated_in(self, classroom: str) -> list[_Student]:
         return [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raykd.cluster.assignments import Assignments
+from raykd.cluster.assignments import Assignments, Awaits
 from raykd.cluster.session import NAMESPACE
 from raykd.training.messages import Fault, Report, TrainRequest, WorkerCommands, WorkerPoll
 
@@ -205,6 +205,10 @@ class Broker:
     async def seated(self) -> dict[str, str]:
         """Student to classroom, of all that sit somewhere."""
         return self._assignments.seated()
+
+    async def awaits(self, prefix: str) -> Awaits:
+        """See `Assignments.awaits`."""
+        return self._assignments.awaits(prefix)
 
     async def _notify(self, needed: bool = True) -> None:
         if needed:

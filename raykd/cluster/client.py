@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -18,6 +18,28 @@ STORAGE_SECONDS = 60.0
 
 class RunEnded(Exception):
     """The run ends before a student does, as no classroom is left: nobody's fault, and it can be resumed."""
+
+
+WAITING: Mapping[str, str] = {
+    "workers": "waiting for worker processes",
+    "students": "waiting for trial processes",
+    "epoch": "waiting for the first epoch",
+}
+"""How `Awaits` is told."""
+
+
+def awaited(broker: Any, prefix: str = "") -> Callable[[], str]:
+    """Returns a function that says what students wait for before their first epoch.
+
+    Args:
+        broker: The broker's actor handle.
+        prefix: With what their names begin.
+    """
+
+    def text() -> str:
+        return WAITING[ray.get(broker.awaits.remote(prefix))]
+
+    return text
 
 
 class StudentClient:

@@ -79,8 +79,9 @@ class DataSettings(Settings):
     std: Annotated[Std, Field(min_length=1)] | None = None
     """What images are divided by then: one number, or one a channel. None: the training images' (folders:
     ImageNet's)."""
-    loader_processes: CountOrZero = 4
-    """Processes per worker that decode streamed images. In-memory data needs none."""
+    loader_processes: CountOrZero | None = None
+    """Processes per worker that decode streamed images; in-memory data needs none. None: 4, or as many as the worker
+    has CPU threads where these are fewer."""
 
     @field_validator("root")
     @classmethod

@@ -194,14 +194,14 @@ class ImageData:
         info: Its description.
         splits: ``train``, ``validation`` and ``test``; all in memory or all streamed.
         true_labels: Labels of the training split without label noise, int64 (N,), on the CPU.
-        loader_processes: Processes per worker that decode streamed images.
+        loader_processes: Processes per worker that decode streamed images; None: as many as suit it.
         ignored: What lies in its folders and was not read. None: it is not in class folders.
     """
 
     info: DataInfo
     splits: Mapping[str, Split]
     true_labels: Tensor
-    loader_processes: int
+    loader_processes: int | None
     ignored: Ignored | None = None
 
     @property

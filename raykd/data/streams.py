@@ -6,10 +6,12 @@ which process decodes it, nor on how many there are, nor on restarts.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from raykd.data.plan import Batch, Plan
 from raykd.errors import RaykdError
 from raykd.seeds import seed_of
 from raykd.sockets import short_folder
+
+LOADER_PROCESSES = 4
+"""Of each worker, where it has so many CPU threads."""
 
 Item = tuple[Tensor, int, int]
 """uint8 image (3, H, W), label, index."""
@@ -172,15 +177,37 @@ def _files(plan: Plan) -> FileSplit:
 
 def _loader(stream: Dataset[Item], addresses: Iterable[list[Any]], plan: Plan) -> DataLoader[Item]:
     processes = plan.data.loader_processes
-    return DataLoader(
-        stream,
-        batch_sampler=addresses,
-        num_workers=processes,
-        persistent_workers=processes > 0,
-        pin_memory=plan.device.type == "cuda",
-        worker_init_fn=_with_short_sockets,
-        # A generator of its own: a loader otherwise draws from the global one, on which dropout depends.
-        generator=torch.Generator(),
+    if processes is None:
+        processes = min(LOADER_PROCESSES, torch.get_num_threads(), _cores())
+    if processes > _cores():
+        _warn_of_many(processes)
+    with warnings.catch_warnings():
+        # torch would say the same of each loader.
+        warnings.filterwarnings("ignore", message=f"This DataLoader will create {processes} worker processes")
+        return DataLoader(
+            stream,
+            batch_sampler=addresses,
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            pin_memory=plan.device.type == "cuda",
+            worker_init_fn=_with_short_sockets,
+            # A generator of its own: a loader otherwise draws from the global one, on which dropout depends.
+            generator=torch.Generator(),
+        )
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _warn_of_many(processes: int) -> None:
+    """Say once in this process that there are more loader processes than cores."""
+    warnings.warn(
+        f"data.loader_processes is {processes}, but this machine has {_cores()} cores for them: leave it out for "
+        "as many as suit it",
+        stacklevel=2,
     )
 
 

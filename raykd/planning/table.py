@@ -13,21 +13,11 @@ from rich.table import Table
 from raykd.config import Experiment
 from raykd.planning.costs import EpochCosts
 from raykd.planning.forecast import TEACHING, Forecast, Task, best_trade_off, efficiency, no_faster_beyond
+from raykd.progress import duration
 from raykd.study.networks import given_teacher
 
 NEGLIGIBLE = 0.05
 """Losses below this share of a cluster's time are not named."""
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them, such as "5.0 min"."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
 
 
 def show(

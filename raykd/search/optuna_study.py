@@ -18,6 +18,9 @@ from raykd.search.retries import retried, waiting_retries
 from raykd.search.sampler import SeededByTrial
 from raykd.search.storage import errors_told, open_storage
 
+ENOUGH = 10
+"""Trials after which Optuna's TPE begins. A study that learns from so many earlier ones draws none at random."""
+
 
 def startup_trials(trials: int) -> int:
     """How many trials of a study have ended before TPE begins: half of them, 4 to 16, start points included.
@@ -51,7 +54,7 @@ def open_study(
     Raises:
         RaykdError: the storage cannot be used.
     """
-    startup = 10 if trials is None else startup_trials(trials)
+    startup = ENOUGH if trials is None or len(earlier) >= ENOUGH else startup_trials(trials)
     with errors_told(storage):
         opened = open_storage(storage)
         # Optuna would write a record before it finds that a study is not new, and this one may be read only.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import InMemoryStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from raykd.search.start_points import is_outside
 
@@ -30,27 +30,43 @@ class SeededByTrial(BaseSampler):
         seed: The study's.
         startup_trials: So many trials that have ended, earlier ones included, are waited for before TPE begins.
         earlier: Finished trials of earlier studies, in the present space. They are no trials of this study.
+        attempt: Another one draws other values.
     """
 
-    def __init__(self, seed: int, startup_trials: int, earlier: Sequence[FrozenTrial] = ()) -> None:
+    def __init__(self, seed: int, startup_trials: int, earlier: Sequence[FrozenTrial] = (), attempt: int = 0) -> None:
         self._seed = seed
         self._startup_trials = startup_trials
-        self._earlier = tuple(earlier)
+        self.earlier = tuple(earlier)
+        self._attempt = attempt
         self._sampler = self._fresh(0)
         self._space = IntersectionSearchSpace(include_pruned=True)
         self._known: Study | None = None
 
     def _fresh(self, number: int) -> TPESampler:
         # Studies of one seed draw the same at random: one that knows an earlier one should not draw that one's again.
-        after = f"/{len(self._earlier)}" if self._earlier else ""
+        after = f"/{len(self.earlier)}" if self.earlier else ""
+        after += f"/attempt {self._attempt}" if self._attempt else ""
         seed = random.Random(f"{self._seed}/{number}{after}").getrandbits(32)
         return TPESampler(seed=seed, n_startup_trials=self._startup_trials)
+
+    def proposal(
+        self, study: Study, sample: Callable[[BaseTrial], Mapping[str, Any]], attempt: int
+    ) -> Mapping[str, Any]:
+        """What the next trial of a study would be that is drawn; nothing is recorded.
+
+        Args:
+            study: Without waiting trials.
+            sample: Draws the settings of a trial.
+            attempt: 0: what it will be; any other gives another proposal.
+        """
+        again = SeededByTrial(self._seed, self._startup_trials, self.earlier, attempt)
+        return sample(_in_memory(study, study.get_trials(deepcopy=False), again).ask())
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._sampler = self._fresh(trial.number)
         several_goals = len(study.directions) > 1
         outside = any(map(is_outside, study.get_trials(deepcopy=False)))
-        self._known = _copied(study, self._earlier) if self._earlier or several_goals or outside else None
+        self._known = _copied(study, self.earlier) if self.earlier or several_goals or outside else None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._known is not None:
@@ -90,9 +106,14 @@ def _copied(study: Study, earlier: Sequence[FrozenTrial]) -> Study:
         trials = [copy.copy(trial) for trial in trials]
         for trial in trials:
             trial.intermediate_values = {}
+    return _in_memory(study, trials)
+
+
+def _in_memory(study: Study, trials: Sequence[FrozenTrial], sampler: BaseSampler | None = None) -> Study:
+    """A study of this one's name and directions with these trials."""
     storage = InMemoryStorage()
     storage.create_new_study(study.directions, study.study_name)
-    known = Study(study.study_name, storage)
+    known = Study(study.study_name, storage, sampler)
     known.add_trials(trials)
     return known
 

@@ -31,6 +31,7 @@ from raykd.search.retries import retried, waiting_retries
 from raykd.search.space import SearchSpace, Value
 from raykd.search.start_points import StartPoint, enqueue, experiment_itself
 from raykd.search.storage import recorded_together
+from raykd.search.untried import Untried
 from raykd.tracking.address import reason
 
 STORAGE_FAULTS = (StorageError, StorageInternalError, OSError)
@@ -106,6 +107,7 @@ class OptunaSearcher(Searcher):
         self._sizes = sizes
         self._start = ((experiment_itself(space),) if start is None else tuple(start))[:trials]
         self._plateau = plateau
+        self._untried = Untried(space)
         self._on_fault = on_fault
         self._goals = goals_of(study)
         self._running: dict[str, _Running] = {}
@@ -223,14 +225,19 @@ class OptunaSearcher(Searcher):
         enqueue(self._study, self._start)
         known = self._study.get_trials(deepcopy=False)
         begun = sum(trial.state != TrialState.WAITING for trial in known) - len(retried(known))
-        if not waiting_retries(self._study) and (begun >= self._budget or self._has_ended()):
+        waits = any(trial.state == TrialState.WAITING for trial in known)
+        if not waiting_retries(self._study) and (begun >= self._budget or self._has_ended(waits)):
             return None
+        if not waits and (settings := self._untried.instead(self._study)):
+            self._study.enqueue_trial(dict(settings))
         return self._study.ask()
 
-    def _has_ended(self) -> bool:
-        """Whether nothing more is drawn; the reason is kept in the study."""
-        if ENDED not in self._study.user_attrs and self._plateau and (reason := self._plateau.reason(self._study)):
-            self._study.set_user_attr(ENDED, reason)
+    def _has_ended(self, waits: bool) -> bool:
+        """Whether nothing more is drawn, and nothing waits that need not be drawn; the reason is kept in the study."""
+        if ENDED not in self._study.user_attrs:
+            reason = self._plateau.reason(self._study) if self._plateau else None
+            if reason := reason or (None if waits else self._untried.all_tried(self._study)):
+                self._study.set_user_attr(ENDED, reason)
         return ENDED in self._study.user_attrs
 
     def _reopened(self, frozen: FrozenTrial) -> optuna.Trial:

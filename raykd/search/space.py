@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import reduce
@@ -149,6 +149,23 @@ class SearchSpace:
             # The conditions of the entries count.
             yield self.sample(FixedTrial(defaults | dict(zip(choices, combination, strict=True))))
 
+    def points(self, most: int) -> list[dict[str, Value]] | None:
+        """All settings that a trial may have; None if they are endless, or more than `most`."""
+        points: list[dict[str, Value]] = [{}]
+        for parameter in self.parameters:
+            values = _all_values(parameter.distribution, most)
+            if values is None:
+                return None
+            active = [(point, self._active(parameter, point)) for point in points]
+            points = [
+                new
+                for point, takes_part in active
+                for new in ([{**point, parameter.name: value} for value in values] if takes_part else [point])
+            ]
+            if len(points) > most:
+                return None
+        return points
+
     def choices(self, name: str) -> tuple[Value, ...]:
         """The choices of a searched setting, by its dotted name; none of a range, or if it is not searched."""
         for parameter in self.parameters:
@@ -197,6 +214,21 @@ def value_in_use(experiment: Experiment, name: str) -> Value:
         first, second = reduce(getattr, name.split(".")[:-1], cast(Any, experiment)).weights
         return second / (first + second) if first + second > 0 else None
     return value
+
+
+def _all_values(distribution: Distribution, most: int) -> Sequence[Value] | None:
+    """All values that can come out of a distribution; None if they are endless, or more than `most`."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if distribution.single():
+        return [distribution.low]
+    if distribution.step is None:
+        return None
+    count = round((distribution.high - distribution.low) / distribution.step) + 1
+    if count > most:
+        return None
+    low, high, step = distribution.low, distribution.high, distribution.step
+    return [on_grid(low + number * step, low, high, step) for number in range(count)]
 
 
 def takes(distribution: Distribution, value: Value) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raykd.cluster.client import train_to_end
-from raykd.config import Experiment
+from raykd.config import Experiment, StudySettings
 from raykd.places import PLAIN
 from raykd.results.finalists import Finalist, Finalists
 from raykd.results.trial_summary import TrialSummary, ranked
@@ -101,6 +101,13 @@ class Final:
             else:
                 rows.append(Finalist(trial.name, trial.start, len(trial.values), trial.accuracy, accuracies))
         return Finalists(tuple(rows), self._seeds)
+
+
+def most_students(settings: StudySettings) -> int:
+    """How many students the finalists of a study have at the most: a start point may be among the best."""
+    if not settings.finalists or len(settings.objectives) > 1:
+        return 0
+    return (settings.finalists + 2) * settings.finalist_seeds
 
 
 def _setting(experiment: Experiment, trial: TrialSummary | None, folds: Sequence[Fold]) -> _Setting:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from raykd.cluster.client import StudentClient, check_trained
+from raykd.cluster.client import StudentClient, awaited, check_trained
 from raykd.config import Experiment, StudySettings
 from raykd.errors import RaykdError, shortened
 from raykd.places import LOCK
@@ -249,7 +249,7 @@ def _train(broker: Any, student: TrainRequest, epochs: int, console: Console) ->
     """The student's reports, as many as its trial had."""
     reports: list[Report] = []
     client = StudentClient(broker, student)
-    with RunProgress(console, student.student, epochs) as progress:
+    with RunProgress(console, student.student, epochs, awaited=awaited(broker, student.student)) as progress:
         for epoch in range(1, epochs + 1):
             report = client.report(epoch)
             check_trained(report)

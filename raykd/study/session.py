@@ -35,7 +35,7 @@ from raykd.config import ClusterSettings, Experiment, TrackingSettings
 from raykd.data import DataInfo
 from raykd.errors import FAILED, RaykdError, StorageError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
-from raykd.progress import CountProgress, standard_output
+from raykd.progress import CountProgress, standard_output, working
 from raykd.search.space import SearchSpace
 from raykd.settings_io import override
 from raykd.storage import below, check_creatable, check_temporary_folder, disk_error
@@ -128,12 +128,14 @@ class Session:
         cluster = settings or self.experiment.cluster
         if "teacher" in self._parameters and untrained(teachers(self.experiment, self.data.fingerprint)):
             check_creatable(teachers_folder(self.experiment), "teacher.cache")
-        self._stack.enter_context(ray_session(cluster, self.console))
-        resources, plan = wait_for_resources(cluster, students, self.console)
+        with working(self.console, "starting Ray, or joining its cluster"):
+            self._stack.enter_context(ray_session(cluster, self.console))
+            resources, plan = wait_for_resources(cluster, students, self.console)
         plan = replace(plan, seats=max(plan.seats, at_least))
-        node_checks = check_nodes(self.experiment, plan, teacher="teacher" in self._parameters)
-        if "teacher" in self._parameters:
-            evaluate_on_cluster(self.experiment, plan)
+        with working(self.console, "checking the nodes"):
+            node_checks = check_nodes(self.experiment, plan, teacher="teacher" in self._parameters)
+            if "teacher" in self._parameters:
+                evaluate_on_cluster(self.experiment, plan)
         self._cluster = resources, plan, node_checks
         return plan
 
@@ -273,11 +275,12 @@ def open_session(
     experiment = with_weights_digests(with_lasting_paths(experiment), space)
     check_storage(experiment)
     others = others if space is None else searched_teachers(space)
-    checked = preflight(experiment, roles, held_out, others)
-    if rehearsed and "student" in roles:
-        rehearse(checked.experiment, checked.data, space)
-    elif rehearsed and "teacher" in roles:
-        rehearse_teacher(checked.experiment, checked.data)
+    with working(console, "checking settings, data and networks", logged=False):
+        checked = preflight(experiment, roles, held_out, others)
+        if rehearsed and "student" in roles:
+            rehearse(checked.experiment, checked.data, space)
+        elif rehearsed and "teacher" in roles:
+            rehearse_teacher(checked.experiment, checked.data)
     _check_tracking(experiment.tracking, console)
     with _disk_told_of(experiment), ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))

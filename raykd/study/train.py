@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
-from raykd.cluster.client import train_to_end
+from raykd.cluster.client import awaited, train_to_end
 from raykd.errors import RaykdError, StorageError
 from raykd.progress import RunProgress
 from raykd.search.outcome import outcome_of_report
@@ -49,7 +49,8 @@ def train_with_progress(
         disown(request.folder)
         model = None
     if model is None:
-        with RunProgress(console, title, request.spec.training.epochs, held_out=held_out) as progress:
+        epochs, waits_for = request.spec.training.epochs, awaited(broker, request.student)
+        with RunProgress(console, title, epochs, held_out=held_out, awaited=waits_for) as progress:
 
             def reported(report: Report) -> None:
                 progress.epoch(title, report.metrics)
@@ -132,7 +133,8 @@ def train_together(
         threading.Thread(target=_follow, args=(broker, request, events), daemon=True).start()
     last: dict[str, Report] = {}
     running = len(missing)
-    with RunProgress(console, title, sum(epochs.values()), running, "students", held_out) as progress:
+    total, waits_for = sum(epochs.values()), awaited(broker)
+    with RunProgress(console, title, total, running, "students", held_out, waits_for) as progress:
         while running:
             match events.get():
                 case Report() as report:

@@ -13,12 +13,12 @@ from ray.tune import Callback
 from rich.console import Console
 
 from raykd.cluster.classrooms import Classrooms
-from raykd.cluster.client import train_to_end
+from raykd.cluster.client import awaited, train_to_end
 from raykd.config import Experiment
 from raykd.data import evaluation_batches, load_data
 from raykd.database_urls import without_password
 from raykd.errors import RaykdError
-from raykd.places import TRIALS, shared_folder, trial_name
+from raykd.places import TRIAL_PREFIX, TRIALS, shared_folder, trial_name
 from raykd.progress import RunProgress
 from raykd.results.folds import over_folds
 from raykd.results.pareto import draw_front, keep_front
@@ -38,7 +38,7 @@ from raykd.search.trial import TrialContext
 from raykd.settings_io import setting_value
 from raykd.storage import below
 from raykd.study.external_teacher import given_teachers_line, with_searched_teacher
-from raykd.study.finalists import Final
+from raykd.study.finalists import Final, most_students
 from raykd.study.folder import (
     locked_optuna_storage,
     remember_trained_teacher,
@@ -254,7 +254,15 @@ class _Study:
         settings = without_passwords(self._experiment)
         context = TrialContext(classrooms.name, settings, tuple(fold.fingerprint for fold in self._folds), at_once)
         log = TrialLog(session.tracker, session.provenance, self._study)
-        with RunProgress(session.console, "search", remaining * epochs, remaining) as progress:
+        progress = RunProgress(
+            session.console,
+            "search",
+            remaining * epochs,
+            remaining,
+            awaited=awaited(classrooms.broker, TRIAL_PREFIX),
+            afterwards={"finalists": epochs * students} if (students := most_students(self._experiment.study)) else {},
+        )
+        with progress:
             callbacks: list[Callback] = [StudyCallback(log, progress, classrooms.broker, epochs, folds)]
             if self._sizes is not None:
                 callbacks.append(SizeCallback(session.tracker, self._sizes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,24 @@ def test_one_folder_of_class_folders_is_split(tmp_path: Path) -> None:
     assert set(names) == {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.[Jp]*")}
     assert (data.info.channels, data.info.height, data.info.crop_padding) == (3, 16, 0)
     assert load(tmp_path, image_size=None).info.width == 224
+
+
+def test_there_are_as_many_loader_processes_as_suit_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """By default no more than cores and threads; more are warned of once, not once for each loader by torch."""
+    write_images(tmp_path)
+    cores = len(os.sched_getaffinity(0))
+    for threads, expected in ((1, 1), (64, min(4, cores))):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert training_batches(load(tmp_path, loader_processes=None), batch_size=4)._loader.num_workers == expected
+    assert not recwarn.list
+    crowd = load(tmp_path, loader_processes=cores + 1)
+    for _ in range(2):
+        training_batches(crowd, batch_size=4)
+        evaluation_batches(crowd, "validation", batch_size=4)
+    (warning,) = recwarn.list
+    assert str(warning.message).startswith(f"data.loader_processes is {cores + 1}, but this machine has {cores} cores")
 
 
 @pytest.mark.parametrize("validation", ["val", "validation"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ LINE = "temperature.multiplier: {low: 0.5, high: 8.0, log: true}"
 
 def accuracy(config: dict[str, Any]) -> float:
     """Best at a multiplier of e."""
-    return 1.0 - abs(math.log(config["temperature.multiplier"]) - 1.0) / 10
+    return 1.0 - abs(math.log(config.get("temperature.multiplier", 8.0)) - 1.0) / 10
 
 
 def earlier_study(
@@ -87,6 +88,52 @@ def test_the_sampler_learns_from_them(tmp_path: Path) -> None:
                 drawn.append(config["temperature.multiplier"])
         distances[start] = sum(abs(math.log(value) - 1.0) for value in drawn)
     assert distances[("old",)] < 0.7 * distances[()]
+
+
+def test_ten_earlier_trials_are_enough_not_to_draw_at_random(tmp_path: Path) -> None:
+    """Studies of several seeds agree where to look first; at random, they would not."""
+    earlier_study(tmp_path, LINE, trials=10)
+    drawn = []
+    for seed in range(6):
+        setting = experiment_in(tmp_path, LINE, name=f"new{seed}", warm_start=("old",), seed=seed, trials=100)
+        launch = Launch(*setting, earlier=as_trials(earlier_trials(*setting, DATA), setting[1]))
+        launch.suggest("default")
+        drawn.append(math.log(launch.suggest("drawn")["temperature.multiplier"]))
+    assert stdev(drawn) < 0.2  # at random 0.8: the width of the range by the root of twelve
+
+
+FEW = """
+bias.form: {choices: [pair, swap, drop]}
+bias.strength: {low: 0.1, high: 0.4, step: 0.1, when: {bias.form: pair}}
+schedule.form: {choices: [linear, cosine]}
+"""
+
+
+def test_no_setting_is_tried_twice_and_then_the_search_ends(tmp_path: Path) -> None:
+    """Of 12 settings an earlier study has tried five: the new one tries its own start point, and all that is left."""
+    tried = []
+    earlier_study(tmp_path, FEW, trials=5)
+    setting = experiment_in(tmp_path, FEW, name="new", warm_start=("old",), trials=50)
+    earlier = as_trials(earlier_trials(*setting, DATA), setting[1])
+    assert len(setting[1].points(100)) == 12
+    launch = Launch(*setting, earlier=earlier)
+    while isinstance(config := launch.searcher.suggest(f"t{len(tried)}"), dict):
+        tried.append({name: value for name, value in config.items() if name != "trial"})
+        if len(tried) % 3 == 0:
+            launch.end(f"t{len(tried) - 1}", 0.5)
+        if len(tried) == 4:  # a resumed study draws what the first launch would have drawn
+            launch = Launch(*setting, earlier=earlier)
+            again = [launch.suggest(f"r{i}") for i in range(3)]
+            assert [config["trial"] for config in again] == [0, 1, 3]
+            settings = [{name: value for name, value in config.items() if name != "trial"} for config in again]
+            assert settings == [tried[i] for i in (0, 1, 3)]
+    assert config == Searcher.FINISHED
+    texts = [json.dumps(each, sort_keys=True) for each in tried]
+    before = [json.dumps(trial.params, sort_keys=True) for trial in earlier]
+    assert len(set(texts)) == len(texts)
+    assert not set(texts[1:]) & set(before)  # the first one is the study's own start point
+    assert len({*texts, *before}) == 12
+    assert launch.study.user_attrs["ended"] == "all 12 settings of the search space have been tried"
 
 
 def test_the_second_study_of_a_seed_does_not_try_the_first_ones_settings_again(tmp_path: Path) -> None:
