@@ -10,16 +10,16 @@ Settings: --help. Results: outputs/<study.name>/ and MLflow.
 import raykd
 
 EXPERIMENT = raykd.Experiment(
-    # Few images to learn from, where a teacher that has learned from them helps; many to judge by.
+    # Few images and epochs for a small student, which its teacher helps (benchmarks/demo_task.py); many to judge by.
     data=raykd.DataSettings(name="digits", train_images=400, validation_share=0.4),
     teacher=raykd.TeacherSettings(
         model=raykd.ModelSettings(name="resnet20"),
         training=raykd.TrainingSettings(epochs=30, batch_size=64, learning_rate=0.05, decay="cosine"),
     ),
-    student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.5}),
+    student=raykd.ModelSettings(name="resnet8", arguments={"width": 0.25}),
     training=raykd.TrainingSettings(epochs=16, batch_size=32, learning_rate=0.05, decay="cosine"),
     method=raykd.MethodSettings(name="dkd"),
-    study=raykd.StudySettings(name="digits-dkd", space="dkd_bias", trials=32),
+    study=raykd.StudySettings(name="digits-dkd", space="dkd_bias", trials=32, finalist_seeds=6),
 )
 
 

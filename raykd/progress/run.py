@@ -74,7 +74,7 @@ class RunProgress:
         self._best: tuple[float, str] | None = None
         self._time = TimeLeft(trials or 1, epochs)
         self._began = self._last_line = time.monotonic()
-        self._waits_for = "waiting for the first epoch" if awaited is None else "waiting"
+        self._waits_for = "waiting for the first epoch" if awaited is None else "waiting for processes"
         self._over = threading.Event()
         self._lock = threading.RLock()
         self._draws = can_draw(console)

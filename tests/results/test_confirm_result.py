@@ -202,3 +202,12 @@ def test_the_page_and_the_data_say_the_same():
     summary = result.summary()
     assert summary["trial-0004/test_accuracy"] == pytest.approx(WINNER.accuracy.mean)
     assert summary["winner_over_best_baseline"] == pytest.approx(WINNER.over(KD).mean)
+
+
+def test_the_table_fits_eighty_columns_with_whole_words():
+    text = StringIO()
+    show(confirmed(PLAIN, KD, DKD, WINNER), Console(file=text, width=80))
+    table = text.getvalue().partition("Does ")[0]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    for words in ("standard teacher", "kd (best baseline)", "88.76 to 91.24", "91.98±0.13", "parameters", "10,000"):
+        assert words in table

@@ -231,7 +231,7 @@ def test_parameters_are_those_of_the_network_and_known_ones_stay(tmp_path: Path)
     sizes = StudentSizes(experiment, info, GOALS, launch.study)
     sizes.measure_all(space)
     values = {"student.name": "resnet8", "student.arguments.width": 0.5, "temperature.multiplier": 1.0}
-    assert sizes(values) == {"parameters": 19_810}  # as `tune_dkd.py` says of its student
+    assert sizes(values) == {"parameters": 19_810}
     assert str(sizes).startswith("4 architectures, 5,142 to ")
 
     launch.study.add_trial(

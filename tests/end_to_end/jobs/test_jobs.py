@@ -21,7 +21,7 @@ EPOCHS = 24
 STUDY = shlex.split(
     "python experiments/tune_dkd.py --study.name job --data.train-images 300 --data.name digits "
     "--teacher.model.name resnet8 --teacher.training.epochs 2 --student.arguments width=0.25 "
-    f"--training.epochs {EPOCHS} --study.trials 6 --study.scheduler none "
+    f"--training.epochs {EPOCHS} --study.trials 6 --study.scheduler none --study.finalist-seeds 3 "
     "--cluster.classrooms 1 --cluster.seats 2 --cluster.threads-per-worker 1"
 )
 WRONG_TOKEN = {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "RAY_AUTH_TOKEN_PATH": ""}
