@@ -18,10 +18,11 @@ from raykd.database_urls import hide_password
 from raykd.errors import RaykdError
 from raykd.study.folder import with_lasting_paths
 from raykd.tracking import check_tracking
-from raykd.tracking.address import look, reason, short_calls
+from raykd.tracking.address import address_of, reason, short_calls
 from raykd.tracking.delivered import Delivered
 from raykd.tracking.lines import event_of, line_of
 from raykd.tracking.outbox import Outbox
+from raykd.tracking.runs_table import remember_view
 from tests.helpers.mounts import largest_file
 
 
@@ -215,10 +216,16 @@ def test_the_users_own_limits_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
-def test_passwords_are_not_shown() -> None:
+def test_passwords_are_not_shown(tmp_path: Path) -> None:
     assert hide_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert look("https://me:secret@host:1/", "7") == "https://me:***@host:1/#/experiments/7"
-    assert look("sqlite:////a b/mlflow.db") == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
+    server = "https://me:secret@host:1/"
+    assert address_of(TrackingSettings(uri=server), tmp_path).look == "https://me:***@host:1"
+    remember_view(tmp_path, server, "7", "raykd-1")
+    page = "#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=raykd-1"
+    assert address_of(TrackingSettings(uri=server), tmp_path).look == f"https://me:***@host:1/{page}"
+    # The view of one place says nothing of another.
+    database = TrackingSettings(uri="sqlite:////a b/mlflow.db")
+    assert address_of(database, tmp_path).look == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
 
 
 def test_what_a_database_says_is_told_without_what_sqlalchemy_was_doing() -> None:
