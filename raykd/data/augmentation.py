@@ -109,7 +109,7 @@ class AugmentedImages:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """These images, uint8 (B, C, H, W), of rows int64 (B,) on the CPU; each depends on its own row alone."""
-        here = rows.to(self._images.device)
+        here = rows.to(self._images.device, non_blocking=True)
         images = self._cropped(rows, here)
         for operations, values in self._steps:
             images = apply_steps(images, operations[rows], values[rows])
@@ -179,7 +179,7 @@ def resized_crops(images: Tensor, crops: Tensor, interpolation: InterpolationMod
     size = list(images.shape[2:])
 
     def cut(some: Tensor, kind: list[float], places: Tensor) -> Tensor:
-        corner = crops[places, :2].to(some.device)
+        corner = crops[places, :2].to(some.device, non_blocking=True)
         rows, columns = (corner[:, axis, None] + torch.arange(int(kind[axis]), device=some.device) for axis in range(2))
         samples = torch.arange(len(some), device=some.device).view(-1, 1, 1)
         # Indexed apart from the channels, the crops come out as (B', rows, columns, C).

@@ -58,17 +58,18 @@ class InMemoryTraining:
         plan = self._plan
         augmented = AugmentedImages(self._split.images, plan.data.info, plan.view(view_number))
         mixing = plan.mixing(view_number)
+        there = None if mixing is None else mixing.to(plan.device)
         # On a GPU, rows that move to the device together cost one copy.
         together = augmented.grouped or plan.device.type == "cuda"
         for some in _joined(shares, self._most(AT_ONCE_IMAGES, AT_ONCE_PIXELS) if together else 1):
             rows = torch.cat(some)
             needed, places = (rows, rows) if mixing is None else mixing.with_partners(rows)
-            images = augmented(needed)
-            sizes = list(map(len, some))
-            parts = (images[: len(rows)], rows.to(plan.device), places.to(plan.device))
-            for share, own, indices, partners in zip(some, *(torch.split(part, sizes) for part in parts), strict=True):
-                mixed = None if mixing is None else mixing.partners_of(share, images[partners], self._split.labels)
-                yield plan.batch(own, self._split.labels[indices], indices, mixed)
+            images, sizes = augmented(needed), list(map(len, some))
+            parts = (images[: len(rows)], *(each.to(plan.device, non_blocking=True) for each in (rows, places)))
+            for own, indices, partners in zip(*(torch.split(part, sizes) for part in parts), strict=True):
+                labels = self._split.labels
+                mixed = None if there is None else there.partners_of(indices, images[partners], labels)
+                yield plan.batch(own, labels[indices], indices, mixed)
 
     def _most(self, images: int, pixels: int) -> int:
         """How many images of this size are no more than so many, and have no more than so many pixels."""

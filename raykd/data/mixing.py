@@ -54,17 +54,16 @@ class Mixing:
         order = needed.argsort()
         return needed, order[torch.searchsorted(needed[order], partners)]
 
-    def partners_of(self, rows: Tensor, images: Tensor, labels: Tensor) -> Partners:
-        """What these images, int64 (B,) on the CPU, are mixed with.
+    def to(self, device: torch.device) -> Mixing:
+        """The same on a device."""
+        return Mixing(self.partners.to(device), self.shares.to(device), self.boxes.to(device))
 
-        Args:
-            rows: Numbers of the images.
-            images: Of their partners, uint8 (B, C, H, W), on the batch's device.
-            labels: Of the whole training split, int64 (N,), on any device.
+    def partners_of(self, rows: Tensor, images: Tensor, labels: Tensor) -> Partners:
+        """What these images, int64 (B,), are mixed with: their partners' images (B, C, H, W), and all labels (N,).
+
+        All on one device, where nothing waits for it.
         """
-        own = labels[self.partners[rows].to(labels.device)]
-        device = images.device
-        return Partners(images, own.to(device), self.shares[rows].to(device), self.boxes[rows].to(device))
+        return Partners(images, labels[self.partners[rows]], self.shares[rows], self.boxes[rows])
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def by_kind(images: Tensor, kinds: Tensor, change: Callable[[Tensor, list[float]
     """
     found, kind, counts = torch.unique(kinds, dim=0, return_inverse=True, return_counts=True)
     order = kind.argsort(stable=True)
-    there, sizes = order.to(images.device), counts.tolist()
+    there, sizes = order.to(images.device, non_blocking=True), counts.tolist()
     groups = zip(torch.split(images[there], sizes), found.tolist(), torch.split(order, sizes), strict=True)
     changed = torch.cat([change(some, row, places) for some, row, places in groups])
     return torch.empty_like(changed).index_copy_(0, there, changed)

@@ -119,12 +119,13 @@ class StreamedTraining:
 
     def _mixed(self, view_number: int, mixing: Mixing) -> Iterator[Batch]:
         """The batches of a view whose loader gives the missing partners of a batch's images behind them."""
-        plan, labels = self._plan, _files(self._plan).labels
+        plan = self._plan
+        labels, there = _files(plan).labels.to(plan.device), mixing.to(plan.device)
         shares = plan.training_shares(plan.view(view_number).order())
         for rows, tensors in zip(shares, _decoded(self._loader, plan), strict=True):
             images, own, indices = (tensor[: len(rows)] for tensor in tensors)
-            partners = tensors[0][mixing.with_partners(rows)[1].to(plan.device)]
-            yield plan.batch(images, own, indices, mixing.partners_of(rows, partners, labels))
+            places = mixing.with_partners(rows)[1].to(plan.device, non_blocking=True)
+            yield plan.batch(images, own, indices, there.partners_of(indices, tensors[0][places], labels))
 
 
 class StreamedEvaluation:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         RaykdError: A setting or option is wrong, or the data or an image cannot be read.
     """
     kind, *words = arguments or ["--help"]
-    if {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & {kind, *words}:
         read_words(Options, ["--help"], "raykd show data")
     if kind != "data":
         raise unknown_name("kind", kind, ["data"], "raykd show")
@@ -113,12 +113,12 @@ def seen(settings: DataSettings, images: int, view: int) -> tuple[Batch, Batch, 
 
 
 def caption(batch: Batch, number: int, info: DataInfo) -> str:
-    """The label of an image of a batch, or both with their shares, such as ``0.7 cat + 0.3 dog``."""
+    """The label of an image of a batch, or both with their shares, such as ``0.70 cat + 0.30 dog``."""
     label = _name(info, int(batch.labels[number]))
     if batch.mixed is None:
         return label
     share, other = float(batch.mixed.shares[number]), _name(info, int(batch.mixed.others[number]))
-    return label if round(share, 2) == 1 else f"{share:.2f} {label}\n+ {1 - share:.2f} {other}"
+    return label if round(share, 2) == 1 or other == label else f"{share:.2f} {label}\n+ {1 - share:.2f} {other}"
 
 
 def _name(info: DataInfo, label: int) -> str:

@@ -51,6 +51,14 @@ class Parameter:
         return trial.suggest_float(self.name, d.low, d.high, step=d.step, log=d.log)
 
     @property
+    def largest(self) -> Value:
+        """The largest value of a range of numbers, or of a choice among numbers."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return max(each for each in d.choices if isinstance(each, int | float))
+        return d.high
+
+    @property
     def range(self) -> str:
         """The values and the condition in words."""
         d = self.distribution
@@ -136,9 +144,16 @@ class SearchSpace:
                     given[parameter.name] = values[parameter.name]
         return names
 
-    def combinations(self, names: Collection[str]) -> Iterator[dict[str, Value]]:
-        """The values of a trial for each combination of the choices of these settings, all others at their default."""
-        defaults = {parameter.name: parameter.default for parameter in self.parameters}
+    def combinations(
+        self, names: Collection[str], others: Mapping[str, Value] | None = None
+    ) -> Iterator[dict[str, Value]]:
+        """The values of a trial for each combination of the choices of these settings.
+
+        Args:
+            names: Of the settings; those that are no choices stay as the others.
+            others: Values of other settings, by name. Further ones have their default.
+        """
+        defaults = {parameter.name: parameter.default for parameter in self.parameters} | dict(others or {})
         choices = {name: self.choices(name) for name in names if self.choices(name)}
         for combination in product(*choices.values()):
             # The conditions of the entries count.

@@ -29,7 +29,9 @@ Split = Literal["validation", "test"]
 
 CHOICES = ("method.name", "method.beside", "student.name", "teacher.source", "teacher.model.name")
 """Searched settings whose choices are checked, each with each of the others."""
-PARTS = (*CHOICES, "student.arguments.", "method.arguments.", "teacher.kind")
+MIXING = ("data.mixup", "data.cutmix")
+"""Searched settings that not all methods bear; they are checked at their largest value."""
+PARTS = (*CHOICES, *MIXING, "student.arguments.", "method.arguments.", "teacher.kind")
 """Searched settings on which the check depends; those that are no choices take their default."""
 PARTS_OF_START = (*PARTS, "student.", "method.", "teacher.model.")
 """The same among the settings of a space's own start points, which may set what cannot be searched."""
@@ -206,8 +208,9 @@ def _variants(experiment: Experiment, space: SearchSpace | None) -> Iterator[tup
         yield experiment, ""
         return
     choices = [name for name in space.names if name in CHOICES and space.choices(name)]
+    mixing = {parameter.name: parameter.largest for parameter in space.parameters if parameter.name in MIXING}
     seen = []
-    for sampled in space.combinations(choices):
+    for sampled in space.combinations(choices, mixing):
         values = {name: value for name, value in sampled.items() if name.startswith(PARTS)}
         if values not in seen:
             seen.append(values)

@@ -43,7 +43,9 @@ def test_what_is_shown_is_what_students_are_taught(source: str, tmp_path: Path) 
     assert after.mixed is not None
     share = float(after.mixed.shares[0])
     names = [info.class_names[int(labels[0])] for labels in (after.labels, after.mixed.others)]
-    text = names[0] if share > 0.995 else f"{share:.2f} {names[0]}\n+ {1 - share:.2f} {names[1]}"
+    text = (
+        names[0] if share > 0.995 or names[0] == names[1] else f"{share:.2f} {names[0]}\n+ {1 - share:.2f} {names[1]}"
+    )
     assert caption(after, 0, info) == text
     assert caption(before, 0, info) == info.class_names[int(before.labels[0])]
 

@@ -163,6 +163,10 @@ def test_logits_at_minus_infinity_cannot_be_compared(form: str, tmp_path: Path) 
             r"space.yaml: method.name at, method.beside HERE:absent: ",
         ),
         ("teacher.model.name: {choices: [resnet8, torchvision/alexnet]}", r"teacher.model torchvision/alexnet: does"),
+        (
+            "data.mixup: {low: 0.0, high: 0.4}\nmethod.name: {choices: [kd, crd]}",
+            r"method crd needs images of one label, and data.mixup 0.4 mixes two.*\n?.*space.yaml",
+        ),
     ],
 )
 def test_one_impossible_choice_is_enough(text: str, message: str, tmp_path: Path) -> None:
@@ -184,6 +188,7 @@ def test_one_impossible_choice_is_enough(text: str, message: str, tmp_path: Path
         "method.name: {choices: [kd, 'HERE:powered']}\n"
         "method.arguments.power: {low: 1.0, high: 3.0, when: {method.name: 'HERE:powered'}}",
         "method.arguments.power: {low: 1.0, high: 3.0}\nteacher.kind: {choices: [standard, generous]}",
+        "method.name: {choices: [kd, crd]}\ndata.cutmix: {low: 0.0, high: 1.0, when: {method.name: kd}}",
     ],
 )
 def test_possible_spaces_pass(text: str, tmp_path: Path) -> None:

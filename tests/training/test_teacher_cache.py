@@ -58,6 +58,18 @@ RELEVANT: dict[str, Any] = {
     "teacher.training.seed": 4,
 }
 
+AUGMENTATION: dict[str, Any] = {
+    "data.augment.policy": "randaugment",
+    "data.augment.magnitude": 12,
+    "data.augment.operations": 3,
+    "data.augment.color_jitter": 0.2,
+    "data.augment.erasing": 0.25,
+    "data.augment.resized_crop": 0.5,
+    "data.mixup": 0.2,
+    "data.cutmix": 1.0,
+}
+"""What decides the weights of a teacher that sees it in its own training."""
+
 OF_THE_GENEROUS: dict[str, Any] = {
     "teacher.generous.knowledge": "full",
     "teacher.generous.policy": "constant",
@@ -69,6 +81,8 @@ OF_THE_GENEROUS: dict[str, Any] = {
 }
 
 IRRELEVANT: dict[str, Any] = {
+    **AUGMENTATION,
+    "teacher.augmented": True,  # where there is no augmentation
     "teacher.trust": True,
     "teacher.fetched": {"elsewhere {}": "/cache/teachers/another"},
     "teacher.model.digests": {"elsewhere.pt": "0" * 64},  # of weights that it does not start from
@@ -124,6 +138,14 @@ def test_a_setting_of_generosity_gives_another_generous_teacher_of_the_same_stan
 @pytest.mark.parametrize("name", IRRELEVANT)
 def test_a_setting_that_decides_nothing_of_a_teacher_finds_it_again(name: str) -> None:
     assert keys({name: IRRELEVANT[name]}) == keys({})
+
+
+@pytest.mark.parametrize("name", AUGMENTATION)
+def test_augmentation_decides_the_weights_of_teachers_that_see_it(name: str) -> None:
+    policy = {"data.augment.policy": "none" if name == "data.augment.policy" else "randaugment"}
+    seen = {"teacher.augmented": True} | policy
+    for one, other in zip(keys(seen), keys(seen | {name: AUGMENTATION[name]}), strict=True):
+        assert one != other
 
 
 def test_other_data_gives_other_teachers() -> None:
