@@ -70,8 +70,8 @@ def searched_teachers(space: SearchSpace) -> list[dict[str, Value]]:
         chosen = {name: value for name, value in values.items() if name in names}
         if chosen not in found:
             found.append(chosen)
-    for values in space.start.values():
-        chosen = {name: value for name, value in values.items() if name == SOURCE or name.startswith(MODEL)}
+    for settings in space.start.values():
+        chosen = {name: value for name, value in settings.items() if name == SOURCE or name.startswith(MODEL)}
         if chosen and chosen not in found:
             found.append(chosen)
     return found
