@@ -137,13 +137,15 @@ class SearchSpace:
         return names
 
     def combinations(
-        self, names: Collection[str], given: Mapping[str, Value] | None = None
+        self, names: Collection[str], others: Mapping[str, Value] | None = None
     ) -> Iterator[dict[str, Value]]:
         """The values of a trial for each combination of the choices of these settings.
 
-        All others have the values given, or their defaults.
+        Args:
+            names: Of the settings; those that are no choices stay as the others.
+            others: Values of other settings, by name. Further ones have their default.
         """
-        defaults = {parameter.name: parameter.default for parameter in self.parameters} | dict(given or {})
+        defaults = {parameter.name: parameter.default for parameter in self.parameters} | dict(others or {})
         choices = {name: self.choices(name) for name in names if self.choices(name)}
         for combination in product(*choices.values()):
             # The conditions of the entries count.
