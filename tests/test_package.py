@@ -33,6 +33,7 @@ def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[st
         ("raykd.config", "torch ray mlflow"),
         ("raykd.search.trial", "torch mlflow sqlalchemy"),
         ("raykd.results.load", "ray torch mlflow"),
+        ("raykd.training.classroom", "ray torchvision"),
     ],
 )
 def test_importing_does_not_pay_for_what_is_not_needed(module, absent):

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from raykd.config import AugmentSettings, DataSettings
 from raykd.data.operations import OPERATIONS, SIGNED, STEPS, apply_steps, by_kind, magnitudes
@@ -20,6 +18,8 @@ from raykd.data.views import View, augment
 from raykd.errors import RaykdError
 
 if TYPE_CHECKING:
+    from torchvision.transforms.v2 import InterpolationMode
+
     from raykd.data.image_data import DataInfo
 
 TRIES = 10
@@ -96,7 +96,7 @@ class AugmentedImages:
     def __init__(self, images: Tensor, info: DataInfo, view: View) -> None:
         how = info.augmentation
         self._images = images
-        self._interpolation = InterpolationMode(info.interpolation)
+        self._interpolation = info.interpolation
         self._padding = info.crop_padding
         self._fill = torch.tensor([round(255 * mean) for mean in info.mean], device=images.device).byte().view(-1, 1, 1)
         flips = view.flips() if info.horizontal_flip else view.no_flips()
@@ -119,7 +119,9 @@ class AugmentedImages:
         images, flips = self._images[here], self._flips[here]
         if self._crops is None:
             return augment(images, self._offsets[here], flips, self._padding)
-        return flipped(resized_crops(images, self._crops[rows], self._interpolation), flips)
+        from torchvision.transforms.v2 import InterpolationMode
+
+        return flipped(resized_crops(images, self._crops[rows], InterpolationMode(self._interpolation)), flips)
 
 
 def step_tables(view: View, how: Augmentation, height: int, width: int) -> list[tuple[Tensor, Tensor]]:
@@ -176,6 +178,8 @@ def resized_crops(images: Tensor, crops: Tensor, interpolation: InterpolationMod
 
     Crops of one size are resized together; `torchvision.transforms.v2.functional.resized_crop` of each gives the same.
     """
+    from torchvision.transforms.v2 import functional as F
+
     size = list(images.shape[2:])
 
     def cut(some: Tensor, kind: list[float], places: Tensor) -> Tensor:

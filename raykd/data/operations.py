@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 OPERATIONS = (
     "Identity",
@@ -95,6 +94,8 @@ def by_kind(images: Tensor, kinds: Tensor, change: Callable[[Tensor, list[float]
 
 def operation(images: Tensor, name: str, magnitude: float) -> Tensor:
     """Images (B, C, H, W) after one operation, as `torchvision.transforms.v2.RandAugment` applies it."""
+    from torchvision.transforms.v2 import functional as F  # takes a second to be imported
+
     changed: Tensor = images
     match name:
         case "ShearX":
@@ -132,6 +133,8 @@ def _affine(
     shear: list[float] | None = None,
     center: list[float] | None = None,
 ) -> Tensor:
+    from torchvision.transforms.v2 import functional as F
+
     changed: Tensor = F.affine(
         images, angle=0.0, translate=translate or [0, 0], scale=1.0, shear=shear or [0.0, 0.0], center=center
     )

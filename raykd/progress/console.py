@@ -31,18 +31,15 @@ def has_widgets() -> bool:
 
 
 @contextmanager
-def working(console: Console, text: str, logged: bool = True) -> Iterator[None]:
-    """Say what is being done: in a terminal as long as it takes, in a log once.
+def working(console: Console, text: str) -> Iterator[None]:
+    """Say in a terminal what is being done, as long as it takes; a log has no word of what may yet be refused.
 
     Args:
         console: Where it is shown.
         text: What is done, such as "starting Ray".
-        logged: Say it in a log; what may end in a user's error leaves nothing there.
     """
     if can_draw(console):
         with console.status(escape(text)):
             yield
-        return
-    if logged:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-    yield
+    else:
+        yield

@@ -275,7 +275,7 @@ def open_session(
     experiment = with_weights_digests(with_lasting_paths(experiment), space)
     check_storage(experiment)
     others = others if space is None else searched_teachers(space)
-    with working(console, "checking settings, data and networks", logged=False):
+    with working(console, "checking settings, data and networks"):
         checked = preflight(experiment, roles, held_out, others)
         if rehearsed and "student" in roles:
             rehearse(checked.experiment, checked.data, space)

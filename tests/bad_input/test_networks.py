@@ -69,7 +69,9 @@ CASES = {
     "own: unknown argument": network(
         "student: {name: 'mine:build', arguments: {sise: 3}}", "'sise'; its arguments: size=8", build="return None"
     ),
-    "a misspelt method": network("method.name: dkdd", "method.name: unknown method 'dkdd': did you mean 'dkd'?"),
+    "a misspelt method": network(
+        "method.name: dkdd", "method.name in mine.yaml: unknown method 'dkdd': did you mean 'dkd'?"
+    ),
     "a method from nowhere": network("method.name: 'nowhere:loss'", "no module named 'nowhere'"),
     "a method that is none": network("method.name: 'math:pi'", "expected a function"),
     "layers of a method without": network(
