@@ -157,7 +157,7 @@ class RunProgress:
             if not self._done and not ended:
                 return Line(self._title, counts, left=self._waits_for, since=clock(now - self._began))
             note = "" if self._best is None else f"best {self._best[0]:.2%}"
-            seconds = self._time.seconds(now)
+            seconds = self._time.seconds(now) if self._done < self._epochs else None
             left = "" if seconds is None else f"{duration(seconds)} left"
             # A log has times of its own.
             return Line(event or self._title, counts, note, left, "" if event else clock(now - self._began))

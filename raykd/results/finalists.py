@@ -36,6 +36,7 @@ class Finalist:
     - settings: how many settings it has of its own
     - search: accuracy in the search
     - accuracies: after the last epoch, by further seed; those of students that did not finish are missing
+    - unlike_plain: settings of training, data and network that differ from the plain student's
     """
 
     name: str
@@ -43,6 +44,7 @@ class Finalist:
     settings: int
     search: float | None
     accuracies: Mapping[int, float]
+    unlike_plain: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -137,19 +139,38 @@ class Finalists:
         yield from self._about_distillation(winner)
 
     def _about_distillation(self, winner: Finalist) -> Iterator[str]:
-        """Whether the teacher was of use at all, and what to try if that is not shown."""
+        """Whether the teacher was of use at all, and what to try if that is not shown.
+
+        Only settings that train as the plain student does can say so: a learning rate that was searched helps alone.
+        """
         plain = next((row for row in self.rows if row.name == PLAIN and self._is_whole(row)), None)
         difference = None if plain is None else winner.over(plain, self.seeds)
-        if difference is None:
+        if plain is None or difference is None:
             return
         if winner.start == PLAIN:
             yield f"No distillation was better than training without a teacher. {ADVICE}"
             return
+        judged, who = winner, ""
+        if winner.unlike_plain:
+            yield (
+                f"Over plain it has {_points(difference)}, not all of which need be distillation: "
+                f"its {', '.join(winner.unlike_plain)} came from the search, those of plain from the experiment."
+            )
+            alike = [row for row in self.rows if not row.unlike_plain and row.start != PLAIN and self._is_whole(row)]
+            taught = [row for row in alike if row != plain]
+            if not taught:
+                return
+            judged = max(taught, key=lambda row: fmean(row.accuracies.values()))
+            difference = judged.over(plain, self.seeds)
+            who = f" by {judged.label}, trained as plain is,"
+        if difference is None:
+            return
         said = {"yes": "helped", "no": "did harm", "not shown": "is not shown to have helped"}[difference.verdict]
         # What the sentence before has just said needs no second one.
-        points = "" if plain == self.best_baseline else f": {_points(difference)} from the plain student"
+        known = judged == winner and plain == self.best_baseline
+        points = "" if known else f": {_points(difference)} from the plain student"
         advice = "" if difference.verdict == "yes" else f" {ADVICE}"
-        yield f"Distillation {said}{points}.{advice}"
+        yield f"Distillation{who} {said}{points}.{advice}"
 
     def show(self, console: Console) -> None:
         """Print the table and the sentences."""
@@ -200,7 +221,8 @@ def _points(difference: Estimate) -> str:
 
 
 def _from_data(row: Mapping[str, Any]) -> Finalist:
-    return Finalist(**{**row, "accuracies": {int(seed): value for seed, value in row["accuracies"].items()}})
+    accuracies = {int(seed): value for seed, value in row["accuracies"].items()}
+    return Finalist(**{**row, "accuracies": accuracies, "unlike_plain": tuple(row.get("unlike_plain", ()))})
 
 
 def _is_close(behind: Estimate | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from raykd.places import PLAIN
 from raykd.results.finalists import Finalist, Finalists
 from raykd.results.trial_summary import TrialSummary, ranked
 from raykd.search.names import METRIC
-from raykd.settings_io import override
+from raykd.settings_io import override, setting_value
 from raykd.study.contenders import seeded_views
 from raykd.study.folds import Fold
 from raykd.study.session import Session, untrained
@@ -23,6 +23,8 @@ from raykd.training.teacher_cache import teachers
 
 FIRST_SEED = 1001
 """Added to `training.seed`: neither the search nor a confirm uses these seeds."""
+PLAIN_SECTIONS = ("training.", "data.", "student.")
+"""Settings that the plain student has as well, as the experiment says."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Final:
     """
 
     def __init__(self, experiment: Experiment, trials: Sequence[TrialSummary], folds: Sequence[Fold]) -> None:
+        self._experiment = experiment
         self._seeds = experiment.study.finalist_seeds
         best = ranked(trials)
         chosen = best[: experiment.study.finalists]
@@ -99,8 +102,14 @@ class Final:
                 search = None if plain is None else plain["metrics"][METRIC]
                 rows.append(Finalist(PLAIN, None, 0, search, accuracies))
             else:
-                rows.append(Finalist(trial.name, trial.start, len(trial.values), trial.accuracy, accuracies))
+                unlike = tuple(self._unlike_plain(trial))
+                rows.append(Finalist(trial.name, trial.start, len(trial.values), trial.accuracy, accuracies, unlike))
         return Finalists(tuple(rows), self._seeds)
+
+    def _unlike_plain(self, trial: TrialSummary) -> Iterator[str]:
+        for name, value in trial.values.items():
+            if name.startswith(PLAIN_SECTIONS) and value != setting_value(self._experiment, name):
+                yield name
 
 
 def most_students(settings: StudySettings) -> int:

@@ -92,6 +92,20 @@ def test_the_words_say_when_distillation_is_not_shown_to_help() -> None:
     assert last.startswith("No distillation was better than training without a teacher. Try")
 
 
+def test_a_lead_that_a_searched_learning_rate_may_explain_is_not_called_distillation() -> None:
+    accuracies = {1001: 0.94, 1002: 0.95, 1003: 0.96}
+    tuned = Finalist("trial-0003", None, 5, 0.95, accuracies, ("training.learning_rate",))
+    plain = finalist("plain", 0.87, 0.89, 0.88)
+    *_, over_plain = of(tuned, plain).sentences()
+    assert over_plain.startswith("Over plain it has +7.00 points, 95 % interval ")
+    assert over_plain.endswith("its training.learning_rate came from the search, those of plain from the experiment.")
+    alike = finalist("trial-0001", 0.90, 0.925, 0.912, start="kd")
+    *_, over_plain, last = of(tuned, finalist("trial-0002", 0.89, 0.89, 0.89), alike, plain).sentences()
+    assert over_plain.startswith("Over plain it has +7.00 points")
+    assert last.startswith("Distillation by trial-0001 (kd), trained as plain is, helped: +3.23 points")
+    assert last.endswith("from the plain student.")
+
+
 def test_nothing_is_said_of_distillation_while_plain_students_are_missing() -> None:
     sentences = of(finalist("trial-0003", 0.860, 0.871, 0.880), finalist("plain", 0.85)).sentences()
     assert not any("istillation" in sentence for sentence in sentences)
