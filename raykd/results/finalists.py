@@ -152,9 +152,11 @@ class Finalists:
             return
         judged, who = winner, ""
         if winner.unlike_plain:
+            # Where plain is the best baseline, the sentence before has the points.
+            lead = "that" if plain == self.best_baseline else f"its lead over plain, {_points(difference)},"
             yield (
-                f"Over plain it has {_points(difference)}, not all of which need be distillation: "
-                f"its {', '.join(winner.unlike_plain)} came from the search, those of plain from the experiment."
+                f"Not all of {lead} need be distillation: its {', '.join(winner.unlike_plain)} came from the search, "
+                "those of plain from the experiment."
             )
             alike = [row for row in self.rows if not row.unlike_plain and row.start != PLAIN and self._is_whole(row)]
             taught = [row for row in alike if row != plain]

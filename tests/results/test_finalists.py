@@ -97,11 +97,13 @@ def test_a_lead_that_a_searched_learning_rate_may_explain_is_not_called_distilla
     tuned = Finalist("trial-0003", None, 5, 0.95, accuracies, ("training.learning_rate",))
     plain = finalist("plain", 0.87, 0.89, 0.88)
     *_, over_plain = of(tuned, plain).sentences()
-    assert over_plain.startswith("Over plain it has +7.00 points, 95 % interval ")
-    assert over_plain.endswith("its training.learning_rate came from the search, those of plain from the experiment.")
+    assert over_plain == (
+        "Not all of that need be distillation: its training.learning_rate came from the search, those of plain from "
+        "the experiment."
+    )
     alike = finalist("trial-0001", 0.90, 0.925, 0.912, start="kd")
     *_, over_plain, last = of(tuned, finalist("trial-0002", 0.89, 0.89, 0.89), alike, plain).sentences()
-    assert over_plain.startswith("Over plain it has +7.00 points")
+    assert over_plain.startswith("Not all of its lead over plain, +7.00 points, 95 % interval ")
     assert last.startswith("Distillation by trial-0001 (kd), trained as plain is, helped: +3.23 points")
     assert last.endswith("from the plain student.")
 
