@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from raykd.data.augmentation import AugmentedImages
+from raykd.data.augmented_images import AugmentedImages
 from raykd.data.image_data import ArraySplit
 from raykd.data.plan import Batch, Plan
 

@@ -115,6 +115,12 @@ class Finalists:
         winner = self.winner
         return [row for row in self.rows if row.is_baseline and row != winner]
 
+    @property
+    def _best_trained_as_plain(self) -> Finalist | None:
+        """Of the trials with a teacher that train as the plain student does, the one with the highest mean."""
+        taught = [row for row in self.rows if PLAIN not in (row.name, row.start) and not row.unlike_plain]
+        return max(filter(self._is_whole, taught), key=lambda row: fmean(row.accuracies.values()), default=None)
+
     def _is_whole(self, row: Finalist) -> bool:
         return len(row.accuracies) == self.seeds
 
@@ -144,30 +150,24 @@ class Finalists:
         Only settings that train as the plain student does can say so: a learning rate that was searched helps alone.
         """
         plain = next((row for row in self.rows if row.name == PLAIN and self._is_whole(row)), None)
-        difference = None if plain is None else winner.over(plain, self.seeds)
-        if plain is None or difference is None:
+        if plain is None:
             return
         if winner.start == PLAIN:
             yield f"No distillation was better than training without a teacher. {ADVICE}"
             return
-        judged, who = winner, ""
-        if winner.unlike_plain:
+        judged: Finalist | None = winner
+        if winner.unlike_plain and (lead := winner.over(plain, self.seeds)) is not None:
             # Where plain is the best baseline, the sentence before has the points.
-            lead = "that" if plain == self.best_baseline else f"its lead over plain, {_points(difference)},"
+            gain = "that" if plain == self.best_baseline else f"its lead over plain, {_points(lead)},"
             yield (
-                f"Not all of {lead} need be distillation: its {', '.join(winner.unlike_plain)} came from the search, "
+                f"Not all of {gain} need be distillation: its {', '.join(winner.unlike_plain)} came from the search, "
                 "those of plain from the experiment."
             )
-            alike = [row for row in self.rows if not row.unlike_plain and row.start != PLAIN and self._is_whole(row)]
-            taught = [row for row in alike if row != plain]
-            if not taught:
-                return
-            judged = max(taught, key=lambda row: fmean(row.accuracies.values()))
-            difference = judged.over(plain, self.seeds)
-            who = f" by {judged.label}, trained as plain is,"
-        if difference is None:
+            judged = self._best_trained_as_plain
+        if judged is None or (difference := judged.over(plain, self.seeds)) is None:
             return
         said = {"yes": "helped", "no": "did harm", "not shown": "is not shown to have helped"}[difference.verdict]
+        who = "" if judged == winner else f" by {judged.label}, trained as plain is,"
         # What the sentence before has just said needs no second one.
         known = judged == winner and plain == self.best_baseline
         points = "" if known else f": {_points(difference)} from the plain student"

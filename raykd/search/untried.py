@@ -37,11 +37,6 @@ class Untried:
         points = space.points(FEW)
         self._points = None if points is None else {_key(point): point for point in points}
 
-    @property
-    def few(self) -> bool:
-        """Whether the space has so few settings that one may come twice."""
-        return self._points is not None
-
     def all_tried(self, study: Study) -> str | None:
         """Why there is nothing left to draw; None: there is."""
         if self._points is None or self._points.keys() - _tried(study):

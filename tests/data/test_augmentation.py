@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from raykd.config import AugmentSettings, DataSettings
 from raykd.data import Augmentation, View, load_data, training_batches
-from raykd.data.augmentation import (
+from raykd.data.augmented_images import (
     AugmentedImages,
     crop_table,
     erase,
