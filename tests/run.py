@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -29,6 +30,8 @@ SHOWN_TESTS = 15
 """How many of the slowest tests are named."""
 TAIL = 150
 """Lines that are shown of a failed part."""
+FIRST_LINES = 12
+"""Of what a failed test raised; shown last, as whoever keeps the output may keep its end alone."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,15 @@ class Finished:
         skipped = sum(case.find("skipped") is not None for case in self.cases)
         died = self.code != 0 and failed == 0
         return {"passed": len(self.cases) - failed - skipped, "failed": failed + died, "skipped": skipped}
+
+    @property
+    def failures(self) -> Iterator[str]:
+        """Each failed test with the first lines of what it raised."""
+        for case in self.cases:
+            for found in (case.find("failure"), case.find("error")):
+                if found is not None:
+                    lines = found.get("message", "").splitlines()[:FIRST_LINES]
+                    yield "\n    ".join([f"FAILED {case.get('classname')}::{case.get('name')}", *lines])
 
 
 def run(part: Part, folder: Path, *, namespaces: bool) -> Finished:
@@ -134,6 +146,8 @@ def main() -> int:
     for case in sorted(cases, key=lambda case: float(case.get("time", 0)), reverse=True)[:SHOWN_TESTS]:
         print(f"{float(case.get('time', 0)):6.1f} s  {case.get('classname')}::{case.get('name')}")
     totals = {outcome: sum(part.counts[outcome] for part in finished) for outcome in ("passed", "failed", "skipped")}
+    for failure in chain.from_iterable(part.failures for part in finished):
+        print(failure)
     print(", ".join(f"{count} {outcome}" for outcome, count in totals.items()), flush=True)
     return 1 if totals["failed"] else 0
 
