@@ -84,16 +84,17 @@ def _about(record: ClaimsRecord) -> str:
     about = record.about
     sizes = ", ".join(f"{size:,} {name}" for name, size in about["split_sizes"].items())
     channels, height, width = about["image"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     seeds = len({student.seed for student in record.students})
     lines = [
         f"- data: {about['data']}, {sizes} images of {channels} x {height} x {width}",
         f"- networks: {about['teacher']} teaches {about['student']}; {about['teacher_epochs']} and "
         f"{about['epochs']} epochs",
-        f"- {len(record.students):,} students under {seeds} seeds, in {about['seconds'] / 3600:.1f} hours on "
-        f"{about['cluster']}; each method was tuned by {about['tuning_trials']} trials",
-        f"- {versions}",
+        f"- {len(record.students):,} students under {seeds} seeds; each method was tuned by "
+        f"{about['tuning_trials']} trials",
     ]
+    for each in record.machines:
+        versions = ", ".join(f"{name} {version}" for name, version in each.versions.items())
+        lines.append(f"- {each.students:,} of them in {each.seconds / 3600:.1f} hours on {each.cluster}; {versions}")
     return "## What was measured\n\n" + "\n".join(lines)
 
 

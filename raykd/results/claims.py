@@ -55,6 +55,22 @@ class TunedFamily:
     accuracies: tuple[float | None, ...]
 
 
+@dataclass
+class Machines:
+    """Where students were trained one after the other; a record that goes on elsewhere has several.
+
+    - cluster: its nodes and devices
+    - versions: of the packages there
+    - students: how many it has added to the record
+    - seconds: how long that took
+    """
+
+    cluster: str
+    versions: Mapping[str, str | int]
+    students: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One comparison under one condition.
@@ -82,10 +98,12 @@ class Outcome:
 class ClaimsRecord:
     """All that was measured; it is kept as JSON, and tables are made from it.
 
-    - about: data, networks, budgets, versions, machine, hours
+    - about: data, networks, budgets
+    - machines: where, in the order of the students
     """
 
     about: dict[str, Any] = field(default_factory=dict)
+    machines: list[Machines] = field(default_factory=list)
     tuned: list[TunedFamily] = field(default_factory=list)
     students: list[StudentRecord] = field(default_factory=list)
 
@@ -95,13 +113,26 @@ class ClaimsRecord:
 
         def made_of(content: Any) -> ClaimsRecord:
             tuned = [TunedFamily(**each | {"accuracies": tuple(each["accuracies"])}) for each in content["tuned"]]
-            return cls(content["about"], tuned, [StudentRecord(**each) for each in content["students"]])
+            machines = [Machines(**each) for each in content["machines"]]
+            return cls(content["about"], machines, tuned, [StudentRecord(**each) for each in content["students"]])
 
         return read_json(file, made_of, "delete it: it is made again of the trained students") or cls()
 
     def write(self, file: Path) -> None:
         """Replace the file, in one move."""
         write_json(file, asdict(self))
+
+    def add(
+        self, students: Sequence[StudentRecord], seconds: float, cluster: str, versions: Mapping[str, str | int]
+    ) -> None:
+        """Put down students that were trained on these machines in so many seconds."""
+        last = self.machines[-1] if self.machines else None
+        if last is None or (last.cluster, last.versions) != (cluster, versions):
+            last = Machines(cluster, versions)
+            self.machines.append(last)
+        last.students += len(students)
+        last.seconds += seconds
+        self.students += students
 
     @property
     def variants(self) -> list[str]:

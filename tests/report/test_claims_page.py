@@ -42,9 +42,6 @@ def record() -> ClaimsRecord:
         "epochs": 10,
         "teacher_epochs": 20,
         "tuning_trials": 2,
-        "seconds": 7200.0,
-        "cluster": "1 node, 2 CPUs, 0 GPUs",
-        "versions": {"torch": "2"},
     }
     students = [
         student(variant, contender, seed, wrong)
@@ -52,7 +49,11 @@ def record() -> ClaimsRecord:
         for contender in GAINS
         for seed in (1, 2, 3)
     ]
-    return ClaimsRecord(about=about, students=students)
+    made = ClaimsRecord(about=about)
+    made.add(students[:6], 1800.0, "1 node, 2 CPUs, 0 GPUs", {"torch": "2"})
+    made.add(students[6:9], 5400.0, "1 node, 2 CPUs, 0 GPUs", {"torch": "2"})
+    made.add(students[9:], 360.0, "2 nodes, 32 CPUs, 2 GPUs", {"torch": "2"})
+    return made
 
 
 def test_page_and_figures_are_made_from_the_record_alone(record: ClaimsRecord, tmp_path: Path) -> None:
@@ -62,7 +63,8 @@ def test_page_and_figures_are_made_from_the_record_alone(record: ClaimsRecord, t
     main([str(file), str(page)])
     text = page.read_text()
     assert "| strong | drop | kd | +2.08±0.04 |" in text
-    assert "in 2.0 hours on 1 node, 2 CPUs, 0 GPUs" in text
+    assert "- 9 of them in 2.0 hours on 1 node, 2 CPUs, 0 GPUs; torch 2" in text
+    assert f"- {len(record.students) - 9} of them in 0.1 hours on 2 nodes, 32 CPUs, 2 GPUs; torch 2" in text
     for name in ("differences", "wrong_share"):
         picture = f"claims/digits_{name}.svg"
         assert f"]({picture})" in text

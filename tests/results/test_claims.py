@@ -108,7 +108,8 @@ def test_conditions_are_kept_apart() -> None:
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     written = record(kd=[0.8], plain=[0.7])
-    written.about = {"data": "digits", "seconds": 1.5}
+    written.about = {"data": "digits"}
+    written.add([student("kd", 2, 0.5)], 1.5, "1 node", {"torch": "2"})
     written.tuned.append(TunedFamily("strong", "kd", {"temperature.value": 4.0}, (0.5, None)))
     written.write(tmp_path / "claims.json")
     assert ClaimsRecord.read(tmp_path / "claims.json") == written

@@ -157,16 +157,15 @@ class _Claims:
 
     def run(self, broker: Any) -> None:
         """Tune the families, then teach the contenders, condition by condition and seed by seed."""
-        about = self.record.about
-        about.setdefault("seconds", 0.0)
-        about |= self._about()
+        self.record.about |= self._about()
+        cluster, versions = str(Resources.now()), dict(self._session.provenance.versions)
         for variant in self._variants:
             for seed in self._seeds:
                 if missing := self._missing(variant, seed):
                     began = time.monotonic()
                     tuned = self._tuned(broker, self._named(variant.tuned_in), {each.family for each in missing})
-                    self._measure(broker, variant, seed, missing, tuned)
-                    about["seconds"] += time.monotonic() - began
+                    students = self._measure(broker, variant, seed, missing, tuned)
+                    self.record.add(students, time.monotonic() - began, cluster, versions)
                     self.record.write(self._file)
 
     @property
@@ -192,8 +191,6 @@ class _Claims:
             "epochs": experiment.training.epochs,
             "teacher_epochs": experiment.teacher.training.epochs,
             "tuning_trials": self._settings.tuning_trials,
-            "cluster": str(Resources.now()),
-            "versions": dict(self._session.provenance.versions),
         }
 
     def _tuned(self, broker: Any, variant: Variant, families: Collection[str]) -> dict[str, Settings]:
@@ -224,8 +221,8 @@ class _Claims:
 
     def _measure(
         self, broker: Any, variant: Variant, seed: int, missing: Sequence[Contender], tuned: dict[str, Settings]
-    ) -> None:
-        """Teach the students of one seed and put down what they reach."""
+    ) -> list[StudentRecord]:
+        """Teach the students of one seed; return what they reach."""
         requests = {
             contender.name: self._request(
                 f"{variant.name}-{contender.name}-{seed}", contender, tuned[contender.family], variant, seed, "test"
@@ -234,24 +231,25 @@ class _Claims:
         }
         self._train(broker, requests.values(), f"{variant.name}, seed {seed}")
         beyond = self._beyond(variant, seed, requests)
+        measured = []
         for contender in missing:
             model = description(requests[contender.name].folder)
             if model is None:
                 continue
             folder = requests[contender.name].teacher
             teacher = None if folder is None else description(folder)
-            self.record.students.append(
-                StudentRecord(
-                    variant=variant.name,
-                    contender=contender.name,
-                    seed=seed,
-                    accuracy=model["metrics"][TEST],
-                    teacher_accuracy=None if teacher is None else teacher["metrics"][TEST],
-                    wrong_share=model["metrics"].get("wrong_share"),
-                    beyond=beyond.get(contender.name),
-                    epochs=model["epochs"],
-                )
+            student = StudentRecord(
+                variant=variant.name,
+                contender=contender.name,
+                seed=seed,
+                accuracy=model["metrics"][TEST],
+                teacher_accuracy=None if teacher is None else teacher["metrics"][TEST],
+                wrong_share=model["metrics"].get("wrong_share"),
+                beyond=beyond.get(contender.name),
+                epochs=model["epochs"],
             )
+            measured.append(student)
+        return measured
 
     def _beyond(self, variant: Variant, seed: int, requests: Mapping[str, TrainRequest]) -> dict[str, float]:
         """How often those students are right where the standard teacher is wrong of whom it is asked."""
