@@ -32,7 +32,7 @@ DISK = 64
 """Size of the disk that fills up, in MiB."""
 EPOCHS = 5
 TRIALS_EACH = 6
-"""Trials for each fault."""
+"""Trials for each fault; as many more are asked for whenever a quick machine is through before all faults."""
 PAUSE = (1, 8)
 """Epochs, of all trials together, between two faults, at least and at most; a few more pass until they are seen."""
 PROGRESS_SECONDS = 300.0
@@ -180,8 +180,9 @@ def _wait_for_progress(chaos: Chaos, scene: Scene, address: str, epochs: int) ->
     end = time.monotonic() + PROGRESS_SECONDS
     while _epochs(chaos) < wanted:
         if scene.driver.poll() is not None:
-            code = _ended(chaos, scene.driver, 0)
-            assert code != 0, f"the study is over before all faults: {dict(chaos.counts)}"
+            if _ended(chaos, scene.driver, 0) == 0:
+                trials = chaos.experiment.study.trials + TRIALS_EACH
+                chaos.experiment = override(chaos.experiment, {"study.trials": trials})
             scene.driver = _launch(chaos, address)
             end = time.monotonic() + PROGRESS_SECONDS
         assert time.monotonic() < end, f"no progress for {PROGRESS_SECONDS:g} s after {chaos.injected[-1:]}"

@@ -147,11 +147,13 @@ class _Claims:
     def plan_lines(self) -> dict[str, str]:
         """What the plan says about the study."""
         count = sum(len(CONTENDERS[variant.part]) for variant in self._variants)
-        measured = len(self.record.students)
+        done = count * self._settings.seeds - sum(
+            len(self._missing(variant, seed)) for variant in self._variants for seed in self._seeds
+        )
         return {
             "conditions": ", ".join(variant.name for variant in self._variants),
-            "students": f"{count} contenders, {self._settings.seeds} seeds each"
-            + (f"; {measured} are done" if measured else ""),
+            "students": f"{count} contenders in all, {self._settings.seeds} seeds each"
+            + (f"; {done} students are done" if done else ""),
             "tuning": f"{self._settings.tuning_trials} trials of each method on the validation split",
         }
 
