@@ -1,6 +1,7 @@
 """A study on a machine where something breaks every few seconds, and what its books say at the end.
 
-Whoever runs it does nothing but what raykd says: start the same command again with --resume.
+Whoever runs it does nothing but what raykd says: start the same command again with --resume, and deliver what waits for
+MLflow.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import raykd
+from raykd.cli import main
 from raykd.config import Experiment
 from raykd.results.load import load_study, recorded_study
 from raykd.results.study import StudyResult
@@ -121,6 +123,8 @@ def unleash(chaos: Chaos, faults: int, seed: int, address: str) -> None:
     scene.wait_until_mended()
     for _ in range(MOST_LAUNCHES):
         if _ended(chaos, scene.driver, LAUNCH_SECONDS) == 0:
+            # The study may have been over before MLflow came back.
+            main(["sync", str(chaos.experiment.folder)])
             return
         scene.driver = _launch(chaos, address)
     raise AssertionError(f"the study does not come to an end: {chaos.launches}")
