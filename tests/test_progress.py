@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from raykd.progress import CountProgress, RunProgress, working
+from raykd.progress import CountProgress, RunProgress, Start, working
 from raykd.progress.line import Line, duration
 from raykd.progress.time_left import Lengths, TimeLeft
 
@@ -78,9 +78,9 @@ def test_what_is_waited_for_is_told_as_it_changes(log):
     states = iter(["waiting for worker processes", "waiting for worker processes", "waiting for the first epoch"])
     with RunProgress(Console(file=log), "search", 16, 2) as progress:
         for text in states:
-            progress._tell_awaited(text)
+            progress._tell_start(Start(text))
         train(progress, "trial-0000", 1)
-        progress._tell_awaited("waiting for trial processes")
+        progress._tell_start(Start("waiting for trial processes"))
     told = [re.sub(r", 0:00:0\d$", "", line.partition("waiting")[2]) for line in log.getvalue().splitlines()]
     assert told == [" for the first epoch", " for worker processes", " for the first epoch"]
 
@@ -94,6 +94,27 @@ def test_a_long_run_says_so_with_what_comes_after_it(log, now):
         now[0] += 6.0
         assert progress._tell_whole_time()
     assert "search: about 70 min at this pace, then 20 min for the finalists" in log.getvalue()
+
+
+def test_a_long_run_says_so_by_the_batches_of_its_first_epoch(log, now):
+    with RunProgress(Console(file=log), "search", 64, 8, afterwards={"finalists": 16}) as progress:
+        progress._over.set()
+        # Eight students in two classes, each of which needs ten minutes for an epoch of its four.
+        progress._tell_start(Start("waiting for the first epoch"))
+        assert not progress._tell_whole_time()
+        now[0] += 20.0
+        progress._tell_start(Start("waiting for the first epoch", 600.0, 8 / 600.0))
+        assert progress._tell_whole_time()
+        now[0] += 300.0
+        assert "75 min left" in progress._line(now[0]).text(80)
+        now[0] += 300.0
+        for student in range(8):
+            progress.epoch(f"trial-000{student}", {"validation_accuracy": 0.5, "seconds": 600.0})
+        assert "70 min left" in progress._line(now[0]).text(80)
+        # What a classroom said before its report came later.
+        progress._tell_start(Start("waiting for the first epoch", 6000.0, 8 / 6000.0))
+        assert "70 min left" in progress._line(now[0]).text(80)
+    assert "search: about 80 min at this pace, then 20 min for the finalists" in log.getvalue()
 
 
 def test_things_are_counted_in_a_log_once_they_take_long(log, now):

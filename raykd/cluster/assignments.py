@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from raykd.training.messages import Fault, Report, TrainRequest, WorkerCommands, WorkerPoll
 
-Awaits: TypeAlias = Literal["workers", "students", "epoch"]
+Missing: TypeAlias = Literal["workers", "students", "epoch"]
 """What a run waits for: processes of the classrooms' workers, its students' requests, or their first epoch."""
 
 MAX_FAILURES = 5
@@ -24,6 +24,21 @@ MAX_FAILURES = 5
 
 FAILURES_BEFORE_ISOLATION = 2
 """Students whose classroom failed so often are trained one at a time: an epoch then clears those that are harmless."""
+
+
+@dataclass(frozen=True)
+class Awaits:
+    """What some students wait for before their first epoch.
+
+    - missing: what is not there yet
+    - epoch_seconds: what an epoch takes that they are at, by its batches so far; in several classrooms, the longest.
+      None while that is unknown
+    - epochs_per_second: of all of them together, at this pace
+    """
+
+    missing: Missing
+    epoch_seconds: float | None = None
+    epochs_per_second: float = 0.0
 
 
 @dataclass
@@ -61,6 +76,7 @@ class _Student:
 class _Classroom:
     seats: int
     last_seen: float
+    epoch_seconds: float | None = None
 
 
 class Assignments:
@@ -142,10 +158,18 @@ class Assignments:
                     entry.sound.setdefault(classroom, False)
             self._unseat(entry)
 
-    def heartbeat(self, classroom: str, now: float) -> None:
-        """A sign of life between two polls."""
+    def heartbeat(self, classroom: str, now: float, epoch_seconds: float | None = None) -> None:
+        """A sign of life between two polls.
+
+        Args:
+            classroom: Its name.
+            now: In seconds.
+            epoch_seconds: What the epoch takes that it is at, by its batches so far; None while that is unknown.
+        """
         if classroom in self._classrooms:
-            self._classrooms[classroom].last_seen = now
+            self._classrooms[classroom] = replace(
+                self._classrooms[classroom], last_seen=now, epoch_seconds=epoch_seconds
+            )
 
     def remove_classroom(self, classroom: str, *, count_failure: bool = True) -> int:
         """A classroom is gone for good; its students wait for another.
@@ -219,8 +243,16 @@ class Assignments:
     def awaits(self, prefix: str) -> Awaits:
         """What is not there yet on the way to the first epoch of the students whose names begin so."""
         if not self._classrooms:
-            return "workers"
-        return "epoch" if any(name.startswith(prefix) for name in self._students) else "students"
+            return Awaits("workers")
+        if not any(name.startswith(prefix) for name in self._students):
+            return Awaits("students")
+        longest, together = None, 0.0
+        for name, classroom in self._classrooms.items():
+            at_work = sum(each.active and each.request.student.startswith(prefix) for each in self._seated_in(name))
+            if at_work and classroom.epoch_seconds:
+                longest = max(longest or 0.0, classroom.epoch_seconds)
+                together += at_work / classroom.epoch_seconds
+        return Awaits("epoch", longest, together)
 
     def _seated_in(self, classroom: str) -> list[_Student]:
         return [entry for entry in self._students.values() if entry.classroom == classroom and not entry.ended]

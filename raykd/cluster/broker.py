@@ -128,9 +128,9 @@ class Broker:
             await self._notify()
         return WorkerCommands(close=True)
 
-    async def heartbeat(self, classroom: str) -> None:
-        """A classroom's sign of life during a long epoch."""
-        self._assignments.heartbeat(classroom, _now())
+    async def heartbeat(self, classroom: str, epoch_seconds: float | None = None) -> None:
+        """A classroom's sign of life during a long epoch; see `Assignments.heartbeat`."""
+        self._assignments.heartbeat(classroom, _now(), epoch_seconds)
 
     async def record_fault(self, classroom: str, fault: Fault) -> None:
         """Why a worker of a classroom ends; see `Assignments.record_fault`. The user is told."""

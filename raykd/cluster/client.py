@@ -8,7 +8,9 @@ from typing import Any
 
 import ray
 
+from raykd.cluster.assignments import Awaits
 from raykd.errors import RaykdError
+from raykd.progress import Start
 from raykd.training.folder import description
 from raykd.training.messages import Report, TrainRequest
 
@@ -25,10 +27,10 @@ WAITING: Mapping[str, str] = {
     "students": "waiting for trial processes",
     "epoch": "waiting for the first epoch",
 }
-"""How `Awaits` is told."""
+"""How `Missing` is told."""
 
 
-def awaited(broker: Any, prefix: str = "") -> Callable[[], str]:
+def awaited(broker: Any, prefix: str = "") -> Callable[[], Start]:
     """Returns a function that says what students wait for before their first epoch.
 
     Args:
@@ -36,10 +38,11 @@ def awaited(broker: Any, prefix: str = "") -> Callable[[], str]:
         prefix: With what their names begin.
     """
 
-    def text() -> str:
-        return WAITING[ray.get(broker.awaits.remote(prefix))]
+    def start() -> Start:
+        found: Awaits = ray.get(broker.awaits.remote(prefix))
+        return Start(WAITING[found.missing], found.epoch_seconds, found.epochs_per_second)
 
-    return text
+    return start
 
 
 class StudentClient:

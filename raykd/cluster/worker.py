@@ -25,6 +25,7 @@ from raykd.imports import work_in
 from raykd.training.classroom import Classroom
 from raykd.training.messages import Fault, Report, WorkerCommands, WorkerPoll
 from raykd.training.team import Team
+from raykd.training.watch import Watch
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -64,7 +65,7 @@ def work_until_closed(config: dict[str, Any]) -> None:
     classroom = Classroom(team)
     connection = _BrokerConnection(worker)
     if team.rank == 0:
-        connection.start_heartbeat()
+        connection.start_heartbeat(team.watch)
         logging.getLogger("raykd").addHandler(connection)
     start_watchdog(team.watch, worker.stall_seconds, connection.tell)
     reports: tuple[Report, ...] = ()
@@ -92,9 +93,9 @@ class _BrokerConnection(logging.Handler):
         self._worker = worker
         self._broker: Any = ray.get_actor(worker.broker, namespace=NAMESPACE)
 
-    def start_heartbeat(self) -> None:
+    def start_heartbeat(self, watch: Watch) -> None:
         """Send heartbeats from a thread of their own, as long as the process lives."""
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        threading.Thread(target=self._beat, args=(watch,), name="heartbeat", daemon=True).start()
 
     def poll(self, seated: tuple[str, ...], reports: tuple[Report, ...]) -> WorkerCommands:
         worker_poll = WorkerPoll(self._worker.classroom, self._worker.seats, seated, reports)
@@ -110,9 +111,9 @@ class _BrokerConnection(logging.Handler):
         """Pass a warning on."""
         self._broker.record_notice.remote(record.getMessage())
 
-    def _beat(self) -> None:
+    def _beat(self, watch: Watch) -> None:
         while True:
-            self._broker.heartbeat.remote(self._worker.classroom)
+            self._broker.heartbeat.remote(self._worker.classroom, watch.epoch_seconds)
             time.sleep(HEARTBEAT_SECONDS)
 
 

@@ -3,6 +3,6 @@
 from raykd.progress.console import standard_output, working
 from raykd.progress.count import CountProgress
 from raykd.progress.line import duration
-from raykd.progress.run import Awaited, RunProgress
+from raykd.progress.run import Awaited, RunProgress, Start
 
-__all__ = ["Awaited", "CountProgress", "RunProgress", "duration", "standard_output", "working"]
+__all__ = ["Awaited", "CountProgress", "RunProgress", "Start", "duration", "standard_output", "working"]

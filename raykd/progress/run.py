@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -31,15 +32,30 @@ ASK_SECONDS = 1.0
 LONG_SECONDS = 120.0
 """Of a run so long it is said in a line of its own, as soon as that is known."""
 
-Awaited: TypeAlias = Callable[[], str]
-"""Says what a run waits for before its first epoch, such as "worker processes start"."""
+
+@dataclass(frozen=True)
+class Start:
+    """A run before its first epoch.
+
+    - waits_for: such as "waiting for worker processes"
+    - epoch_seconds: what the first epoch takes, by its batches so far; None while that is unknown
+    - epochs_per_second: of all networks together
+    """
+
+    waits_for: str
+    epoch_seconds: float | None = None
+    epochs_per_second: float = 0.0
+
+
+Awaited: TypeAlias = Callable[[], Start]
+"""Says how far a run is before its first epoch."""
 
 
 class RunProgress:
     """Counts epochs towards a total, with the best result so far and the time left.
 
-    Before the first epoch it says what is waited for. The remaining epochs of a trial that ends early are taken off the
-    total; the time left expects as much of those to come.
+    Before the first epoch it says what is waited for, then how long the run takes by that epoch's batches so far. The
+    remaining epochs of a trial that ends early are taken off the total; the time left expects as much of those to come.
 
     Args:
         console: Where progress is printed.
@@ -83,7 +99,7 @@ class RunProgress:
     def __enter__(self) -> Self:
         self._bar.start()
         if self._awaited is None:
-            self._tell_awaited(self._waits_for)
+            self._tell_start(Start(self._waits_for))
         threading.Thread(target=self._follow_start, name="start of a run", daemon=True).start()
         return self
 
@@ -155,23 +171,27 @@ class RunProgress:
             trials = "" if self._trials is None else f"{self._ended}/{self._trials} {self._noun}"
             counts = trials if ended else f"{self._done}/{self._epochs} epochs" + (trials and f", {trials}")
             if not self._done and not ended:
-                return Line(self._title, counts, left=self._waits_for, since=clock(now - self._began))
+                left = self._left(now) or self._waits_for
+                return Line(self._title, counts, left=left, since=clock(now - self._began))
             note = "" if self._best is None else f"best {self._best[0]:.2%}"
-            seconds = self._time.seconds(now) if self._done < self._epochs else None
-            left = "" if seconds is None else f"{duration(seconds)} left"
+            left = self._left(now) if self._done < self._epochs else ""
             # A log has times of its own.
             return Line(event or self._title, counts, note, left, "" if event else clock(now - self._began))
 
+    def _left(self, now: float) -> str:
+        """The time left, as it is shown; empty while nothing is known."""
+        seconds = self._time.seconds(now)
+        return "" if seconds is None else f"{duration(seconds)} left"
+
     def _follow_start(self) -> None:
-        """Ask what is waited for until the first epoch is there, and then say if this takes long."""
-        while not self._over.is_set():
-            if not self._done:
-                if self._awaited is not None:
-                    # Where nobody can say it, as the cluster is going down, what was said last stays.
-                    with suppress(Exception):
-                        self._tell_awaited(self._awaited())
-            elif self._tell_whole_time():
-                return
+        """Ask what is waited for until the first epoch is there, and say once if this takes long."""
+        told = False
+        while not (self._over.is_set() or (told and self._done)):
+            if not self._done and self._awaited is not None:
+                # Where nobody can say it, as the cluster is going down, what was said last stays.
+                with suppress(Exception):
+                    self._tell_start(self._awaited())
+            told = told or self._tell_whole_time()
             self._over.wait(ASK_SECONDS)
 
     def _tell_whole_time(self) -> bool:
@@ -187,10 +207,13 @@ class RunProgress:
             self.say(f"{self._title}: about {duration(seconds)} at this pace{later}")
         return True
 
-    def _tell_awaited(self, text: str) -> None:
-        new = text != self._waits_for or self._last_line == self._began
-        self._waits_for = text
+    def _tell_start(self, start: Start) -> None:
+        new = start.waits_for != self._waits_for or self._last_line == self._began
+        self._waits_for = start.waits_for
         now = time.monotonic()
+        with self._lock:
+            if start.epoch_seconds is not None and not self._done:
+                self._time.expect(start.epoch_seconds, start.epochs_per_second, now)
         if not self._draws and not self._done and not self._over.is_set() and (new or self._line_is_due(now)):
             self._print(self._line(now))
 

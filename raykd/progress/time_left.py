@@ -122,7 +122,22 @@ class TimeLeft:
         self._lengths = Lengths(self._each)
         self._pace = Pace()
         self._epoch_seconds = 0.0
+        self._expected: float | None = None
+        self._expected_since = 0.0
         self._shown: tuple[float, float] | None = None
+
+    def expect(self, epoch_seconds: float, epochs_per_second: float, now: float) -> None:
+        """Before any epoch is over, it is known what the first ones take.
+
+        Args:
+            epoch_seconds: Of one network.
+            epochs_per_second: Of all networks together.
+            now: In seconds.
+        """
+        if self._expected is None:
+            self._expected_since = now
+        self._epoch_seconds = epoch_seconds
+        self._expected = 1 / epochs_per_second
 
     def epoch(self, name: str, now: float, seconds: float | None = None) -> None:
         """A network has had another epoch.
@@ -172,7 +187,7 @@ class TimeLeft:
         """Seconds for each epoch, of all networks together."""
         since_first = self._pace.since_first(now)
         if since_first < BURST_SECONDS:
-            return None  # others may be about to report
+            return self._expected  # others may be about to report
         measured = self._pace.per_epoch(now)
         if measured is not None and since_first > FIRST_EPOCHS * self._epoch_seconds:
             return measured
@@ -196,5 +211,8 @@ class TimeLeft:
         whole = per_epoch * (sum(running) + max(self._waiting - 1, 0) * expected[0])
         # The epochs of one network follow each other, however many others could be trained at once.
         longest = max(running) * self._epoch_seconds
-        begun = min(self._pace.since_last(now), per_epoch * self._pace.burst)
+        if self._pace.since_first(now) < BURST_SECONDS:
+            begun = min(now - self._expected_since, self._epoch_seconds)
+        else:
+            begun = min(self._pace.since_last(now), per_epoch * self._pace.burst)
         return max(max(whole, longest) - begun, LEAST_SECONDS)

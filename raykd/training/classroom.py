@@ -260,7 +260,7 @@ class Group:
             for section in sections:
                 section.train()
                 opened.enter_context(section.open())
-            for step, batch in enumerate(watch.each(self._training.epoch(view))):
+            for step, batch in enumerate(watch.each(self._training.epoch(view), self._training.steps_per_epoch)):
                 knowledge = teaching.of(batch)
                 for section in sections:
                     section.learn(step, batch, knowledge, members)

@@ -11,6 +11,9 @@ T = TypeVar("T")
 BATCHES = 20
 """A batch may take this many times as long as the slowest one of its epoch before it, however short these were."""
 
+MEASURED = 3
+"""So many batches of an epoch, after its first, tell how long the whole epoch takes."""
+
 FIRST = 6
 """All else may take this many times as long as a batch: loading, compiling, first batches, evaluating, saving."""
 
@@ -26,6 +29,7 @@ class Watch:
         steps: How many steps have begun so far. While the number stays the same, nothing moves.
         tickets: The students whose own code the present step runs; empty: it is none's, such as reading images. An
             error leaves them as they are.
+        epoch_seconds: What the present epoch's batches take, by those that are over; None while that is unknown.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -34,10 +38,11 @@ class Watch:
         self.working = False
         self.steps = 0
         self.tickets: tuple[str, ...] = ()
+        self.epoch_seconds: float | None = None
 
     def begin(self) -> None:
         """Work begins."""
-        self._slowest = None
+        self._slowest = self.epoch_seconds = None
         self.at()
         self.working = True
 
@@ -50,17 +55,27 @@ class Watch:
         self.tickets = tickets
         self.steps += 1
 
-    def each(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches; from the third on, those before tell how long one may take."""
-        began: float | None = None
+    def each(self, batches: Iterable[T], epoch: int | None = None) -> Iterator[T]:
+        """The same batches; from the third on, those before tell how long one may take.
+
+        Args:
+            batches: Any.
+            epoch: How many they are, if they are those of an epoch.
+        """
+        first: float | None = None
+        began = 0.0
         try:
-            for batch in batches:
+            for number, batch in enumerate(batches):
                 self.at()
                 yield batch
                 now = self._clock()
                 # The first one may compile, choose algorithms, or start processes.
-                if began is not None:
+                if first is None:
+                    first = now
+                else:
                     self._slowest = max(now - began, self._slowest or 0.0)
+                    if epoch is not None and number >= MEASURED:
+                        self.epoch_seconds = (now - first) / number * epoch
                 began = now
                 self.at()
         finally:

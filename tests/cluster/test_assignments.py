@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raykd.cluster.assignments import MAX_FAILURES, Assignments
+from raykd.cluster.assignments import MAX_FAILURES, Assignments, Awaits
 from raykd.training.messages import Report, TrainRequest, WorkerCommands
 from tests.helpers.messages import report, request, worker_poll
 
@@ -257,6 +257,29 @@ def test_a_silent_classroom_loses_its_students_when_its_lease_runs_out() -> None
     state.expire_leases(19.1)
     assert state.seated() == {}
     assert visit(state, "two", now=19.2).enter == (ADA, BOB)
+
+
+def test_how_long_the_first_epoch_takes_is_known_from_the_classrooms_that_are_at_it() -> None:
+    state = assignments()
+    assert state.awaits("") == Awaits("workers")
+    visit(state, "one")
+    assert state.awaits("") == Awaits("students")
+    for one in (ADA, BOB, CYD):
+        state.submit(one)
+        state.request_epoch(one.student, 1)
+    visit(state, "one")
+    visit(state, "two")
+    assert state.awaits("") == Awaits("epoch")
+    assert state.awaits("plain") == Awaits("students")
+    state.heartbeat("one", 1.0, 20.0)
+    assert state.awaits("") == Awaits("epoch", 20.0, 0.1)
+    state.heartbeat("two", 1.0, 50.0)
+    assert state.awaits("") == Awaits("epoch", 50.0, 2 / 20.0 + 1 / 50.0)
+    assert state.awaits("b") == Awaits("epoch", 20.0, 1 / 20.0)
+    # Another classroom's beat that knows nothing, and the end of an epoch, take it back.
+    state.heartbeat("two", 2.0)
+    visit(state, "one", ADA, BOB)
+    assert state.awaits("") == Awaits("epoch")
 
 
 def test_the_heartbeat_of_a_classroom_that_lost_its_lease_changes_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from raykd.cluster.watchdog import LOOK_SECONDS, Watchdog
 from raykd.training.messages import Fault
-from raykd.training.watch import BATCHES, FIRST, Watch
+from raykd.training.watch import BATCHES, FIRST, MEASURED, Watch
 
 SECONDS = 60.0
 
@@ -90,6 +90,22 @@ def test_students_that_are_slow_one_by_one_do_not_hang(scene: Scene) -> None:
             scene.watch.at(ticket)
             scene.passes(SECONDS - LOOK_SECONDS)
     assert scene.faults == []
+
+
+def test_an_epochs_time_follows_from_its_first_batches_without_the_very_first(scene: Scene) -> None:
+    watch, known = scene.watch, []
+    watch.begin()
+    for number in watch.each(range(100), 100):
+        known.append(watch.epoch_seconds)
+        scene.clock.now += 50.0 if number == 0 else 2.0 if number < 4 else 4.0
+    assert known[: MEASURED + 1] == [None] * (MEASURED + 1)
+    assert known[MEASURED + 1] == 200.0
+    assert known[-1] == pytest.approx(100 * (3 * 2.0 + 95 * 4.0) / 98)
+    for _ in watch.each(range(10)):
+        assert watch.epoch_seconds == pytest.approx(400.0, rel=0.05)  # evaluation has no say
+    watch.end()
+    watch.begin()
+    assert watch.epoch_seconds is None
 
 
 def test_a_stopped_process_does_not_count_the_time_for_which_it_was_stopped(scene: Scene) -> None:
