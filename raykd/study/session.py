@@ -27,15 +27,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from raykd.cluster.classrooms import Classrooms, Usage
-from raykd.cluster.client import RunEnded
 from raykd.cluster.node_checks import NodeChecks, check_nodes
 from raykd.cluster.resources import Plan, Resources, wait_for_resources
 from raykd.cluster.session import ray_session
-from raykd.config import ClusterSettings, Experiment, TrackingSettings
+from raykd.config import ClusterSettings, Experiment
 from raykd.data import DataInfo
 from raykd.errors import FAILED, RaykdError, StorageError
 from raykd.places import RAY, SETTINGS, check_storage, shared_folder, teachers_folder
-from raykd.progress import CountProgress, standard_output, working
+from raykd.progress import standard_output, working
 from raykd.search.space import SearchSpace
 from raykd.settings_io import override
 from raykd.storage import below, check_creatable, check_temporary_folder, disk_error
@@ -49,19 +48,16 @@ from raykd.study.folder import begin_folder, check_folder, locked_folder, with_l
 from raykd.study.mlflow_log import Provenance
 from raykd.study.preflight import Preflight, Role, Split, preflight, rehearse, rehearse_teacher
 from raykd.study.preprocessing import preprocessing_line
+from raykd.study.run_tracker import check_mlflow, run_tracker
 from raykd.study.start_weights import with_weights_digests
 from raykd.study.teacher_accuracy import doubt_beside_student, doubt_of_trained, doubts
-from raykd.tracking import RunsTable, ServerAway, Tracker, check_tracking
+from raykd.tracking import RunsTable, Tracker
 from raykd.training.folder import description
 from raykd.training.messages import TrainRequest
 from raykd.training.teacher_cache import teachers
 
 Kind = Literal["tune", "distill", "train_teacher", "compare_teachers", "confirm", "claims", "replay"]
 """Of a job; the tag `raykd.kind` in MLflow."""
-
-
-_BRIEF_SECONDS = 3.0
-"""What MLflow takes no longer for in the end is not told of."""
 
 
 class Session:
@@ -110,7 +106,7 @@ class Session:
         """MLflow's tracker, opened when it is first asked for; the folder exists from then on."""
         if self._tracker is None:
             self.make_folder()
-            self._tracker = self._stack.enter_context(_tracker(self.given, self.console))
+            self._tracker = self._stack.enter_context(run_tracker(self.given, self.console))
         return self._tracker
 
     def open_cluster(self, students: int, settings: ClusterSettings | None = None, at_least: int = 1) -> Plan:
@@ -281,7 +277,7 @@ def open_session(
             rehearse(checked.experiment, checked.data, space)
         elif rehearsed and "teacher" in roles:
             rehearse_teacher(checked.experiment, checked.data)
-    _check_tracking(experiment.tracking, console)
+    check_mlflow(experiment.tracking, console)
     with _disk_told_of(experiment), ExitStack() as stack:
         stack.enter_context(locked_folder(experiment))
         check_folder(experiment, "confirm" if kind == "confirm" else "study")
@@ -311,45 +307,3 @@ def untrained(requests: Iterable[TrainRequest]) -> list[TrainRequest]:
     """Those whose finished models are not there, or were never evaluated."""
     # An external teacher that was fetched again has no metrics before it is evaluated.
     return [request for request in requests if not (description(request.folder) or {}).get("metrics")]
-
-
-def _check_tracking(settings: TrackingSettings, console: Console) -> None:
-    """Refuse an address that cannot be right; a server that is away is only told of, unless it is required."""
-    try:
-        check_tracking(settings)
-    except ServerAway as away:
-        if settings.required:
-            raise
-        _print(
-            console,
-            f"MLflow at {away.uri}: {away.reason}. The run starts, and sends what it has to log when the server is "
-            "there; --tracking.required would refuse to start.",
-        )
-
-
-@contextmanager
-def _tracker(experiment: Experiment, console: Console) -> Iterator[Tracker]:
-    """The run's tracker; its parent run ends as the run ends, and what could not be delivered is said."""
-    tracker = Tracker(experiment.tracking, experiment.folder, experiment.study.name)
-    try:
-        yield tracker
-        tracker.end_study("finished")
-    except StorageError:
-        tracker.end_study("interrupted")
-        raise
-    except (KeyboardInterrupt, RunEnded):
-        tracker.end_study("interrupted")
-        raise RaykdError("interrupted; nothing is lost: the same command with --resume goes on") from None
-    except BaseException:
-        tracker.end_study("failed")
-        raise
-    finally:
-        title = "MLflow (Ctrl-C stops waiting)"
-        with CountProgress(console, title, tracker.waiting, "events sent", _BRIEF_SECONDS) as progress:
-            undelivered = tracker.close(show=progress.left)
-        if undelivered:
-            _print(console, f"MLflow: {undelivered}")
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
