@@ -129,7 +129,7 @@ def test_the_parent_run_sums_up_the_study(finished, runs):
     assert metrics["teacher_validation_accuracy"] == result.teacher["metrics"]["validation_accuracy"]
     assert parent.data.tags["raykd.best_trial"] == result.best.name
     note = parent.data.tags["mlflow.note.content"]
-    assert f"Best student: {result.best.name}, {result.best.accuracy:.2%}" in note and "6 trials" in note
+    assert f"Best student: {result.best.label}, {result.best.accuracy:.2%}" in note and "6 trials" in note
     for run in (parent, *children.values()):
         assert datasets(run) == {"digits train": "training", "digits validation": "validation"}
 
