@@ -4,7 +4,7 @@
     python benchmarks/search_quality.py --data fashion_mnist
 
 Each repetition has its own splits, teacher and seeds. It is a study of the main space and one of plain distillation
-alone (`spaces/tuned_kd.yaml`) with as many trials, both with finalists. The winners of both are then taught anew beside
+alone (`search_spaces/kd.yaml`) with as many trials, both with finalists. The winners of both are then taught anew beside
 the plain student and KD and DKD as published, under the same further seeds, and measured on the test split
 (`raykd confirm`). Differences are taken within a repetition; their interval is over the repetitions, so it holds the
 luck of splits, teachers and searches.
@@ -26,7 +26,7 @@ import tyro
 from output import Outputs, write_json
 from rich.console import Console
 from rich.table import Table
-from search_table import DATA, EXPERIMENT, HERE
+from search_table import DATA, EXPERIMENT
 
 import raykd
 from raykd.cluster.session import ray_session
@@ -37,11 +37,9 @@ from raykd.results.study import StudyResult
 from raykd.settings_io import override, setting_value
 from raykd.study.confirm.confirm import confirm
 
-TUNED_KD = str(HERE / "spaces" / "tuned_kd.yaml")
-
 STUDIES: dict[str, dict[str, Any]] = {
     "main": {"study.space": "dkd_bias", "method.name": "dkd", "bias.form": "pair"},
-    "tuned kd": {"study.space": TUNED_KD, "study.start": ("experiment", "kd")},
+    "tuned kd": {"study.space": "kd", "study.start": ("experiment", "kd")},
 }
 """What differs between the two studies of a repetition."""
 SIZES: dict[str, dict[str, Any]] = {
