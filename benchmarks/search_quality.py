@@ -4,7 +4,7 @@
     python benchmarks/search_quality.py --data fashion_mnist
 
 Each repetition has its own splits, teacher and seeds. It is a study of the main space and one of plain distillation
-alone (`search_spaces/kd.yaml`) with as many trials, both with finalists. The winners of both are then taught anew beside
+alone (space `kd`) with as many trials, both with finalists. The winners of both are then taught anew beside
 the plain student and KD and DKD as published, under the same further seeds, and measured on the test split
 (`raykd confirm`). Differences are taken within a repetition; their interval is over the repetitions, so it holds the
 luck of splits, teachers and searches.
