@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raykd.results.claims import ClaimsRecord, Finding, Outcome
-from raykd.results.questions import QUESTIONS, TEACHER
+from raykd.results.questions import QUESTIONS, TEACHER, Comparison
 from raykd.results.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ COLOURS: dict[Finding, str] = {
 }
 AGAINST_WRONG_SHARE = (("drop", "kd"), ("pair 0.5", "kd"), ("paper", "kd"), ("honest", "kd"))
 """What is drawn against the share of training images that the standard teacher answers wrongly."""
+CONDITIONS = 4
+"""Beside each other in the forest plot; more stand below them."""
 LINEAR = 2.0
 """Points of difference up to which the forest plot's scale is linear."""
 TICKS = (-30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0)
-MARKERS = "osD^v<>Pp*Xh8dH"
+MARKERS = "osD^v<>Pp*Xh8H"
 """One for each condition, in their order."""
 
 
@@ -56,7 +58,10 @@ def draw(record: ClaimsRecord, beside: Path) -> dict[str, Path]:
 
 
 def differences(record: ClaimsRecord) -> Figure:
-    """A forest plot of students' accuracy on all test images: comparisons in rows, conditions in columns."""
+    """A forest plot of students' accuracy on all test images: comparisons in rows, conditions in columns.
+
+    Conditions that stand beside each other have the same rows.
+    """
     from matplotlib.figure import Figure
 
     outcomes = [
@@ -64,38 +69,49 @@ def differences(record: ClaimsRecord) -> Figure:
         for each in record.outcomes()
         if each.comparison.figure == "accuracy" and not each.comparison.than.startswith(TEACHER)
     ]
-    measured = {each.comparison for each in outcomes}
-    rows = [
-        (f"{name}: {each.better} over {each.than}", each)
-        for name, question in QUESTIONS.items()
-        for each in question.comparisons
-        if each in measured
-    ]
-    variants = record.variants
-    figure = Figure(figsize=(3.2 + 2.0 * len(variants), 1.0 + 0.19 * len(rows)), layout="constrained")
-    columns = figure.subplots(1, len(variants), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, variant in zip(columns, variants, strict=True):
-        found = {each.comparison: each for each in outcomes if each.variant == variant}
-        for place, (_, comparison) in enumerate(rows):
-            if comparison in found:
-                _interval(axes, place, found[comparison])
-        axes.set_title(variant.replace(", ", ",\n"), fontsize=9)
-        axes.axvline(0.0, color="black", linewidth=0.8)
-        axes.grid(axis="x", alpha=0.3)
-    columns[0].set_yticks(range(len(rows)), [label for label, _ in rows])
-    columns[0].set_ylim(len(rows) - 0.5, -0.5)
+    names = record.variants
+    blocks = [names[first : first + CONDITIONS] for first in range(0, len(names), CONDITIONS)]
+    rows = [_rows([each for each in outcomes if each.variant in block]) for block in blocks]
+    heights = [0.8 + 0.19 * len(block_rows) for block_rows in rows]
+    figure = Figure(figsize=(3.2 + 2.0 * min(len(names), CONDITIONS), 0.4 + sum(heights)), layout="constrained")
     # One method that fails would leave the others a line; means are all inside, the ends of a wide interval are not.
     widest = max((100 * abs(each.difference.mean) for each in outcomes), default=1.0)
-    columns[0].set_xscale("symlog", linthresh=LINEAR, subs=range(2, 10))
-    columns[0].set_xlim(-1.3 * max(widest, LINEAR), 1.3 * max(widest, LINEAR))
-    ticks = [tick for tick in TICKS if abs(tick) < 1.3 * widest]
-    columns[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, block, block_rows in zip(parts, blocks, rows, strict=True):
+        columns = part.subplots(1, max(len(names[:CONDITIONS]), 1), sharex=True, sharey=True, squeeze=False)[0]
+        for axes in columns[len(block) :]:
+            axes.remove()
+        for axes, variant in zip(columns, block, strict=False):
+            found = {each.comparison: each for each in outcomes if each.variant == variant}
+            for place, (_, comparison) in enumerate(block_rows):
+                if comparison in found:
+                    _interval(axes, place, found[comparison])
+            axes.set_title(variant, fontsize=9)
+            axes.axvline(0.0, color="black", linewidth=0.8)
+            axes.grid(axis="x", alpha=0.3)
+        columns[0].set_yticks(range(len(block_rows)), [label for label, _ in block_rows])
+        columns[0].set_ylim(len(block_rows) - 0.5, -0.5)
+        columns[0].set_xscale("symlog", linthresh=LINEAR, subs=range(2, 10))
+        columns[0].set_xlim(-1.3 * max(widest, LINEAR), 1.3 * max(widest, LINEAR))
+        ticks = [tick for tick in TICKS if abs(tick) < 1.3 * widest]
+        columns[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     figure.supxlabel(
         f"difference of test accuracy, points, with its 95 % interval; beyond {LINEAR:g} on a logarithmic scale",
         fontsize=9,
     )
     figure.legend(handles=_findings(), loc="outside upper right", ncols=len(COLOURS), fontsize=8)
     return figure
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[tuple[str, Comparison]]:
+    """The comparisons that were made, with their questions, in the order of these."""
+    measured = {each.comparison for each in outcomes}
+    return [
+        (f"{name}: {each.better} over {each.than}", each)
+        for name, question in QUESTIONS.items()
+        for each in question.comparisons
+        if each in measured
+    ]
 
 
 def wrong_share(record: ClaimsRecord) -> Figure:

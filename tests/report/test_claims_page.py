@@ -90,6 +90,20 @@ def test_the_forest_plot_has_an_interval_for_every_comparison_of_students(record
         assert all(low < value < high for value in drawn)
 
 
+def test_conditions_beyond_the_fourth_stand_below_with_rows_of_their_own(record: ClaimsRecord) -> None:
+    few = [
+        student(f"noise {share}", name, seed, 0.1) for share in (1, 2, 3) for name in ("kd", "plain") for seed in (1, 2)
+    ]
+    record.students += few
+    figure = differences(record)
+    assert [axes.get_title() for axes in figure.axes] == ["strong", "weak", "noise 1", "noise 2", "noise 3"]
+    first, last = figure.axes[0], figure.axes[-1]
+    rows = [label.get_text() for label in last.get_yticklabels()]
+    assert rows == ["baseline: kd over plain"]
+    assert len(first.get_yticklabels()) > 1
+    assert first.get_xlim() == last.get_xlim()
+
+
 def test_gains_stand_over_the_share_of_wrong_answers(record: ClaimsRecord) -> None:
     panels = {axes.get_title(): axes for axes in wrong_share(record).axes}
     points = {tuple(container.lines[0].get_xydata()[0]) for container in panels["drop over kd"].containers}
