@@ -73,12 +73,13 @@ def differences(record: ClaimsRecord) -> Figure:
     blocks = [names[first : first + CONDITIONS] for first in range(0, len(names), CONDITIONS)]
     rows = [_rows([each for each in outcomes if each.variant in block]) for block in blocks]
     heights = [0.8 + 0.19 * len(block_rows) for block_rows in rows]
-    figure = Figure(figsize=(3.2 + 2.0 * min(len(names), CONDITIONS), 0.4 + sum(heights)), layout="constrained")
+    across = min(len(names), CONDITIONS)
+    figure = Figure(figsize=(3.2 + 2.0 * across, 0.4 + sum(heights)), layout="constrained")
     # One method that fails would leave the others a line; means are all inside, the ends of a wide interval are not.
     widest = max((100 * abs(each.difference.mean) for each in outcomes), default=1.0)
     parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, block, block_rows in zip(parts, blocks, rows, strict=True):
-        columns = part.subplots(1, max(len(names[:CONDITIONS]), 1), sharex=True, sharey=True, squeeze=False)[0]
+        columns = part.subplots(1, across, sharex=True, sharey=True, squeeze=False)[0]
         for axes in columns[len(block) :]:
             axes.remove()
         for axes, variant in zip(columns, block, strict=False):

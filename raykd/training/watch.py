@@ -42,13 +42,15 @@ class Watch:
 
     def begin(self) -> None:
         """Work begins."""
-        self._slowest = self.epoch_seconds = None
+        self._slowest = None
         self.at()
         self.working = True
 
     def end(self) -> None:
         """There is nothing to do until the next commands come."""
         self.working = False
+        # The next epoch may be of other students.
+        self.epoch_seconds = None
 
     def at(self, *tickets: str) -> None:
         """A step begins, in these students' own code."""

@@ -102,8 +102,9 @@ def test_an_epochs_time_follows_from_its_first_batches_without_the_very_first(sc
     assert known[MEASURED + 1] == 200.0
     assert known[-1] == pytest.approx(100 * (3 * 2.0 + 95 * 4.0) / 98)
     for _ in watch.each(range(10)):
-        assert watch.epoch_seconds == pytest.approx(400.0, rel=0.05)  # evaluation has no say
+        assert watch.epoch_seconds == pytest.approx(400.0, rel=0.05)  # evaluation does not count
     watch.end()
+    assert watch.epoch_seconds is None
     watch.begin()
     assert watch.epoch_seconds is None
 
